@@ -1,0 +1,211 @@
+//! Loads under way in this process, and who may share their outcome.
+//!
+//! A caller may join a flight only if what the flight will answer cannot be older than the
+//! caller: either its last question to the store was sent after the caller began, or the
+//! store itself has just said that the flight's lease still holds. Otherwise a caller that
+//! begins after an invalidation could be handed what was loaded before it.
+
+use std::any::{Any, TypeId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::watch;
+
+use super::backend::Token;
+use crate::kernel::key::{Key, Pattern};
+
+/// Orders the events of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(u64);
+
+/// The value or error of a load, of types that only its callers know.
+#[derive(Clone)]
+pub(crate) enum Outcome {
+    /// A value, and whether it came from the store after all.
+    Value {
+        value: Arc<dyn Any + Send + Sync>,
+        from_store: bool,
+    },
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// The load panicked or was stopped.
+    Aborted,
+}
+
+/// Whether the store answered the caller that looks for a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    Answers,
+    IsGone,
+}
+
+/// One load of one key.
+pub(crate) struct Flight {
+    key: Key,
+    types: TypeId,
+    /// When the last question was sent to the store that the outcome depends on;
+    /// `NOTHING_SENT` while the next one is still to come.
+    asked: AtomicU64,
+    without_store: AtomicBool,
+    open: AtomicBool,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+const NOTHING_SENT: u64 = u64::MAX;
+
+/// What a caller that missed is to do.
+pub(crate) enum Boarding {
+    /// Wait for this flight.
+    Joined(Arc<Flight>),
+    /// Fly it.
+    Lead(Departure),
+}
+
+/// All flights of one process.
+#[derive(Default)]
+pub(crate) struct Flights {
+    ticks: AtomicU64,
+    by_key: DashMap<Key, Arc<Flight>>,
+    by_lease: DashMap<Token, Arc<Flight>>,
+}
+
+impl Flights {
+    /// The time of a caller's beginning. Taken before its first question to the store is sent.
+    pub(crate) fn tick(&self) -> Tick {
+        Tick(self.ticks.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Joins the flight for `key` if its outcome will do, else begins one that replaces it.
+    pub(crate) fn board(
+        self: &Arc<Self>,
+        key: &Key,
+        types: TypeId,
+        began: Tick,
+        store: Store,
+    ) -> Boarding {
+        let flight = || {
+            Arc::new(Flight {
+                key: key.clone(),
+                types,
+                asked: AtomicU64::new(NOTHING_SENT),
+                without_store: AtomicBool::new(false),
+                open: AtomicBool::new(true),
+                outcome: watch::Sender::new(None),
+            })
+        };
+        let led = match self.by_key.entry(key.clone()) {
+            Entry::Occupied(mut slot) => {
+                if slot.get().may_be_joined(types, began, store) {
+                    return Boarding::Joined(Arc::clone(slot.get()));
+                }
+                let led = flight();
+                slot.insert(Arc::clone(&led));
+                led
+            }
+            Entry::Vacant(slot) => Arc::clone(&slot.insert(flight())),
+        };
+        Boarding::Lead(Departure { flights: Arc::clone(self), flight: led, lease: None })
+    }
+
+    /// The flight of this process that holds a lease and loads the same types.
+    pub(crate) fn holding(&self, lease: Token, types: TypeId) -> Option<Arc<Flight>> {
+        let flight = self.by_lease.get(&lease)?;
+        (flight.types == types).then(|| Arc::clone(&flight))
+    }
+
+    /// No later caller joins the flight for `key`.
+    pub(crate) fn close(&self, key: &Key) {
+        if let Some(flight) = self.by_key.get(key) {
+            flight.open.store(false, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn close_matching(&self, pattern: &Pattern) {
+        for flight in &self.by_key {
+            if pattern.matches(&flight.key) {
+                flight.open.store(false, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+impl Flight {
+    fn may_be_joined(&self, types: TypeId, began: Tick, store: Store) -> bool {
+        let asked_later = self.asked.load(Ordering::SeqCst) > began.0;
+        // While the store is gone no one can say more, and one load must do for all.
+        let both_without = store == Store::IsGone && self.without_store.load(Ordering::SeqCst);
+        self.types == types && self.open.load(Ordering::SeqCst) && (asked_later || both_without)
+    }
+
+    /// Waits for the outcome. Dropping this future does not stop the flight.
+    pub(crate) async fn outcome(&self) -> Outcome {
+        let mut outcome = self.outcome.subscribe();
+        match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Outcome::Aborted),
+            Err(_) => Outcome::Aborted,
+        }
+    }
+}
+
+/// The flight in the hands of the task that flies it. Dropped without landing, it tells
+/// everyone who waits.
+pub(crate) struct Departure {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+    lease: Option<Token>,
+}
+
+impl Departure {
+    pub(crate) fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.flight)
+    }
+
+    pub(crate) fn types(&self) -> TypeId {
+        self.flight.types
+    }
+
+    /// From here on the outcome depends on a question that is about to be sent.
+    pub(crate) fn asks(&self) {
+        self.flight.asked.store(self.flights.tick().0, Ordering::SeqCst);
+    }
+
+    /// The last answer settles nothing: the next question decides, and anyone may join until then.
+    pub(crate) fn asks_again_later(&self) {
+        self.flight.asked.store(NOTHING_SENT, Ordering::SeqCst);
+    }
+
+    pub(crate) fn goes_without_store(&self) {
+        self.flight.without_store.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn holds(&mut self, lease: Token) {
+        self.flights.by_lease.insert(lease, Arc::clone(&self.flight));
+        self.lease = Some(lease);
+    }
+
+    pub(crate) fn lands(self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&self, outcome: Outcome) {
+        let is_this = |_: &Key, flight: &Arc<Flight>| Arc::ptr_eq(flight, &self.flight);
+        self.flights.by_key.remove_if(&self.flight.key, is_this);
+        if let Some(lease) = self.lease {
+            self.flights.by_lease.remove(&lease);
+        }
+        self.flight.outcome.send_if_modified(|landed| {
+            let first = landed.is_none();
+            if first {
+                *landed = Some(outcome);
+            }
+            first
+        });
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.end(Outcome::Aborted);
+    }
+}

@@ -1,0 +1,326 @@
+//! The handle that everything begins with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::{self, CacheBuilder, MemoryBackend};
+use crate::kernel::clock::Clock;
+use crate::kernel::error::{Error, Result};
+use crate::kernel::key::{Prefix, Scope, Space, Tenancy, Tenant};
+#[cfg(feature = "redis")]
+use crate::kernel::redis::{Hook, Link, Target};
+use crate::kernel::status::Status;
+
+const DEADLINE_DEFAULT: Duration = Duration::from_millis(250);
+const DEADLINE_MAX: Duration = Duration::from_secs(60);
+const VALUE_LEN_DEFAULT: usize = 1 << 20;
+/// What one embedded store keeps, in bytes.
+const MEMORY_MAX: usize = 256 << 20;
+
+/// A deployment of Redis, or the embedded store, seen as one tenant. Cheap to clone.
+///
+/// [`Sinew::tenant`] gives the same deployment seen as another.
+#[derive(Clone)]
+pub struct Sinew {
+    deployment: Arc<Deployment>,
+    scope: Scope,
+}
+
+struct Deployment {
+    prefix: Prefix,
+    tenancy: Tenancy,
+    value_len_max: usize,
+    store: Store,
+    caches: Arc<cache::Engine>,
+}
+
+enum Store {
+    Embedded,
+    #[cfg(feature = "redis")]
+    Redis(Link),
+}
+
+impl Sinew {
+    /// Connects to Redis: `redis://[user:password@]host[:port][/database]`.
+    ///
+    /// # Errors
+    /// In under two seconds: `Misconfigured` for a bad URL or a server that will not do, `Denied`
+    /// for wrong credentials, `Unavailable` when there is no server. Once connected, it
+    /// reconnects for ever.
+    #[cfg(feature = "redis")]
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::builder().connect(url).await
+    }
+
+    /// Connects to Redis in the background, for a service that is to start without it.
+    ///
+    /// # Errors
+    /// `Misconfigured` for a bad URL. What else may be wrong, [`Sinew::status`] says.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[cfg(feature = "redis")]
+    pub fn connect_lazy(url: &str) -> Result<Self> {
+        Self::builder().connect_lazy(url)
+    }
+
+    /// Keeps everything in this process: for development, tests and single processes. Nothing
+    /// is left after a restart. All clones share the store.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self::builder().open_embedded(Prefix::default())
+    }
+
+    /// Settings for what differs from the defaults.
+    pub fn builder() -> Builder {
+        Builder {
+            prefix: String::new(),
+            tenancy: Tenancy::default(),
+            clock: Clock::system(),
+            deadline: DEADLINE_DEFAULT,
+            value_len_max: VALUE_LEN_DEFAULT,
+        }
+    }
+
+    /// The same deployment, seen as one tenant: every key of the handle is that tenant's.
+    ///
+    /// # Errors
+    /// `Rejected` for a bad name, `Misconfigured` in a single-tenant deployment.
+    pub fn tenant(&self, name: impl AsRef<str>) -> Result<Self> {
+        let tenant = Tenant::new(name)?;
+        if self.deployment.tenancy == Tenancy::Single {
+            return Err(Error::misconfigured(
+                "this deployment is single-tenant: expected Tenancy::Multi for tenant()",
+            ));
+        }
+        Ok(Self {
+            deployment: Arc::clone(&self.deployment),
+            scope: Scope::tenant(&self.deployment.prefix, &tenant),
+        })
+    }
+
+    /// A cache of this tenant. Its name is also the part of the keys after the tenant, so two
+    /// caches of one name are one cache, and its statistics go by it.
+    pub fn cache(&self, name: &str) -> CacheBuilder {
+        CacheBuilder::new(Arc::clone(&self.deployment.caches), self.scope.clone(), name)
+    }
+
+    /// Whether a cache may have this name, without making one.
+    ///
+    /// # Errors
+    /// `Rejected` with the rule when it may not.
+    pub fn check_cache_name(name: &str) -> Result<()> {
+        Space::new(name).map(|_| ())
+    }
+
+    /// Whether [`Sinew::connect`] would take this URL, without connecting.
+    ///
+    /// # Errors
+    /// `Misconfigured`, naming the part that is wrong and never the password.
+    #[cfg(feature = "redis")]
+    pub fn check_url(url: &str) -> Result<()> {
+        Target::parse(url).map(|_| ())
+    }
+
+    /// What each cache did in this process, by name, over all tenants.
+    #[must_use]
+    pub fn cache_stats(&self) -> BTreeMap<String, cache::Stats> {
+        self.deployment.caches.stats()
+    }
+
+    /// Whether the store answers right now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match &self.deployment.store {
+            Store::Embedded => Status::Up,
+            #[cfg(feature = "redis")]
+            Store::Redis(link) => link.status().borrow().clone(),
+        }
+    }
+
+    /// Waits up to two seconds for the first connection.
+    ///
+    /// # Errors
+    /// Why there is none, as [`Sinew::connect`].
+    pub async fn until_up(&self) -> Result<()> {
+        match &self.deployment.store {
+            Store::Embedded => Ok(()),
+            #[cfg(feature = "redis")]
+            Store::Redis(link) => link.until_up().await,
+        }
+    }
+
+    /// The store in words: `embedded`, or `redis` with host and port. Never a password.
+    #[must_use]
+    pub fn store(&self) -> String {
+        match &self.deployment.store {
+            Store::Embedded => "embedded".to_owned(),
+            #[cfg(feature = "redis")]
+            Store::Redis(link) => format!("redis {}", link.address()),
+        }
+    }
+
+    /// The largest value in bytes, as JSON.
+    #[must_use]
+    pub fn value_len_max(&self) -> usize {
+        self.deployment.value_len_max
+    }
+}
+
+impl fmt::Debug for Sinew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sinew")
+            .field("store", &self.store())
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Sinew`] being put together.
+#[derive(Clone, Debug)]
+#[must_use = "a handle is made by connect(), connect_lazy() or embedded()"]
+pub struct Builder {
+    prefix: String,
+    tenancy: Tenancy,
+    clock: Clock,
+    deadline: Duration,
+    value_len_max: usize,
+}
+
+impl Builder {
+    /// What all keys begin with: empty, or up to 64 of `[A-Za-z0-9_.-]` ending in `_`, e.g.
+    /// `BillingService_`. Empty unless said.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Whether keys have a tenant part. [`Tenancy::Multi`] unless said. Redis remembers it.
+    pub fn tenancy(mut self, tenancy: Tenancy) -> Self {
+        self.tenancy = tenancy;
+        self
+    }
+
+    /// Where the time comes from.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How long a call of Redis may take: 1 ms to 60 s. 250 ms unless said.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The largest value in bytes, as JSON: 1 MiB unless said, 512 MiB at most.
+    pub fn value_len_max(mut self, bytes: usize) -> Self {
+        self.value_len_max = bytes;
+        self
+    }
+
+    /// Connects, and waits for it; see [`Sinew::connect`].
+    ///
+    /// # Errors
+    /// As [`Sinew::connect`], and `Rejected` for a setting out of bounds.
+    #[cfg(feature = "redis")]
+    pub async fn connect(self, url: &str) -> Result<Sinew> {
+        let sinew = self.connect_lazy(url)?;
+        sinew.until_up().await?;
+        Ok(sinew)
+    }
+
+    /// Connects in the background; see [`Sinew::connect_lazy`].
+    ///
+    /// # Errors
+    /// As [`Sinew::connect_lazy`], and `Rejected` for a setting out of bounds.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[cfg(feature = "redis")]
+    pub fn connect_lazy(self, url: &str) -> Result<Sinew> {
+        let prefix = self.check()?;
+        let target = Target::parse(url)?;
+        let replay = Arc::<cache::Replay>::default();
+        let hooks = vec![
+            tenancy_hook(&prefix, self.tenancy),
+            cache::RedisBackend::replay_hook(Arc::clone(&replay)),
+        ];
+        let link = Link::open(target, self.deadline, hooks);
+        let backend = cache::RedisBackend::new(link.clone(), replay);
+        Ok(self.assemble(prefix, Store::Redis(link), Arc::new(backend)))
+    }
+
+    /// Keeps everything in this process; see [`Sinew::embedded`].
+    ///
+    /// # Errors
+    /// `Rejected` for a setting out of bounds.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn embedded(self) -> Result<Sinew> {
+        let prefix = self.check()?;
+        Ok(self.open_embedded(prefix))
+    }
+
+    fn open_embedded(self, prefix: Prefix) -> Sinew {
+        let backend = MemoryBackend::new(self.clock.clone(), MEMORY_MAX);
+        self.assemble(prefix, Store::Embedded, Arc::new(backend))
+    }
+
+    fn assemble(self, prefix: Prefix, store: Store, caches: Arc<dyn cache::Backend>) -> Sinew {
+        let scope = Scope::unscoped(&prefix, self.tenancy);
+        let caches = cache::Engine::new(caches, self.clock, self.value_len_max);
+        let deployment = Arc::new(Deployment {
+            prefix,
+            tenancy: self.tenancy,
+            value_len_max: self.value_len_max,
+            store,
+            caches: Arc::new(caches),
+        });
+        Sinew { deployment, scope }
+    }
+
+    fn check(&self) -> Result<Prefix> {
+        if self.deadline < Duration::from_millis(1) || self.deadline > DEADLINE_MAX {
+            return Err(Error::rejected(format!(
+                "a deadline of {:?} is out of bounds: expected 1 ms to 60 s",
+                self.deadline
+            )));
+        }
+        // Redis's own limit for one string.
+        if self.value_len_max == 0 || self.value_len_max > 512 << 20 {
+            return Err(Error::rejected(format!(
+                "a value limit of {} bytes is out of bounds: expected 1 byte to 512 MiB",
+                self.value_len_max
+            )));
+        }
+        Prefix::new(&self.prefix)
+    }
+}
+
+/// Records the tenancy of a deployment at first use, and refuses a client of the other kind:
+/// its keys could equal those of a tenant.
+#[cfg(feature = "redis")]
+fn tenancy_hook(prefix: &Prefix, tenancy: Tenancy) -> Hook {
+    let (record, prefix) = (Scope::deployment_record(prefix), prefix.clone());
+    Arc::new(move |connection| {
+        let (record, prefix) = (record.clone(), prefix.clone());
+        Box::pin(async move {
+            let recorded = crate::kernel::redis::record_once(&connection, &record, tenancy.name());
+            match recorded.await? {
+                found if found == tenancy.name() => Ok(()),
+                found => Err(Error::misconfigured(format!(
+                    "prefix {:?} is used as {found}-tenant in this Redis, and this client expected {}-tenant",
+                    prefix.as_str(),
+                    tenancy.name()
+                ))),
+            }
+        })
+    })
+}

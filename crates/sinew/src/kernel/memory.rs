@@ -1,0 +1,174 @@
+//! The embedded store's building block: a map that expires and is bounded.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::time::Duration;
+
+use super::clock::Monotonic;
+
+/// A map whose entries expire, and whose total weight is bounded.
+///
+/// When it is full, what would expire first goes first. Time is a parameter: a caller
+/// passes the same `now` to everything it does under one lock.
+pub(crate) struct ExpiringMap<K, V> {
+    entries: HashMap<K, Slot<V>>,
+    // Ordered by expiry; the number makes equal times distinct.
+    by_expiry: BTreeSet<(Monotonic, u64)>,
+    by_number: HashMap<u64, K>,
+    next_number: u64,
+    weight: usize,
+    weight_max: usize,
+}
+
+struct Slot<V> {
+    value: V,
+    expires_at: Monotonic,
+    number: u64,
+    weight: usize,
+}
+
+impl<K: Clone + Eq + Hash, V> ExpiringMap<K, V> {
+    pub(crate) fn new(weight_max: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            by_expiry: BTreeSet::new(),
+            by_number: HashMap::new(),
+            next_number: 0,
+            weight: 0,
+            weight_max,
+        }
+    }
+
+    pub(crate) fn get(&self, key: &K, now: Monotonic) -> Option<&V> {
+        let slot = self.entries.get(key)?;
+        (slot.expires_at > now).then_some(&slot.value)
+    }
+
+    /// Time left to live.
+    pub(crate) fn remaining(&self, key: &K, now: Monotonic) -> Option<Duration> {
+        let slot = self.entries.get(key)?;
+        (slot.expires_at > now).then(|| slot.expires_at.since(now))
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V, weight: usize, expires_at: Monotonic) {
+        self.remove(&key);
+        let number = self.next_number;
+        self.next_number += 1;
+        self.by_expiry.insert((expires_at, number));
+        self.by_number.insert(number, key.clone());
+        self.weight += weight;
+        self.entries.insert(key, Slot { value, expires_at, number, weight });
+        while self.weight > self.weight_max {
+            self.remove_first();
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let slot = self.entries.remove(key)?;
+        self.by_expiry.remove(&(slot.expires_at, slot.number));
+        self.by_number.remove(&slot.number);
+        self.weight -= slot.weight;
+        Some(slot.value)
+    }
+
+    /// Drops what has expired, and says when to look again.
+    pub(crate) fn sweep(&mut self, now: Monotonic) -> Option<Monotonic> {
+        loop {
+            let next = self.by_expiry.first()?.0;
+            if next > now {
+                return Some(next);
+            }
+            self.remove_first();
+        }
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.entries.keys()
+    }
+
+    fn remove_first(&mut self) {
+        let Some((_, number)) = self.by_expiry.first() else {
+            return;
+        };
+        if let Some(key) = self.by_number.get(number).cloned() {
+            self.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::clock::Clock;
+    use super::*;
+
+    #[test]
+    fn full_evicts_what_would_expire_first() {
+        let now = Clock::manual().0.now();
+        let at = |secs| now.after(Duration::from_secs(secs));
+        let mut map = ExpiringMap::new(10);
+        map.insert("late", 1, 5, at(30));
+        map.insert("soon", 2, 5, at(10));
+        map.insert("new", 3, 5, at(20));
+        assert_eq!(map.get(&"soon", now), None);
+        assert_eq!(map.get(&"late", now), Some(&1));
+        assert_eq!(map.get(&"new", now), Some(&3));
+        map.insert("huge", 4, 11, at(99));
+        assert_eq!(map.weight, 0, "an entry above the bound is not kept");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u8, u8),
+        Remove(u8),
+        Sweep,
+        Pass(u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..6u8, 1..9u8).prop_map(|(k, ttl)| Step::Insert(k, ttl)),
+            1 => (0..6u8).prop_map(Step::Remove),
+            1 => Just(Step::Sweep),
+            2 => (0..5u8).prop_map(Step::Pass),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_list_of_expiries(steps in prop::collection::vec(step(), 0..60)) {
+            let (clock, hands) = Clock::manual();
+            let mut map = ExpiringMap::new(usize::MAX);
+            let mut model: HashMap<u8, (usize, Monotonic)> = HashMap::new();
+            for (i, step) in steps.into_iter().enumerate() {
+                let now = clock.now();
+                match step {
+                    Step::Insert(k, ttl) => {
+                        let at = now.after(Duration::from_secs(ttl.into()));
+                        map.insert(k, i, 1, at);
+                        model.insert(k, (i, at));
+                    }
+                    Step::Remove(k) => {
+                        map.remove(&k);
+                        model.remove(&k);
+                    }
+                    Step::Sweep => {
+                        map.sweep(now);
+                        model.retain(|_, (_, at)| *at > now);
+                        prop_assert_eq!(map.entries.len(), model.len());
+                    }
+                    Step::Pass(secs) => hands.advance(Duration::from_secs(secs.into())),
+                }
+                let now = clock.now();
+                for k in 0..6u8 {
+                    let expected = model.get(&k).filter(|(_, at)| *at > now).map(|(v, _)| v);
+                    prop_assert_eq!(map.get(&k, now), expected);
+                }
+                prop_assert_eq!(map.weight, map.entries.len());
+                prop_assert_eq!(map.by_expiry.len(), map.entries.len());
+                prop_assert_eq!(map.by_number.len(), map.entries.len());
+            }
+        }
+    }
+}

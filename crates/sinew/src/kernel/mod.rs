@@ -1,0 +1,12 @@
+//! What every capability stands on. It knows none of them.
+
+pub(crate) mod clock;
+pub(crate) mod envelope;
+pub(crate) mod error;
+pub(crate) mod key;
+pub(crate) mod memory;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+pub(crate) mod status;
+pub(crate) mod telemetry;
+pub(crate) mod ttl;

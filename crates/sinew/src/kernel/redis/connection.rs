@@ -1,0 +1,112 @@
+//! One connection, and a call on it: a deadline and an honest error.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, RedisError, ServerErrorKind, Value};
+
+use super::script::{Invocation, Script};
+use crate::kernel::error::{Error, ErrorKind, Result};
+
+/// A connection that many callers share. It never reconnects by itself.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    multiplexed: MultiplexedConnection,
+    deadline: Duration,
+}
+
+impl Connection {
+    pub(super) fn new(multiplexed: MultiplexedConnection, deadline: Duration) -> Self {
+        Self { multiplexed, deadline }
+    }
+
+    /// Sends one command. Dropping the future does not take the command back.
+    ///
+    /// # Errors
+    /// `Timeout` at the deadline whatever the socket does; else what Redis or the socket said.
+    pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
+        let value = self.within_deadline(self.send(command)).await?;
+        read(value)
+    }
+
+    /// Starts a call of a script on its keys.
+    pub(crate) fn script(&self, script: &'static Script, keys: &[&str]) -> Invocation<'_> {
+        Invocation::new(self, script, keys)
+    }
+
+    pub(super) async fn within_deadline<T>(
+        &self,
+        calls: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(self.deadline, calls).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(told_by(error)),
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout { maybe_applied: true },
+                format!("no reply from Redis within {:?}", self.deadline),
+            )),
+        }
+    }
+
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+        let reply = self.multiplexed.clone().send_packed_command(command).await?;
+        // What the server refuses comes as a value.
+        reply.extract_error()
+    }
+}
+
+/// Writes a value that no one has written before, for good, and says what stands there now.
+pub(crate) async fn record_once(connection: &Connection, key: &str, value: &str) -> Result<String> {
+    let mut set = redis::cmd("SET");
+    set.arg(key).arg(value).arg("NX").arg("GET");
+    let before: Option<String> = connection.call(&set).await?;
+    Ok(before.unwrap_or_else(|| value.to_owned()))
+}
+
+/// Takes a reply apart.
+pub(crate) fn read<T: FromRedisValue>(value: Value) -> Result<T> {
+    T::from_redis_value(value)
+        .map_err(|e| Error::corrupt("unexpected reply from Redis").with_source(RedisError::from(e)))
+}
+
+/// What an error of the client means for a caller.
+pub(crate) fn told_by(error: RedisError) -> Error {
+    let not_executed = ErrorKind::Unavailable { maybe_applied: false };
+    let (kind, context) = match error.kind() {
+        redis::ErrorKind::AuthenticationFailed
+        | redis::ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            (ErrorKind::Denied, "Redis refused the permission")
+        }
+        redis::ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ReadOnly
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask,
+        ) => (not_executed, "Redis cannot serve this now"),
+        redis::ErrorKind::Parse => (ErrorKind::Corrupt, "unintelligible reply"),
+        redis::ErrorKind::RESP3NotSupported => (
+            ErrorKind::Misconfigured,
+            "the server does not speak RESP3: expected Redis 7.0 or Valkey 7.2 or newer",
+        ),
+        _ => match error.code() {
+            Some("WRONGPASS" | "NOAUTH" | "NOPERM") => {
+                (ErrorKind::Denied, "Redis refused the credentials")
+            }
+            Some("WRONGTYPE") => (ErrorKind::Conflict, "the key holds another type of data"),
+            // Out of memory, persistence in trouble, too few replicas, stuck in a script:
+            // refused before anything ran.
+            Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY") => {
+                (not_executed, "Redis refuses writes for now")
+            }
+            Some(_) => (ErrorKind::Corrupt, "unexpected error from Redis"),
+            None if error.is_io_error() || error.is_unrecoverable_error() => {
+                (ErrorKind::Unavailable { maybe_applied: true }, "the connection to Redis was lost")
+            }
+            None => (ErrorKind::Corrupt, "unexpected reply from Redis"),
+        },
+    };
+    Error::new(kind, context).with_source(error)
+}

@@ -1,0 +1,131 @@
+//! Connecting: what is refused, how fast, and in which words.
+
+use std::time::{Duration, Instant};
+
+use sinew::{Cache, Clock, ErrorKind, Sinew, Status, Tenancy};
+
+use crate::laws::{eventually, keep};
+use crate::world::{free_port, redis_cli, start_redis, start_redis_on};
+
+#[test]
+fn connecting_to_nothing_fails_within_two_seconds_and_says_where() {
+    keep(|| async {
+        let port = free_port();
+        let began = Instant::now();
+        let error =
+            Sinew::connect(&format!("redis://:hunter2@127.0.0.1:{port}")).await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(matches!(error.kind(), ErrorKind::Unavailable { maybe_applied: false }));
+        let text = error.to_string();
+        assert!(text.contains(&port.to_string()) && !text.contains("hunter2"), "{text}");
+    });
+}
+
+#[test]
+fn a_lazy_client_connects_when_redis_comes() {
+    keep(|| async {
+        let port = free_port();
+        let sinew = Sinew::connect_lazy(&format!("redis://127.0.0.1:{port}")).unwrap();
+        eventually("it has tried", || async { matches!(sinew.status(), Status::Down(_)) }).await;
+        let _server = tokio::task::spawn_blocking(move || start_redis_on(port, &[])).await.unwrap();
+        eventually("it is up", || async { matches!(sinew.status(), Status::Up) }).await;
+    });
+}
+
+#[test]
+fn wrong_credentials_are_denied_and_never_shown() {
+    keep(|| async {
+        let start = || start_redis_on(free_port(), &["--requirepass", "right-secret"]);
+        let server = tokio::task::spawn_blocking(start).await.unwrap();
+        for userinfo in ["", ":wrong-secret@", "nobody:wrong-secret@"] {
+            let url = format!("redis://{userinfo}127.0.0.1:{}", server.port);
+            let error = Sinew::connect(&url).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("secret"), "{shown}");
+        }
+        let url = format!("redis://:right-secret@127.0.0.1:{}", server.port);
+        let sinew = Sinew::connect(&url).await.unwrap();
+        assert!(!format!("{sinew:?} {}", sinew.store()).contains("secret"));
+    });
+}
+
+#[test]
+fn a_client_of_the_other_tenancy_is_refused() {
+    keep(|| async {
+        let server = tokio::task::spawn_blocking(start_redis).await.unwrap();
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        let single = Sinew::builder().prefix("App_").tenancy(Tenancy::Single);
+        let first = single.clone().connect(&url).await.unwrap();
+        assert_eq!(first.tenant("acme").unwrap_err().kind(), ErrorKind::Misconfigured);
+        let error = Sinew::builder().prefix("App_").connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.to_string().contains("used as single-tenant"), "{error}");
+        single.connect(&url).await.unwrap();
+        Sinew::builder().prefix("Other_").connect(&url).await.unwrap();
+        assert_eq!(redis_cli(server.port, &["GET", "App__:deployment"]), "single");
+    });
+}
+
+#[test]
+fn a_replica_is_not_taken_for_a_primary() {
+    keep(|| async {
+        let (server, primary) =
+            tokio::task::spawn_blocking(|| (start_redis(), start_redis())).await.unwrap();
+        redis_cli(server.port, &["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        let error = Sinew::connect(&url).await.unwrap_err();
+        assert!(error.to_string().contains("replica"), "{error}");
+        let sinew = Sinew::connect_lazy(&url).unwrap();
+        redis_cli(server.port, &["REPLICAOF", "NO", "ONE"]);
+        eventually("the promoted server is taken", || async {
+            matches!(sinew.status(), Status::Up)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn what_does_not_speak_redis_is_misconfigured() {
+    keep(|| async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    use tokio::io::AsyncWriteExt as _;
+                    let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                });
+            }
+        });
+        let error = Sinew::connect(&format!("redis://127.0.0.1:{port}")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+    });
+}
+
+#[test]
+fn settings_out_of_bounds_are_rejected() {
+    keep(|| async {
+        let url = "redis://127.0.0.1:1";
+        let kind = |b: sinew::Builder| b.connect_lazy(url).unwrap_err().kind();
+        assert_eq!(kind(Sinew::builder().prefix("no underscore")), ErrorKind::Rejected);
+        assert_eq!(kind(Sinew::builder().deadline(Duration::ZERO)), ErrorKind::Rejected);
+        assert_eq!(kind(Sinew::builder().value_len_max(0)), ErrorKind::Rejected);
+        assert_eq!(Sinew::connect_lazy("localhost").unwrap_err().kind(), ErrorKind::Misconfigured);
+    });
+}
+
+#[test]
+fn the_embedded_store_expires_by_the_clock_it_is_given() {
+    keep(|| async {
+        let (clock, hands) = Clock::manual();
+        let sinew = Sinew::builder().clock(clock).embedded().unwrap();
+        let cache: Cache<str, u64> =
+            sinew.cache("number").ttl(Duration::from_secs(60)).jitter(0.0).build().unwrap();
+        cache.put("a", &1).await.unwrap();
+        hands.advance(Duration::from_millis(59_999));
+        assert!(cache.exists("a").await.unwrap());
+        hands.advance(Duration::from_millis(1));
+        assert!(!cache.exists("a").await.unwrap());
+    });
+}
