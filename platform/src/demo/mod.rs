@@ -1,0 +1,10 @@
+//! What makes a demonstration of the platform: data to look at, and someone who looks at it.
+
+mod seed;
+mod traffic;
+
+pub use seed::seed;
+pub use traffic::{Traffic, TrafficError};
+
+/// The tenants that a demonstration has.
+pub const TENANTS: [&str; 2] = ["tenant123", "acme"];

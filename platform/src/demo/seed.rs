@@ -1,0 +1,85 @@
+//! Data for a demonstration.
+
+use jiff::civil::date;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, DbErr, EntityTrait, TransactionTrait};
+use sinew::Tenant;
+
+use super::TENANTS;
+use crate::database::Database;
+use crate::rent_tracker::payment::{self};
+use crate::rent_tracker::{Repository, property};
+
+mod demo_seed {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, DeriveEntityModel)]
+    #[sea_orm(table_name = "demo_seed")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) tenant_id: String,
+    }
+
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+const STREETS: [&str; 6] = ["Elm", "Oak", "Station", "Mill", "Church", "Harbour"];
+const PROPERTIES_PER_TENANT: usize = 24;
+const PAYMENTS_PER_PROPERTY: i8 = 3;
+
+/// Gives each of [`TENANTS`] its properties and payments, once in the life of a database, and
+/// says the id of a property of the first tenant.
+///
+/// # Errors
+/// When the database fails.
+pub async fn seed(database: &Database) -> Result<i64, DbErr> {
+    for tenant in TENANTS {
+        seed_tenant(database, tenant).await?;
+    }
+    let tenant = Tenant::new(TENANTS[0]).map_err(|e| DbErr::Custom(e.to_string()))?;
+    let properties = Repository::new(database.clone()).properties(&tenant).await;
+    let properties = properties.map_err(|e| DbErr::Custom(e.to_string()))?;
+    // Someone may have deleted all of them.
+    Ok(properties.first().map_or(1, |property| property.id))
+}
+
+async fn seed_tenant(database: &Database, tenant: &str) -> Result<(), DbErr> {
+    let transaction = database.query("seed").begin().await?;
+    // Of several processes that start together, the one that writes this row goes on.
+    let mark = demo_seed::ActiveModel { tenant_id: Set(tenant.to_owned()) };
+    let once = OnConflict::column(demo_seed::Column::TenantId).do_nothing().to_owned();
+    let marked = demo_seed::Entity::insert(mark)
+        .on_conflict(once)
+        .exec_without_returning(&transaction)
+        .await;
+    match marked {
+        Ok(0) | Err(DbErr::RecordNotInserted) => return transaction.commit().await,
+        Ok(_) => {}
+        Err(error) => return Err(error),
+    }
+    for n in 0..PROPERTIES_PER_TENANT {
+        let street = STREETS[n % STREETS.len()];
+        let rent = 80_000 + i64::try_from(n).unwrap_or_default() * 2_500;
+        let row = property::ActiveModel {
+            tenant_id: Set(tenant.to_owned()),
+            address: Set(format!("{} {street} Street", n + 1)),
+            monthly_rent_cents: Set(rent),
+            row_version: Set(1),
+            ..Default::default()
+        };
+        let row = property::Entity::insert(row).exec_with_returning(&transaction).await?;
+        let payments = (0..PAYMENTS_PER_PROPERTY).map(|month| payment::ActiveModel {
+            tenant_id: Set(tenant.to_owned()),
+            property_id: Set(row.id),
+            amount_cents: Set(rent),
+            paid_on: Set(date(2026, 8 + month, 1).to_string()),
+            row_version: Set(1),
+            ..Default::default()
+        });
+        payment::Entity::insert_many(payments).exec_without_returning(&transaction).await?;
+    }
+    transaction.commit().await
+}

@@ -1,0 +1,105 @@
+//! The tables, step by step. A step that shipped is never changed.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{big_integer, big_pk_auto, string, string_len};
+
+pub(crate) struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(RentTracker)]
+    }
+}
+
+struct RentTracker;
+
+impl MigrationName for RentTracker {
+    fn name(&self) -> &'static str {
+        "m20261121_000001_rent_tracker"
+    }
+}
+
+#[derive(DeriveIden)]
+enum Property {
+    Table,
+    Id,
+    TenantId,
+    Address,
+    MonthlyRentCents,
+    RowVersion,
+}
+
+#[derive(DeriveIden)]
+enum Payment {
+    Table,
+    Id,
+    TenantId,
+    PropertyId,
+    AmountCents,
+    PaidOn,
+    RowVersion,
+}
+
+#[derive(DeriveIden)]
+enum DemoSeed {
+    Table,
+    TenantId,
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for RentTracker {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let property = Table::create()
+            .table(Property::Table)
+            .col(big_pk_auto(Property::Id))
+            .col(string_len(Property::TenantId, 64))
+            .col(string(Property::Address))
+            .col(big_integer(Property::MonthlyRentCents))
+            .col(big_integer(Property::RowVersion))
+            .to_owned();
+        manager.create_table(property).await?;
+        let of_tenant = Index::create()
+            .name("property_by_tenant")
+            .table(Property::Table)
+            .col(Property::TenantId)
+            .to_owned();
+        manager.create_index(of_tenant).await?;
+
+        let payment = Table::create()
+            .table(Payment::Table)
+            .col(big_pk_auto(Payment::Id))
+            .col(string_len(Payment::TenantId, 64))
+            .col(big_integer(Payment::PropertyId))
+            .col(big_integer(Payment::AmountCents))
+            .col(string_len(Payment::PaidOn, 10))
+            .col(big_integer(Payment::RowVersion))
+            .foreign_key(
+                ForeignKey::create()
+                    .from(Payment::Table, Payment::PropertyId)
+                    .to(Property::Table, Property::Id)
+                    .on_delete(ForeignKeyAction::Cascade),
+            )
+            .to_owned();
+        manager.create_table(payment).await?;
+        let of_property = Index::create()
+            .name("payment_by_property")
+            .table(Payment::Table)
+            .col(Payment::PropertyId)
+            .to_owned();
+        manager.create_index(of_property).await?;
+
+        // Which tenants have their demonstration data.
+        let seeded = Table::create()
+            .table(DemoSeed::Table)
+            .col(string_len(DemoSeed::TenantId, 64).primary_key())
+            .to_owned();
+        manager.create_table(seeded).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(Payment::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(Property::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(DemoSeed::Table).to_owned()).await
+    }
+}

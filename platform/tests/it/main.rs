@@ -1,0 +1,8 @@
+//! The platform's routes, on every database.
+
+mod rent_tracker;
+
+// One world for all crates' tests; each needs a part of it.
+#[allow(dead_code)]
+#[path = "../../../crates/sinew/tests/it/world.rs"]
+mod world;
