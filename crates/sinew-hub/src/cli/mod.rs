@@ -1,0 +1,193 @@
+//! The command line.
+
+mod output;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use sinew::Status;
+
+use crate::cache::command::CacheCommand;
+use crate::config::{Config, Fault, Flags};
+use crate::hub::Hub;
+use crate::{serve, telemetry};
+
+pub(crate) use output::Outcome;
+
+/// What holds a fleet of services together on Redis: cache-aside with promises, in one binary.
+#[derive(Parser)]
+#[command(
+    name = "sinew",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  sinew demo                                        everything at once, in this process
+  sinew serve --store redis://127.0.0.1:6379        the hub on a Redis
+  sinew cache put greeting en '\"hello\"' --ttl 10m   store an entry
+  sinew cache get greeting en --tenant acme         look one up
+
+Exit codes:
+  0  it worked          1  it did not work
+  2  bad input          3  there is no such entry"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the HTTP API and the dashboard
+    #[command(after_help = "\
+Examples:
+  sinew serve
+  sinew serve --store redis://:password@10.0.0.7:6379 --prefix BillingService_
+  SINEW_STORE=redis://127.0.0.1:6379 sinew serve --config sinew.toml")]
+    Serve(ServeArgs),
+    /// Serve the hub and the reference platform, with data and a little live traffic
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::DemoArgs),
+    /// Look at a cache and change it
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Look at the hub's configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    flags: Flags,
+    /// Listen on an address that others can reach, although there is no authentication
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Explain every fault of the configuration, with its line
+    #[command(after_help = "Example:\n  sinew config check --config sinew.toml")]
+    Check {
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+/// Runs the command line of this process.
+pub async fn run() -> ExitCode {
+    // clap itself says what was expected, and ends with 2.
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => run_serve(&args).await,
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => crate::demo::run(&args).await,
+        Command::Cache(command) => command.run().await,
+        Command::Config(ConfigCommand::Check { flags }) => check_config(&flags),
+    };
+    outcome.tell()
+}
+
+/// Reads the configuration.
+pub(crate) fn configured(flags: &Flags) -> Result<Config, Outcome> {
+    Config::read(flags).map_err(|faults| Outcome::BadInput(listed(&faults)))
+}
+
+fn check_config(flags: &Flags) -> Outcome {
+    match configured(flags) {
+        Ok(_) => {
+            println!("The configuration is valid.");
+            Outcome::Worked
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+fn listed(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+async fn run_serve(args: &ServeArgs) -> Outcome {
+    let config = match configured(&args.flags) {
+        Ok(config) => config,
+        Err(outcome) => return outcome,
+    };
+    telemetry::log("info");
+    if let Err(message) = may_listen(config.listen, args.insecure, "--listen") {
+        return Outcome::BadInput(message);
+    }
+    let (hub, listener) = match start(&config).await {
+        Ok(started) => started,
+        Err(outcome) => return outcome,
+    };
+    tracing::info!(address = %address_of(&listener), store = hub.sinew().store(), "serving");
+    if matches!(config.store, crate::config::StoreSetting::Embedded) {
+        tracing::info!("the embedded store keeps nothing across a restart; --store redis://… does");
+    }
+    let serving = serve::serve(listener, serve::router(hub.clone()), hub.stopping());
+    until_stopped(&hub, serving).await
+}
+
+/// Without authentication, only this machine may reach the hub.
+pub(crate) fn may_listen(address: SocketAddr, insecure: bool, flag: &str) -> Result<(), String> {
+    if address.ip().is_loopback() || insecure {
+        return Ok(());
+    }
+    Err(format!(
+        "{flag} {address} can be reached by others, and there is no authentication: expected a loopback address, or --insecure"
+    ))
+}
+
+/// Opens the store and takes the hub's address.
+pub(crate) async fn start(config: &Config) -> Result<(Hub, tokio::net::TcpListener), Outcome> {
+    // First: what is counted before is lost.
+    let metrics = telemetry::record_metrics();
+    let sinew = config.open().map_err(|e| Outcome::of(&e))?;
+    let listener = serve::listen(config.listen, "--listen").await.map_err(Outcome::Failed)?;
+    Ok((Hub::new(sinew, config, metrics), listener))
+}
+
+pub(crate) fn address_of(listener: &tokio::net::TcpListener) -> String {
+    listener.local_addr().map_or_else(|e| e.to_string(), |address| address.to_string())
+}
+
+/// Serves until told to stop, or until the store turns out never to do.
+pub(crate) async fn until_stopped(
+    hub: &Hub,
+    serving: impl Future<Output = std::io::Result<()>>,
+) -> Outcome {
+    let mut serving = std::pin::pin!(serving);
+    let outcome = tokio::select! {
+        result = &mut serving => return served(result),
+        () = serve::told_to_stop() => Outcome::Worked,
+        error = never_will_do(hub) => Outcome::of(&error),
+    };
+    tracing::info!("stopping");
+    hub.stop();
+    match served(serving.await) {
+        Outcome::Worked => outcome,
+        failed => failed,
+    }
+}
+
+fn served(result: std::io::Result<()>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Worked,
+        Err(error) => Outcome::Failed(format!("the server failed: {error}")),
+    }
+}
+
+/// A store that was never up and cannot be: wrong credentials, too old, other tenancy. Once it
+/// was up, an error of this kind is someone's passing mistake, and the hub stays.
+async fn never_will_do(hub: &Hub) -> sinew::Error {
+    let mut settled = hub.sinew().until_up().await;
+    loop {
+        match (settled, hub.sinew().status()) {
+            (Ok(()), _) | (_, Status::Up) => return std::future::pending().await,
+            (_, Status::Failed(error)) => return error,
+            _ => settled = hub.sinew().until_up().await,
+        }
+    }
+}

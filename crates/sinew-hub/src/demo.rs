@@ -1,0 +1,125 @@
+//! `sinew demo`: the hub and the reference platform in one process.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use sinew_platform::demo::{TENANTS, Traffic, seed};
+use sinew_platform::{Database, rent_tracker};
+
+use crate::cli::{Outcome, address_of, configured, may_listen, start, until_stopped};
+use crate::config::{Flags, StoreSetting};
+use crate::hub::Hub;
+use crate::{serve, telemetry};
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  sinew demo
+  sinew demo --store redis://127.0.0.1:6379
+  DATABASE_URL=postgres://user:password@127.0.0.1/rent sinew demo")]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    flags: Flags,
+    /// Where the platform listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7464")]
+    platform_listen: SocketAddr,
+    /// The platform's database: sqlite::memory:, sqlite://FILE?mode=rwc or postgres://…
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        default_value = "sqlite::memory:"
+    )]
+    database: String,
+    /// Live requests a second; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    traffic: u32,
+    /// Listen on an address that others can reach, although there is no authentication
+    #[arg(long)]
+    insecure: bool,
+}
+
+pub(crate) async fn run(args: &DemoArgs) -> Outcome {
+    let config = match configured(&args.flags) {
+        // The platform's services know their keys by this prefix.
+        Ok(config) => config.or_prefix(rent_tracker::PREFIX),
+        Err(outcome) => return outcome,
+    };
+    telemetry::log("warn");
+    let allowed = may_listen(config.listen, args.insecure, "--listen")
+        .and_then(|()| may_listen(args.platform_listen, args.insecure, "--platform-listen"));
+    if let Err(message) = allowed {
+        return Outcome::BadInput(message);
+    }
+    let (hub, hub_listener) = match start(&config).await {
+        Ok(started) => started,
+        Err(outcome) => return outcome,
+    };
+    let listener = match serve::listen(args.platform_listen, "--platform-listen").await {
+        Ok(listener) => listener,
+        Err(message) => return Outcome::Failed(message),
+    };
+    // The store first: a demonstration without the one that was asked for shows nothing.
+    if let Err(error) = hub.sinew().until_up().await {
+        return Outcome::of(&error);
+    }
+    let database = match Database::open(&args.database).await {
+        Ok(database) => database,
+        Err(error) => return Outcome::Failed(error.to_string()),
+    };
+    let property = match seed(&database).await {
+        Ok(property) => property,
+        Err(error) => {
+            return Outcome::Failed(format!("cannot make the demonstration's data: {error}"));
+        }
+    };
+    let platform = format!("http://{}", address_of(&listener));
+    let traffic = match Traffic::new(platform.clone(), args.traffic) {
+        Ok(traffic) => traffic,
+        Err(error) => return Outcome::Failed(error.to_string()),
+    };
+    let embedded = matches!(config.store, StoreSetting::Embedded);
+    welcome(&hub, &address_of(&hub_listener), &platform, property, embedded);
+
+    let app = sinew_platform::router(hub.sinew().clone(), database);
+    let serving = async {
+        let both = async {
+            tokio::try_join!(
+                serve::serve(hub_listener, serve::router(hub.clone()), hub.stopping()),
+                serve::serve(listener, app, hub.stopping()),
+            )
+        };
+        tokio::select! {
+            served = both => served.map(|_| ()),
+            () = traffic.run(), if args.traffic > 0 => Ok(()),
+        }
+    };
+    let outcome = until_stopped(&hub, serving).await;
+    println!("Stopped.");
+    outcome
+}
+
+fn welcome(hub: &Hub, address: &str, platform: &str, property: i64, embedded: bool) {
+    let tenant = TENANTS[0];
+    println!("\nSinew is running on this store: {}.", hub.sinew().store());
+    if embedded {
+        println!("It keeps nothing across a restart; --store redis://127.0.0.1:6379 does.");
+    }
+    println!(
+        "
+  Dashboard  http://{address}/
+  Platform   {platform}/api/properties
+
+Read a property. The second time, X-Cache says hit:
+  curl -i -H 'X-Tenant-Id: {tenant}' {platform}/api/properties/{property}
+
+Write one. The list of properties is fresh from then on:
+  curl -i -H 'X-Tenant-Id: {tenant}' -H 'Content-Type: application/json' -d '{{\"address\": \"7 New Road\", \"monthlyRentCents\": 95000}}' {platform}/api/properties
+
+See the first one's cache entry through the hub, as a service in any language would:
+  curl -i -H 'X-Tenant-Id: {tenant}' http://{address}/v1/cache/property/entries/{property}
+
+Ctrl-C stops it."
+    );
+}

@@ -1,0 +1,111 @@
+//! What the routes of a hub share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dashmap::DashSet;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sinew::http::Problem;
+use sinew::{Sinew, Tenant, Ttl};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::dashboard::Series;
+
+/// Caches that no one configured but someone asked for. Each has counters, so they are bounded.
+const UNCONFIGURED_CACHES_MAX: usize = 1_000;
+
+/// A hub's state. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    sinew: Sinew,
+    default_ttl: Ttl,
+    caches: BTreeMap<String, Ttl>,
+    unconfigured: DashSet<String>,
+    metrics: PrometheusHandle,
+    series: Series,
+    up_since: Instant,
+    stopping: watch::Sender<bool>,
+    was_up: std::sync::atomic::AtomicBool,
+}
+
+impl Hub {
+    /// A hub on an open store.
+    pub fn new(sinew: Sinew, config: &Config, metrics: PrometheusHandle) -> Self {
+        Self(Arc::new(Inner {
+            series: Series::sampling(sinew.clone()),
+            sinew,
+            default_ttl: config.default_ttl,
+            caches: config.caches.clone(),
+            unconfigured: DashSet::new(),
+            metrics,
+            up_since: Instant::now(),
+            stopping: watch::Sender::new(false),
+            was_up: false.into(),
+        }))
+    }
+
+    pub(crate) fn sinew(&self) -> &Sinew {
+        &self.0.sinew
+    }
+
+    pub(crate) fn series(&self) -> &Series {
+        &self.0.series
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        self.0.metrics.render()
+    }
+
+    pub(crate) fn up_since(&self) -> Instant {
+        self.0.up_since
+    }
+
+    /// Whether the store ever answered.
+    pub(crate) fn was_up(&self, is_up: bool) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.0.was_up.fetch_or(is_up, Relaxed) || is_up
+    }
+
+    /// Turns true when the hub is to stop.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.0.stopping.subscribe()
+    }
+
+    pub(crate) fn stop(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// The store as the tenant of a request sees it.
+    pub(crate) fn scope(&self, tenant: Option<&Tenant>) -> Result<Sinew, Problem> {
+        match tenant {
+            None => Ok(self.0.sinew.clone()),
+            Some(tenant) => self.0.sinew.tenant(tenant.as_str()).map_err(|_| {
+                Problem::bad_request(
+                    "this hub serves a single tenant: expected no X-Tenant-Id header",
+                )
+            }),
+        }
+    }
+
+    /// The TTL of a cache, which is known from then on.
+    pub(crate) fn ttl_of(&self, cache: &str) -> Result<Ttl, Problem> {
+        if let Some(ttl) = self.0.caches.get(cache) {
+            return Ok(*ttl);
+        }
+        let known = &self.0.unconfigured;
+        if !known.contains(cache) {
+            Sinew::check_cache_name(cache)?;
+            if known.len() >= UNCONFIGURED_CACHES_MAX {
+                return Err(Problem::bad_request(format!(
+                    "more than {UNCONFIGURED_CACHES_MAX} caches without a configuration: expected [caches.NAME] in the hub's configuration"
+                )));
+            }
+            known.insert(cache.to_owned());
+        }
+        Ok(self.0.default_ttl)
+    }
+}

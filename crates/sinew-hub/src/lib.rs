@@ -1,0 +1,26 @@
+//! The hub: what the `sinew` library gives Rust services, for services in any language.
+//!
+//! | Module | Holds |
+//! | --- | --- |
+//! | [`cli`] | the command line of the binary `sinew` |
+//! | [`config`] | file, environment and flags, and what is wrong with them |
+//! | [`serve`] | listening, limits, stopping |
+//! | [`dashboard`] | the pages |
+//! | [`cache`] | the cache over HTTP and on the command line |
+//!
+//! It is built from the library's public handles only.
+
+pub mod cache;
+pub mod cli;
+pub mod config;
+pub mod dashboard;
+#[cfg(feature = "demo")]
+mod demo;
+mod duration;
+mod health;
+mod hub;
+mod openapi;
+mod serve;
+mod telemetry;
+
+pub use hub::Hub;

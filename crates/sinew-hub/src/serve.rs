@@ -1,0 +1,137 @@
+//! Listening, limits on every route, and stopping.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use sinew::http::Problem;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::hub::Hub;
+use crate::openapi::Api;
+use crate::{cache, dashboard, health};
+
+const BODY_LEN_MAX: usize = 64 << 10;
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+const REQUESTS_AT_ONCE_MAX: usize = 4_096;
+/// How long requests under way may take once the hub is to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// All routes of a hub.
+pub(crate) fn router(hub: Hub) -> Router {
+    let (api, document) = OpenApiRouter::with_openapi(Api::openapi())
+        .merge(cache::http::routes(hub.sinew().value_len_max()))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .split_for_parts();
+    let document = document.to_pretty_json().unwrap_or_default();
+    api.route("/metrics", get(metrics))
+        .route(
+            "/openapi.json",
+            get(|| async move { ([(header::CONTENT_TYPE, "application/json")], document) }),
+        )
+        .merge(dashboard::routes())
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
+        })
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "no such route: expected one of /openapi.json")
+        })
+        .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
+        .layer(middleware::from_fn(within_time))
+        .layer(middleware::map_response(harden))
+        .layer(CatchPanicLayer::custom(|_| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
+        }))
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE_MAX))
+        .with_state(hub)
+}
+
+async fn metrics(State(hub): State<Hub>) -> Response {
+    let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (text, hub.metrics()).into_response()
+}
+
+/// The time until a reply begins. A stream of events goes on after that.
+async fn within_time(request: Request, next: Next) -> Response {
+    let reply = tokio::time::timeout(REQUEST_MAX, next.run(request)).await;
+    reply.unwrap_or_else(|_| {
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, "the request took too long").into_response()
+    })
+}
+
+/// Pages run our own scripts and styles, and nothing of anyone else's.
+async fn harden(mut response: Response) -> Response {
+    const HEADERS: [(HeaderName, &str); 4] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+             connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Takes an address.
+///
+/// # Errors
+/// A sentence that names the address and the way out.
+pub(crate) async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        format!("cannot listen on {address}: {error}; choose another address with {flag}")
+    })
+}
+
+/// Serves until `stopping` turns true, then until the requests under way are done.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stopping: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let stopped = |mut stopping: watch::Receiver<bool>| async move {
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let drained = axum::serve(listener, router)
+        .with_graceful_shutdown(stopped(stopping.clone()))
+        .into_future();
+    tokio::select! {
+        result = drained => result,
+        () = async { stopped(stopping).await; tokio::time::sleep(DRAIN_MAX).await } => {
+            tracing::warn!("requests still under way after {DRAIN_MAX:?} are cut off");
+            Ok(())
+        }
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) async fn told_to_stop() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
