@@ -38,7 +38,7 @@ pub(crate) async fn live() -> Response {
 pub(crate) async fn ready(State(hub): State<Hub>) -> Response {
     let status = hub.sinew().status();
     let is_up = matches!(status, Status::Up);
-    let (word, code) = match (*hub.stopping().borrow(), is_up, hub.was_up(is_up)) {
+    let (word, code) = match (*hub.stopping().borrow(), is_up, is_up || hub.was_up()) {
         (true, _, _) => ("stopping", StatusCode::SERVICE_UNAVAILABLE),
         (false, true, _) => ("ready", StatusCode::OK),
         (false, false, true) => ("degraded", StatusCode::OK),

@@ -1,8 +1,8 @@
 //! What the routes of a hub share.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use dashmap::DashSet;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -15,6 +15,8 @@ use crate::dashboard::Series;
 
 /// Caches that no one configured but someone asked for. Each has counters, so they are bounded.
 const UNCONFIGURED_CACHES_MAX: usize = 1_000;
+
+const CONTACT_EVERY: Duration = Duration::from_millis(50);
 
 /// A hub's state. Cheap to clone.
 #[derive(Clone)]
@@ -29,13 +31,13 @@ struct Inner {
     series: Series,
     up_since: Instant,
     stopping: watch::Sender<bool>,
-    was_up: std::sync::atomic::AtomicBool,
+    was_up: OnceLock<()>,
 }
 
 impl Hub {
     /// A hub on an open store.
     pub fn new(sinew: Sinew, config: &Config, metrics: PrometheusHandle) -> Self {
-        Self(Arc::new(Inner {
+        let hub = Self(Arc::new(Inner {
             series: Series::sampling(sinew.clone()),
             sinew,
             default_ttl: config.default_ttl,
@@ -44,8 +46,18 @@ impl Hub {
             metrics,
             up_since: Instant::now(),
             stopping: watch::Sender::new(false),
-            was_up: false.into(),
-        }))
+            was_up: OnceLock::new(),
+        }));
+        tokio::spawn(hub.clone().note_first_contact());
+        hub
+    }
+
+    async fn note_first_contact(self) {
+        while self.0.sinew.until_up().await.is_err() {
+            // It returns at once when the store refuses for good, and someone may repair that.
+            tokio::time::sleep(CONTACT_EVERY).await;
+        }
+        let _ = self.0.was_up.set(());
     }
 
     pub(crate) fn sinew(&self) -> &Sinew {
@@ -65,9 +77,8 @@ impl Hub {
     }
 
     /// Whether the store ever answered.
-    pub(crate) fn was_up(&self, is_up: bool) -> bool {
-        use std::sync::atomic::Ordering::Relaxed;
-        self.0.was_up.fetch_or(is_up, Relaxed) || is_up
+    pub(crate) fn was_up(&self) -> bool {
+        self.0.was_up.get().is_some()
     }
 
     /// Turns true when the hub is to stop.

@@ -19,6 +19,7 @@ pub struct Server {
     // Dropped first: its closing ends the server.
     pipe: Option<ChildStdin>,
     shell: Child,
+    folder: PathBuf,
     pub pid: u32,
     pub port: u16,
 }
@@ -56,11 +57,22 @@ impl Server {
         while stdout.read(&mut byte).unwrap_or(0) == 1 && byte[0] != b'\n' {
             pid.push(char::from(byte[0]));
         }
-        Self { pipe: shell.stdin.take(), shell, pid: pid.parse().expect("the server's pid"), port }
+        Self {
+            pipe: shell.stdin.take(),
+            shell,
+            folder: folder.to_owned(),
+            pid: pid.parse().expect("the server's pid"),
+            port,
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// What it printed so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
     }
 
     /// SIGKILL: no goodbye, no last write.
@@ -87,6 +99,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.wait();
     }
+}
+
+/// A chromedriver, to drive a real browser.
+pub fn start_chromedriver() -> Server {
+    find("chromium", &[]);
+    let (port, folder) = (free_port(), temporary_folder("chromedriver"));
+    let command = [find("chromedriver", &[]), format!("--port={port}")];
+    let server = Server::start(&command, port, &folder, "KILL");
+    wait_until("chromedriver answers", || TcpStream::connect(server.address()).is_ok());
+    server
 }
 
 /// Sends a signal to one process, by pid.

@@ -1,0 +1,178 @@
+//! The command line: what it says, and its exit codes.
+
+use std::io::Write as _;
+
+use crate::hub::{Hub, exit_code, sinew, text};
+use crate::world::{free_port, redis_cli, start_redis};
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    for arguments in
+        [&["--help"][..], &["serve", "--help"], &["demo", "--help"], &["cache", "put", "--help"]]
+    {
+        let output = sinew(arguments);
+        assert_eq!(exit_code(&output), 0);
+        assert!(text(&output.stdout).contains("Example"), "{arguments:?}");
+    }
+    assert!(text(&sinew(&["--help"]).stdout).contains("Exit codes"));
+    assert_eq!(exit_code(&sinew(&[])), 2);
+}
+
+#[test]
+fn bad_input_ends_with_2_and_says_what_was_expected() {
+    let long = "k".repeat(1100);
+    let redis = format!("redis://127.0.0.1:{}", free_port());
+    for arguments in [
+        &["serve", "--store", "localhost:6379"][..],
+        &["serve", "--store", "redis://:hunter2@localhost:port"],
+        &["serve", "--listen", "localhost"],
+        &["serve", "--listen", "0.0.0.0:0"],
+        &["serve", "--prefix", "no-underscore"],
+        &["serve", "--tenancy", "double"],
+        &["serve", "--config", "/nowhere/sinew.toml"],
+        &["demo", "--platform-listen", "0.0.0.0:0"],
+        &["cache", "put", "greeting", "en", "not json"],
+        &["cache", "put", "greeting", "en", "1", "--ttl", "soon"],
+        &["cache", "put", "greeting", "en", "1", "--ttl", "0s"],
+        &["cache", "get", "greeting", "en", "--tenant", "a_b"],
+        &["cache", "get", "greeting", "en", "--tenant", "a_b", "--store", &redis],
+        &["cache", "get", "lock", "en", "--store", &redis],
+        &["cache", "frobnicate"],
+    ] {
+        let output = sinew(arguments);
+        let errors = text(&output.stderr);
+        assert_eq!(exit_code(&output), 2, "{arguments:?}: {errors}");
+        assert!(errors.starts_with("error: "), "{arguments:?}: {errors}");
+        assert!(!errors.contains("hunter2"), "{errors}");
+        assert!(output.stdout.is_empty());
+        let tells = ["expected", "choose another", "--help"];
+        assert!(tells.iter().any(|t| errors.contains(t)), "{arguments:?}: {errors}");
+    }
+    let server = start_redis();
+    let store = format!("redis://127.0.0.1:{}", server.port);
+    for arguments in [&["get"][..], &["delete"], &["put"]] {
+        let value: &[&str] = if arguments == ["put"] { &["1"] } else { &[] };
+        let all =
+            [&["cache"], arguments, &["greeting", &long], value, &["--store", &store]].concat();
+        let output = sinew(&all);
+        assert_eq!(exit_code(&output), 2, "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("expected at most 1024"));
+    }
+    // The deployment's record, and nothing else.
+    assert_eq!(redis_cli(server.port, &["DBSIZE"]), "1");
+}
+
+#[test]
+fn what_does_not_work_ends_with_1_and_names_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = sinew(&["serve", "--listen", &address]);
+    assert_eq!(exit_code(&output), 1);
+    assert!(text(&output.stderr).contains("choose another address with --listen"));
+
+    let nowhere = format!("127.0.0.1:{}", free_port());
+    let output = sinew(&["cache", "get", "greeting", "en", "--listen", &nowhere]);
+    assert_eq!(exit_code(&output), 1);
+    assert!(text(&output.stderr).contains("sinew serve"), "{}", text(&output.stderr));
+
+    let store = format!("redis://:hunter2@{nowhere}");
+    for command in [&["cache", "get", "greeting", "en"][..], &["demo"]] {
+        let output = sinew(&[command, &["--store", &store]].concat());
+        assert_eq!(exit_code(&output), 1);
+        let errors = text(&output.stderr);
+        assert!(errors.contains("cannot reach Redis") && !errors.contains("hunter2"), "{errors}");
+    }
+    let output = sinew(&[
+        "demo",
+        "--listen",
+        "127.0.0.1:0",
+        "--platform-listen",
+        "127.0.0.1:0",
+        "--database",
+        "mysql://u:hunter2@h/d",
+    ]);
+    assert_eq!(exit_code(&output), 1);
+    assert!(!text(&output.stderr).contains("hunter2"));
+}
+
+#[test]
+fn config_check_explains_every_fault_with_its_line() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(
+        file,
+        "store = \"embedded\"\nlisten = \"nowhere\"\ncolour = 1\n[caches.user]\nttl = \"never\""
+    )
+    .unwrap();
+    let path = file.path().to_str().unwrap();
+    let output = sinew(&["config", "check", "--config", path]);
+    assert_eq!(exit_code(&output), 2);
+    let errors = text(&output.stderr);
+    for (line, what) in
+        [(2, "invalid address"), (3, "unknown key \"colour\""), (5, "invalid duration")]
+    {
+        let begins = format!("error: {path}:{line}: {what}");
+        assert!(errors.lines().any(|l| l.starts_with(&begins)), "{begins} in {errors}");
+    }
+    assert_eq!(errors.lines().count(), 3, "{errors}");
+    let output = sinew(&["config", "check"]);
+    assert_eq!(
+        (exit_code(&output), text(&output.stdout).as_str()),
+        (0, "The configuration is valid.\n")
+    );
+}
+
+/// The same commands on Redis itself and through a hub.
+fn entries_come_and_go(place: &[&str]) {
+    let run = |arguments: &[&str]| sinew(&[&["cache"], arguments, place].concat());
+    let entry = ["greeting", "en:short"];
+    assert_eq!(exit_code(&run(&[&["get"], &entry[..]].concat())), 3);
+    let put = run(&[
+        &["put"],
+        &entry[..],
+        &[r#"{"text": "hello", "n": 12345678901234567890}"#, "--ttl", "10m"],
+    ]
+    .concat());
+    assert_eq!(exit_code(&put), 0, "{}", text(&put.stderr));
+    let got = run(&[&["get"], &entry[..]].concat());
+    assert_eq!(
+        text(&got.stdout),
+        "{\"text\": \"hello\", \"n\": 12345678901234567890}\n",
+        "kept to the byte"
+    );
+    let others = run(&[&["get"], &entry[..], &["--tenant", "acme"]].concat());
+    assert_eq!(exit_code(&others), 3, "another tenant's entry is another");
+    assert_eq!(exit_code(&run(&[&["delete"], &entry[..]].concat())), 0);
+    assert_eq!(exit_code(&run(&[&["get"], &entry[..]].concat())), 3);
+    assert_eq!(
+        exit_code(&run(&[&["delete"], &entry[..]].concat())),
+        0,
+        "deleting twice is no error"
+    );
+}
+
+#[test]
+fn cache_commands_work_on_redis_itself() {
+    let server = start_redis();
+    let store = format!("redis://127.0.0.1:{}", server.port);
+    entries_come_and_go(&["--store", &store, "--prefix", "App_"]);
+    sinew(&[
+        "cache", "put", "user", "7:name", "1", "--store", &store, "--prefix", "App_", "--tenant",
+        "acme",
+    ]);
+    let left: i64 = redis_cli(server.port, &["PTTL", "App_acme:user:7:name"]).parse().unwrap();
+    assert!((1..=300_000).contains(&left), "{left}");
+}
+
+#[test]
+fn cache_commands_work_through_a_hub_with_an_embedded_store() {
+    let hub = Hub::serve(&[]);
+    let address = hub.url.trim_start_matches("http://");
+    entries_come_and_go(&["--listen", address]);
+    let stats = sinew(&["cache", "stats", "greeting", "--listen", address]);
+    assert!(text(&stats.stdout).contains("hits local    1"), "{}", text(&stats.stdout));
+    let json = sinew(&["cache", "stats", "greeting", "--json", "--listen", address]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["hitsLocal"], 1);
+    let unknown = sinew(&["cache", "stats", "unknown", "--listen", address]);
+    assert_eq!(exit_code(&unknown), 2);
+}

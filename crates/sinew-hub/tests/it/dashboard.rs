@@ -1,0 +1,81 @@
+//! The dashboard in a real browser.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use thirtyfour::prelude::*;
+
+use crate::hub::Hub;
+use crate::world::start_chromedriver;
+
+#[tokio::test]
+async fn the_overview_shows_the_hit_ratio_move() {
+    let start = || (start_chromedriver(), Hub::serve(&[]));
+    let (driver_server, hub) = tokio::task::spawn_blocking(start).await.unwrap();
+    let profile = tempfile::tempdir().unwrap();
+    let mut browser = DesiredCapabilities::chrome();
+    for argument in [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        "--window-size=1200,900",
+        &format!("--user-data-dir={}", profile.path().display()),
+    ] {
+        browser.add_arg(argument).unwrap();
+    }
+    let driver =
+        WebDriver::new(&format!("http://127.0.0.1:{}", driver_server.port), browser).await.unwrap();
+    // Whatever is seen, the browser ends.
+    let seen = tokio::spawn({
+        let driver = driver.clone();
+        async move { look(&driver, &hub).await }
+    })
+    .await;
+    driver.quit().await.unwrap();
+    seen.unwrap().unwrap();
+}
+
+async fn look(driver: &WebDriver, hub: &Hub) -> WebDriverResult<()> {
+    driver.goto(format!("{}/", hub.url)).await?;
+    assert_eq!(driver.title().await?, "Overview · Sinew");
+    assert_eq!(driver.find(By::Id("store")).await?.text().await?, "embedded");
+    assert_eq!(
+        driver.find(By::Id("hit-ratio")).await?.text().await?,
+        "–",
+        "nothing was looked up yet"
+    );
+
+    let entry = format!("{}/v1/cache/greeting/entries/en", hub.url);
+    hub.send(Method::GET, &entry, None, None).await;
+    until_text(driver, "hit-ratio", "0.0 %").await?;
+    hub.send(Method::PUT, &entry, None, Some("1".to_owned())).await;
+    for _ in 0..3 {
+        hub.send(Method::GET, &entry, None, None).await;
+    }
+    // Without a reload: the page itself asks.
+    until_text(driver, "hit-ratio", "75.0 %").await?;
+    let chart =
+        driver.query(By::Css("#chart[data-points] canvas")).wait(WAIT, EVERY).first().await?;
+    assert!(chart.is_displayed().await?);
+
+    driver.goto(format!("{}/", hub.url)).await?;
+    let row = driver.find(By::Css(".caches tbody tr")).await?.text().await?;
+    assert!(row.starts_with("greeting 75.0 %"), "{row}");
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    driver.screenshot(&folder.join("overview.png")).await?;
+    Ok(())
+}
+
+const WAIT: Duration = Duration::from_secs(20);
+const EVERY: Duration = Duration::from_millis(100);
+
+async fn until_text(driver: &WebDriver, id: &str, text: &str) -> WebDriverResult<()> {
+    driver.query(By::Id(id)).with_text(text.to_owned()).wait(WAIT, EVERY).first().await?;
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! The whole program: the demonstration, as the README offers it.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::hub::{Hub, text};
+use crate::world::{redis_cli, signal, start_redis, start_redis_on, wait_until};
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+fn paste(line: &str) -> String {
+    let output = Command::new("sh").arg("-c").arg(format!("{line} -sS")).output().expect("sh");
+    assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The three printed lines, pasted into a shell, each twice.
+fn walk_the_curl_lines(hub: &Hub) {
+    let lines = hub.curl_lines();
+    let [read, write, entry] = lines.as_slice() else { panic!("three lines: {lines:?}") };
+    let first = paste(read);
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+    let second = paste(read);
+    assert!(second.to_lowercase().contains("x-cache: hit"), "{second}");
+    for _ in 0..2 {
+        let written = paste(write);
+        assert!(written.starts_with("HTTP/1.1 201"), "{written}");
+    }
+    for _ in 0..2 {
+        let entry = paste(entry);
+        assert!(entry.starts_with("HTTP/1.1 200"), "{entry}");
+        assert_eq!(entry.lines().last(), second.lines().last(), "the hub shows the same entry");
+    }
+}
+
+async fn a_put_makes_the_next_read_fresh(hub: &Hub) {
+    let path = "/api/properties/3";
+    let get = || hub.platform(Method::GET, path, "tenant123", None);
+    get().await;
+    let cached = get().await;
+    assert_eq!(cached.cache.as_deref(), Some("hit"));
+    let mut change = cached.body.clone();
+    change["monthlyRentCents"] = json!(123_456);
+    let put = hub.platform(Method::PUT, path, "tenant123", Some(change.clone())).await;
+    assert_eq!(put.status, StatusCode::OK, "{}", put.text);
+    let fresh = get().await;
+    assert_eq!(
+        (fresh.cache.as_deref(), &fresh.body["monthlyRentCents"]),
+        (Some("miss"), &json!(123_456))
+    );
+    let lost = hub.platform(Method::PUT, path, "tenant123", Some(change)).await;
+    assert_eq!(lost.status, StatusCode::CONFLICT, "that version was changed");
+    let stranger = hub.platform(Method::GET, path, "acme", None).await;
+    assert_eq!(stranger.status, StatusCode::NOT_FOUND, "another tenant's property");
+}
+
+#[tokio::test]
+async fn the_demonstration_works_as_it_says_on_the_embedded_store() {
+    let hub = blocking(|| Hub::demo(&["--traffic", "0"])).await;
+    let hub = blocking(move || {
+        walk_the_curl_lines(&hub);
+        hub
+    })
+    .await;
+    a_put_makes_the_next_read_fresh(&hub).await;
+}
+
+#[tokio::test]
+async fn the_demonstration_works_as_it_says_on_redis() {
+    let server = blocking(start_redis).await;
+    let store = format!("redis://127.0.0.1:{}", server.port);
+    let hub = blocking(move || Hub::demo(&["--traffic", "0", "--store", &store])).await;
+    let hub = blocking(move || {
+        walk_the_curl_lines(&hub);
+        hub
+    })
+    .await;
+    a_put_makes_the_next_read_fresh(&hub).await;
+    hub.platform(Method::GET, "/api/properties/3", "tenant123", None).await;
+
+    let key = "RentTracker_tenant123:property:3";
+    assert!(redis_cli(server.port, &["GET", key]).contains("\"monthlyRentCents\":123456"));
+    let left: i64 = redis_cli(server.port, &["TTL", key]).parse().unwrap();
+    assert!((1..=600).contains(&left), "{left}");
+    let keys = redis_cli(server.port, &["--scan"]);
+    assert!(keys.lines().all(|k| k.starts_with("RentTracker_")), "{keys}");
+    assert!(!keys.contains("RentTracker_acme:property:3"), "{keys}");
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_the_demonstration_cleanly() {
+    let hub = blocking(|| Hub::demo(&["--traffic", "50"])).await;
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while hub
+            .metric("sinew_cache_requests_total{cache=\"property\",result=\"hit_local\"}")
+            .await
+            < 5
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("its own traffic hits");
+    signal(hub.server.pid, "INT");
+    let hub = blocking(move || {
+        wait_until("it says so", || hub.server.log().contains("Stopped."));
+        hub
+    })
+    .await;
+    assert!(!hub.server.log().contains("panicked"), "{}", hub.server.log());
+    assert!(!hub.server.log().contains("ERROR"), "{}", hub.server.log());
+}
+
+/// A thousand sockets on our side alone.
+fn raise_the_limit_of_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(8_192, |most| most.min(8_192));
+    if limit.current.is_some_and(|now| now < wanted) {
+        let limit = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, limit).expect("a higher limit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_requests_for_one_cold_property_over_two_processes_run_one_query() {
+    raise_the_limit_of_open_files();
+    let server = blocking(start_redis).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("redis://127.0.0.1:{}", server.port);
+    let database = format!("sqlite://{}/rent.db?mode=rwc", folder.path().display());
+    let start = move || {
+        let arguments = ["--traffic", "0", "--store", &store, "--database", &database];
+        std::thread::scope(|threads| {
+            let [a, b] = [(); 2].map(|()| threads.spawn(|| Hub::demo(&arguments)));
+            [a.join().unwrap(), b.join().unwrap()]
+        })
+    };
+    let hubs = Arc::new(blocking(start).await);
+    let queries = async || {
+        let mut sum = 0;
+        for hub in hubs.iter() {
+            sum += hub.metric("platform_database_queries_total{query=\"property\"}").await;
+        }
+        sum
+    };
+    for round in 1..=3u64 {
+        let before = queries().await;
+        let path = format!("/api/properties/{}", 10 + round);
+        let requests: Vec<_> = (0..1_000)
+            .map(|n| {
+                let (hubs, path) = (Arc::clone(&hubs), path.clone());
+                tokio::spawn(async move {
+                    let reply = hubs[n % 2].platform(Method::GET, &path, "tenant123", None).await;
+                    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+                    reply.body
+                })
+            })
+            .collect();
+        let mut bodies: Vec<Value> = Vec::new();
+        for request in requests {
+            bodies.push(request.await.expect("a reply"));
+        }
+        assert!(bodies.iter().all(|b| *b == bodies[0]));
+        assert_eq!(queries().await - before, 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_redis_under_load_fails_no_request_and_hits_come_back() {
+    let mut server = blocking(start_redis).await;
+    let port = server.port;
+    let store = format!("redis://127.0.0.1:{port}");
+    let hub = Arc::new(blocking(move || Hub::demo(&["--traffic", "0", "--store", &store])).await);
+    let running = Arc::new(AtomicBool::new(true));
+    let done = Arc::new(AtomicUsize::new(0));
+    let callers: Vec<_> = (0..8usize)
+        .map(|n| {
+            let (hub, running, done) = (Arc::clone(&hub), Arc::clone(&running), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut slowest = Duration::ZERO;
+                let mut number = n;
+                while running.load(Ordering::Relaxed) {
+                    number += 7;
+                    let path = format!("/api/properties/{}", 1 + number % 24);
+                    let began = Instant::now();
+                    let reply = hub.platform(Method::GET, &path, "tenant123", None).await;
+                    slowest = slowest.max(began.elapsed());
+                    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+                    if number % 40 == 0 {
+                        let put =
+                            hub.platform(Method::PUT, &path, "tenant123", Some(reply.body)).await;
+                        assert!(
+                            [StatusCode::OK, StatusCode::CONFLICT].contains(&put.status),
+                            "{}",
+                            put.text
+                        );
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                slowest
+            })
+        })
+        .collect();
+    let more = async |n: usize| {
+        let goal = done.load(Ordering::Relaxed) + n;
+        while done.load(Ordering::Relaxed) < goal {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let all = async {
+        more(200).await;
+        let server = blocking(move || {
+            server.kill();
+            server
+        })
+        .await;
+        more(200).await;
+        assert_eq!(hub.get("/health/ready").await.body["status"], "degraded");
+        drop(server);
+        let server = blocking(move || start_redis_on(port, &[])).await;
+        let path = "/api/properties/24";
+        while hub.platform(Method::GET, path, "tenant123", None).await.cache.as_deref()
+            != Some("hit")
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        more(200).await;
+        server
+    };
+    let _server =
+        tokio::time::timeout(Duration::from_secs(120), all).await.expect("hits come back");
+    running.store(false, Ordering::Relaxed);
+    for caller in callers {
+        let slowest = caller.await.expect("no request failed");
+        // The look-up's deadline and the lease's, and a busy machine.
+        assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    }
+}

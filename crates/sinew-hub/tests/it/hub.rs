@@ -1,0 +1,135 @@
+//! The built binary, started and asked.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+
+use crate::world::{Server, temporary_folder, wait_until};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_sinew");
+
+/// A running `sinew`.
+pub struct Hub {
+    pub server: Server,
+    pub url: String,
+    /// Of the platform, where there is one.
+    pub platform: String,
+    client: Client,
+}
+
+pub struct Reply {
+    pub status: StatusCode,
+    pub cache: Option<String>,
+    pub content_type: String,
+    pub text: String,
+    pub body: Value,
+}
+
+impl Hub {
+    pub fn serve(arguments: &[&str]) -> Self {
+        let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
+        let server = start(&all);
+        let url = told(&server, "address=");
+        Self::new(server, format!("http://{url}"), String::new())
+    }
+
+    pub fn demo(arguments: &[&str]) -> Self {
+        let fixed = ["demo", "--listen", "127.0.0.1:0", "--platform-listen", "127.0.0.1:0"];
+        let server = start(&[&fixed, arguments].concat());
+        wait_until("the demonstration is up", || server.log().contains("Ctrl-C stops it."));
+        let url = told(&server, "Dashboard  ").trim_end_matches('/').to_owned();
+        let platform = told(&server, "Platform   ").trim_end_matches("/api/properties").to_owned();
+        Self::new(server, url, platform)
+    }
+
+    fn new(server: Server, url: String, platform: String) -> Self {
+        let client = Client::builder().timeout(Duration::from_secs(30)).no_proxy().build();
+        Self { server, url, platform, client: client.expect("a client") }
+    }
+
+    /// The three lines that the demonstration offers for pasting.
+    pub fn curl_lines(&self) -> Vec<String> {
+        let log = self.server.log();
+        log.lines().map(str::trim).filter(|l| l.starts_with("curl ")).map(str::to_owned).collect()
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, &format!("{}{path}", self.url), None, None).await
+    }
+
+    pub async fn platform(
+        &self,
+        method: Method,
+        path: &str,
+        tenant: &str,
+        body: Option<Value>,
+    ) -> Reply {
+        let url = format!("{}{path}", self.platform);
+        self.send(method, &url, Some(tenant), body.map(|b| b.to_string())).await
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        tenant: Option<&str>,
+        body: Option<String>,
+    ) -> Reply {
+        let mut request =
+            self.client.request(method, url).header("content-type", "application/json");
+        if let Some(tenant) = tenant {
+            request = request.header("X-Tenant-Id", tenant);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let reply = request.send().await.expect("a reply");
+        let header = |name: &str| reply.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+        let (status, cache) = (reply.status(), header("x-cache"));
+        let content_type = header("content-type").unwrap_or_default();
+        let text = reply.text().await.expect("a body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Reply { status, cache, content_type, text, body }
+    }
+
+    /// The value of a metric, 0 when it was never counted.
+    pub async fn metric(&self, line_begins: &str) -> u64 {
+        let metrics = self.get("/metrics").await.text;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(line_begins));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+fn start(arguments: &[&str]) -> Server {
+    let mut command = vec!["env".to_owned(), "RUST_LOG=info".to_owned(), BINARY.to_owned()];
+    command.extend(arguments.iter().map(|a| (*a).to_owned()));
+    Server::start(&command, 0, &temporary_folder("hub"), "KILL")
+}
+
+/// The word after a title in the log.
+fn told(server: &Server, title: &str) -> String {
+    let find = || {
+        let log = server.log();
+        let (_, rest) = log.split_once(title)?;
+        // A line that is still being written is not read.
+        let (line, _) = rest.split_once('\n')?;
+        Some(line.split_whitespace().next()?.to_owned())
+    };
+    wait_until(&format!("{title:?} in the log:\n{}", server.log()), || find().is_some());
+    find().expect("just seen")
+}
+
+/// Runs the binary to its end.
+pub fn sinew(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("the binary")
+}
+
+pub fn exit_code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,12 @@
+//! The binary as a user starts it: command line, HTTP, demonstration, dashboard.
+
+mod api;
+mod cli;
+mod dashboard;
+mod demo;
+mod hub;
+
+// One world for all crates' tests; each needs a part of it.
+#[allow(dead_code)]
+#[path = "../../../sinew/tests/it/world.rs"]
+mod world;
