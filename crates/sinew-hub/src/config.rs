@@ -95,7 +95,7 @@ pub struct Flags {
     /// Read settings from this file
     #[arg(long, value_name = "FILE", env = "SINEW_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Where data is kept: embedded, or redis://[user:password@]host[:port][/database]
+    /// Where data is kept: embedded, or a URL like redis://user:password@host:6379/0
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
     /// What all keys begin with, like BillingService_

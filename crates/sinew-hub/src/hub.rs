@@ -36,6 +36,7 @@ struct Inner {
 
 impl Hub {
     /// A hub on an open store.
+    #[must_use]
     pub fn new(sinew: Sinew, config: &Config, metrics: PrometheusHandle) -> Self {
         let hub = Self(Arc::new(Inner {
             series: Series::sampling(sinew.clone()),

@@ -4,7 +4,6 @@
 //! | --- | --- |
 //! | [`cli`] | the command line of the binary `sinew` |
 //! | [`config`] | file, environment and flags, and what is wrong with them |
-//! | [`serve`] | listening, limits, stopping |
 //! | [`dashboard`] | the pages |
 //! | [`cache`] | the cache over HTTP and on the command line |
 //!

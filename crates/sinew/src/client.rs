@@ -147,6 +147,7 @@ impl Sinew {
     ///
     /// # Errors
     /// Why there is none, as [`Sinew::connect`].
+    #[cfg_attr(not(feature = "redis"), allow(clippy::unused_async))]
     pub async fn until_up(&self) -> Result<()> {
         match &self.deployment.store {
             Store::Embedded => Ok(()),

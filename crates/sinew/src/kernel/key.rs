@@ -169,7 +169,6 @@ impl Scope {
     }
 
     /// Where a deployment's tenancy is recorded: the same key in both modes, so that they can disagree.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn deployment_record(prefix: &Prefix) -> String {
         format!("{}_:deployment", prefix.0)
     }
@@ -222,13 +221,11 @@ impl Key {
     }
 
     /// The lease that belongs to this entry: same tenant, same cluster slot.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn lease(&self) -> String {
         format!("{}lease:{{{}}}", &self.text[..self.scope_len], self.text)
     }
 
     /// All keys of the same tenant and space.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn whole_space(&self) -> Pattern {
         Pattern {
             scope: self.text[..self.scope_len].into(),
@@ -268,25 +265,21 @@ impl Pattern {
     }
 
     /// The glob for entries, in Redis's own syntax.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn entries(&self) -> &str {
         &self.glob
     }
 
     /// The glob for the leases of those entries.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn leases(&self) -> String {
         format!("{}lease:{{{}}}", self.scope, self.glob)
     }
 
     /// The entry that a lease key found with [`Pattern::leases`] belongs to.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn entry_of<'a>(&self, lease: &'a str) -> Option<&'a str> {
         lease.strip_prefix(&*self.scope)?.strip_prefix("lease:{")?.strip_suffix('}')
     }
 
     /// The companion of an entry found with [`Pattern::entries`].
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn lease_of(&self, entry: &str) -> String {
         format!("{}lease:{{{entry}}}", self.scope)
     }

@@ -9,5 +9,4 @@ pub(crate) const CACHE_LOAD_DURATION: &str = "sinew_cache_load_duration_seconds"
 /// Failures that callers were shielded from, by `cache`, `operation` and `kind`.
 pub(crate) const CACHE_ERRORS: &str = "sinew_cache_errors_total";
 /// 1 while the connection to Redis is up.
-#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 pub(crate) const REDIS_UP: &str = "sinew_redis_up";

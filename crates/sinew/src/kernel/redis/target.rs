@@ -48,7 +48,7 @@ impl Target {
         let decoded = |text: &str, part: &str| {
             percent_decode_str(text)
                 .decode_utf8()
-                .map(|text| text.into_owned())
+                .map(std::borrow::Cow::into_owned)
                 .map_err(|_| bad(&format!("the {part} is not percent-encoded UTF-8")))
         };
         let username = match url.username() {

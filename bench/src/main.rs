@@ -1,0 +1,32 @@
+//! Sinew beside its peers, in turn, in one run on one server.
+//!
+//! Prints one JSON object a line: `{"bench","ours","peer","theirs","unit","ratio"}`. A ratio
+//! above 1 says how many times better ours is, whichever way the unit runs.
+
+mod cache;
+mod measure;
+
+// The same servers as the tests'.
+#[allow(dead_code)]
+#[path = "../../crates/sinew/tests/it/world.rs"]
+mod world;
+
+use measure::Effort;
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let effort = match arguments.iter().any(|a| a == "--quick") {
+        true => Effort::QUICK,
+        false => Effort::FULL,
+    };
+    let wanted = |capability: &str| {
+        let mut named = arguments.iter().filter(|a| !a.starts_with("--")).peekable();
+        named.peek().is_none() || named.any(|a| a == capability)
+    };
+    if wanted("cache") {
+        for row in cache::run(effort).await {
+            println!("{}", serde_json::to_string(&row).expect("plain data"));
+        }
+    }
+}
