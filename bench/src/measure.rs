@@ -68,9 +68,9 @@ fn median(mut rates: Vec<f64>) -> f64 {
 }
 
 /// Operations a second of `tasks` that each repeat `operation` until the time is over.
-pub async fn rate<F, Fut>(tasks: usize, time: Duration, operation: F) -> f64
+pub async fn rate<F, Fut>(tasks: u64, time: Duration, operation: F) -> f64
 where
-    F: Fn(usize) -> Fut + Clone + Send + 'static,
+    F: Fn(u64) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = ()> + Send,
 {
     let (running, done) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));

@@ -254,7 +254,7 @@ impl Builder {
         ];
         let link = Link::open(target, self.deadline, hooks);
         let backend = cache::RedisBackend::new(link.clone(), replay);
-        Ok(self.assemble(prefix, Store::Redis(link), Arc::new(backend)))
+        Ok(self.assemble(prefix, Store::Redis(link), cache::Store::Redis(backend)))
     }
 
     /// Keeps everything in this process; see [`Sinew::embedded`].
@@ -271,10 +271,10 @@ impl Builder {
 
     fn open_embedded(self, prefix: Prefix) -> Sinew {
         let backend = MemoryBackend::new(self.clock.clone(), MEMORY_MAX);
-        self.assemble(prefix, Store::Embedded, Arc::new(backend))
+        self.assemble(prefix, Store::Embedded, cache::Store::Memory(backend))
     }
 
-    fn assemble(self, prefix: Prefix, store: Store, caches: Arc<dyn cache::Backend>) -> Sinew {
+    fn assemble(self, prefix: Prefix, store: Store, caches: cache::Store) -> Sinew {
         let scope = Scope::unscoped(&prefix, self.tenancy);
         let caches = cache::Engine::new(caches, self.clock, self.value_len_max);
         let deployment = Arc::new(Deployment {

@@ -28,8 +28,7 @@ impl RentTracker {
         let rows = self.repository.clone();
         caches
             .properties
-            .get_or_load(&List, move || async move { rows.properties(&tenant).await })
-            .traced()
+            .get_or_load_traced(&List, move || async move { rows.properties(&tenant).await })
             .await
     }
 
@@ -38,8 +37,7 @@ impl RentTracker {
         let rows = self.repository.clone();
         caches
             .property
-            .get_or_load(&id, move || async move { rows.property(&tenant, id).await })
-            .traced()
+            .get_or_load_traced(&id, move || async move { rows.property(&tenant, id).await })
             .await
     }
 
@@ -48,10 +46,9 @@ impl RentTracker {
         let rows = self.repository.clone();
         caches
             .payments
-            .get_or_load(&PaymentsOf(property), move || async move {
+            .get_or_load_traced(&PaymentsOf(property), move || async move {
                 rows.payments(&tenant, property).await
             })
-            .traced()
             .await
     }
 
@@ -60,8 +57,7 @@ impl RentTracker {
         let rows = self.repository.clone();
         let found = caches
             .payment
-            .get_or_load(&id, move || async move { rows.payment(&tenant, id).await })
-            .traced()
+            .get_or_load_traced(&id, move || async move { rows.payment(&tenant, id).await })
             .await?;
         // The key does not name the property, so the path could name any.
         if found.value.property_id != property {

@@ -35,9 +35,9 @@ pub(crate) enum Outcome {
 
 /// Whether the store answered the caller that looks for a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Store {
-    Answers,
-    IsGone,
+pub(crate) enum Reach {
+    StoreAnswers,
+    StoreIsGone,
 }
 
 /// One load of one key.
@@ -72,8 +72,14 @@ pub(crate) struct Flights {
 
 impl Flights {
     /// The time of a caller's beginning. Taken before its first question to the store is sent.
-    pub(crate) fn tick(&self) -> Tick {
-        Tick(self.ticks.fetch_add(1, Ordering::SeqCst))
+    pub(crate) fn now(&self) -> Tick {
+        // Only read: a hit must not make threads fight over a counter.
+        Tick(self.ticks.load(Ordering::SeqCst))
+    }
+
+    /// The time of a question: later than that of every caller that began before it.
+    fn later(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Joins the flight for `key` if its outcome will do, else begins one that replaces it.
@@ -82,7 +88,7 @@ impl Flights {
         key: &Key,
         types: TypeId,
         began: Tick,
-        store: Store,
+        reach: Reach,
     ) -> Boarding {
         let flight = || {
             Arc::new(Flight {
@@ -96,7 +102,7 @@ impl Flights {
         };
         let led = match self.by_key.entry(key.clone()) {
             Entry::Occupied(mut slot) => {
-                if slot.get().may_be_joined(types, began, store) {
+                if slot.get().may_be_joined(types, began, reach) {
                     return Boarding::Joined(Arc::clone(slot.get()));
                 }
                 let led = flight();
@@ -131,10 +137,10 @@ impl Flights {
 }
 
 impl Flight {
-    fn may_be_joined(&self, types: TypeId, began: Tick, store: Store) -> bool {
+    fn may_be_joined(&self, types: TypeId, began: Tick, reach: Reach) -> bool {
         let asked_later = self.asked.load(Ordering::SeqCst) > began.0;
         // While the store is gone no one can say more, and one load must do for all.
-        let both_without = store == Store::IsGone && self.without_store.load(Ordering::SeqCst);
+        let both_without = reach == Reach::StoreIsGone && self.without_store.load(Ordering::SeqCst);
         self.types == types && self.open.load(Ordering::SeqCst) && (asked_later || both_without)
     }
 
@@ -167,7 +173,7 @@ impl Departure {
 
     /// From here on the outcome depends on a question that is about to be sent.
     pub(crate) fn asks(&self) {
-        self.flight.asked.store(self.flights.tick().0, Ordering::SeqCst);
+        self.flight.asked.store(self.flights.later(), Ordering::SeqCst);
     }
 
     /// The last answer settles nothing: the next question decides, and anyone may join until then.

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Shared;
-use super::backend::{Lease, Token};
-use super::flight::{Boarding, Departure, Outcome, Store, Tick};
+use super::backend::{Backend as _, Lease, Token};
+use super::flight::{Boarding, Departure, Outcome, Reach, Tick};
 use super::model::{self, LEASE, WAIT_MAX};
 use crate::kernel::clock::Monotonic;
 use crate::kernel::envelope::nonce_of;
@@ -99,8 +99,8 @@ where
 {
     let engine = &cache.engine;
     let types = TypeId::of::<(V, E)>();
-    let store = if miss.store_is_gone { Store::IsGone } else { Store::Answers };
-    let flight = match engine.flights.board(&key, types, began, store) {
+    let reach = if miss.store_is_gone { Reach::StoreIsGone } else { Reach::StoreAnswers };
+    let flight = match engine.flights.board(&key, types, began, reach) {
         Boarding::Joined(flight) => flight,
         Boarding::Lead(departure) => {
             let flight = departure.flight();

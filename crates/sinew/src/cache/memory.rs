@@ -4,7 +4,6 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -110,7 +109,6 @@ impl Shard {
     }
 }
 
-#[async_trait]
 impl Backend for MemoryBackend {
     async fn read(&self, key: &Key) -> Result<Option<Bytes>> {
         let now = self.shared.clock.now();

@@ -46,7 +46,6 @@ mod stats;
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,13 +59,14 @@ use crate::kernel::envelope::Envelope;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{CacheKey, Key, Pattern, Scope, Space};
 use crate::kernel::ttl::Ttl;
-use flight::{Flights, Tick};
+use flight::Flights;
 use load::Miss;
 use model::Policy;
 use stats::Recorder;
 
-pub(crate) use backend::Backend;
+use backend::Backend;
 pub use backend::Invalidated;
+pub(crate) use backend::Store;
 pub use load::{LoadError, Source, Traced};
 pub(crate) use memory::MemoryBackend;
 #[cfg(feature = "redis")]
@@ -91,7 +91,7 @@ impl<K: ?Sized, V> Clone for Cache<K, V> {
 
 /// What all caches of one client share.
 pub(crate) struct Engine {
-    backend: Arc<dyn Backend>,
+    backend: Store,
     flights: Arc<Flights>,
     clock: Clock,
     value_len_max: usize,
@@ -142,8 +142,6 @@ where
 
     /// Looks an entry up; on a miss loads it, once for all callers of the fleet, and stores it.
     ///
-    /// Await it for the value, or call [`GetOrLoad::traced`] to learn where it was found as well.
-    ///
     /// # Errors
     /// [`LoadError::Source`] with the loader's own error, which is not cached.
     ///
@@ -152,13 +150,37 @@ where
     ///
     /// # When Redis is down
     /// The value is loaded, once for all callers in this process, and not stored.
-    pub fn get_or_load<'a, F, Fut, E>(&'a self, key: &'a K, loader: F) -> GetOrLoad<'a, K, V, F>
+    pub async fn get_or_load<F, Fut, E>(&self, key: &K, loader: F) -> Result<Arc<V>, LoadError<E>>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        GetOrLoad { cache: self, key, loader }
+        Ok(self.get_or_load_traced(key, loader).await?.value)
+    }
+
+    /// [`Cache::get_or_load`] that also says where the value was found.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_load`].
+    pub async fn get_or_load_traced<F, Fut, E>(
+        &self,
+        key: &K,
+        loader: F,
+    ) -> Result<Traced<V>, LoadError<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let shared = &self.shared;
+        let key = self.key(key).map_err(LoadError::Rejected)?;
+        let began = shared.engine.flights.now();
+        match shared.look_up(&key).await {
+            Ok(value) => Ok(Traced { value, source: shared.engine.hit_source() }),
+            // Boxed: a hit should not carry the room that a load needs.
+            Err(miss) => Box::pin(load::load(shared, key, began, miss, loader)).await,
+        }
     }
 
     /// Stores a value for the cache's TTL.
@@ -238,76 +260,6 @@ where
     }
 }
 
-/// A [`Cache::get_or_load`] about to run.
-#[must_use = "nothing is looked up until it is awaited"]
-pub struct GetOrLoad<'a, K: ?Sized, V, F> {
-    cache: &'a Cache<K, V>,
-    key: &'a K,
-    loader: F,
-}
-
-/// A [`GetOrLoad`] that also says where the value was found.
-#[must_use = "nothing is looked up until it is awaited"]
-pub struct TracedGetOrLoad<'a, K: ?Sized, V, F>(GetOrLoad<'a, K, V, F>);
-
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-impl<'a, K, V, F, Fut, E> GetOrLoad<'a, K, V, F>
-where
-    K: CacheKey + Sync + ?Sized,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = Result<V, E>> + Send + 'static,
-    E: Send + Sync + 'static,
-{
-    /// Says where the value was found, too.
-    pub fn traced(self) -> TracedGetOrLoad<'a, K, V, F> {
-        TracedGetOrLoad(self)
-    }
-
-    async fn run(self) -> Result<Traced<V>, LoadError<E>> {
-        let shared = &self.cache.shared;
-        let key = self.cache.key(self.key).map_err(LoadError::Rejected)?;
-        let began: Tick = shared.engine.flights.tick();
-        match shared.look_up(&key).await {
-            Ok(value) => Ok(Traced { value, source: shared.engine.hit_source() }),
-            Err(miss) => load::load(shared, key, began, miss, self.loader).await,
-        }
-    }
-}
-
-impl<'a, K, V, F, Fut, E> IntoFuture for GetOrLoad<'a, K, V, F>
-where
-    K: CacheKey + Sync + ?Sized,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = Result<V, E>> + Send + 'static,
-    E: Send + Sync + 'static,
-{
-    type Output = Result<Arc<V>, LoadError<E>>;
-    type IntoFuture = BoxFuture<'a, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async { self.run().await.map(|traced| traced.value) })
-    }
-}
-
-impl<'a, K, V, F, Fut, E> IntoFuture for TracedGetOrLoad<'a, K, V, F>
-where
-    K: CacheKey + Sync + ?Sized,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = Result<V, E>> + Send + 'static,
-    E: Send + Sync + 'static,
-{
-    type Output = Result<Traced<V>, LoadError<E>>;
-    type IntoFuture = BoxFuture<'a, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.0.run())
-    }
-}
-
 impl Shared {
     /// Looks an entry up and counts a hit. A miss is counted by whoever knows how it ends.
     async fn look_up<V: DeserializeOwned>(&self, key: &Key) -> Result<Arc<V>, Miss> {
@@ -334,7 +286,7 @@ impl Shared {
     fn open<V: DeserializeOwned>(&self, stored: &Bytes) -> Result<Arc<V>> {
         let envelope = Envelope::open(stored)
             .map_err(|why| Error::corrupt(format!("unreadable entry: {why:?}")))?;
-        let value = serde_json::from_slice(&envelope.payload);
+        let value = serde_json::from_slice(envelope.payload);
         // Line and column only: the message of the codec may quote the value.
         value.map(Arc::new).map_err(|e| {
             let (line, column) = (e.line(), e.column());
@@ -355,7 +307,7 @@ impl Shared {
 }
 
 impl Engine {
-    pub(crate) fn new(backend: Arc<dyn Backend>, clock: Clock, value_len_max: usize) -> Self {
+    pub(crate) fn new(backend: Store, clock: Clock, value_len_max: usize) -> Self {
         Self { backend, flights: Arc::default(), clock, value_len_max, recorders: DashMap::new() }
     }
 

@@ -49,7 +49,7 @@ impl Policy {
             nonce: Nonce::random(),
             created_at: now,
             fresh_until: UnixMillis(now.0.saturating_add(ttl.as_millis())),
-            payload: payload.into(),
+            payload: &payload,
         };
         Ok((envelope.seal(), ttl))
     }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::backend::{Backend, Invalidated, Lease, Token};
 use super::replay::Replay;
@@ -38,11 +37,10 @@ impl RedisBackend {
     }
 }
 
-#[async_trait]
 impl Backend for RedisBackend {
     async fn read(&self, key: &Key) -> Result<Option<Bytes>> {
-        let mut get = redis::cmd("GET");
-        get.arg(key.as_str());
+        let mut get = Cmd::with_capacity(2, "GET".len() + key.as_str().len());
+        get.arg("GET").arg(key.as_str());
         match self.link.connection()?.call(&get).await {
             // Something else lives there: not an entry, and a lease will say so again.
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
@@ -57,29 +55,29 @@ impl Backend for RedisBackend {
         token: Token,
         lease: Duration,
     ) -> Result<Lease> {
-        let reply = scripts::lease(&self.link.connection()?, key, unusable, token, lease).await?;
+        let reply = scripts::lease(&*self.link.connection()?, key, unusable, token, lease).await?;
         lease_reply(reply).ok_or_else(|| Error::corrupt("unexpected reply to a lease"))
     }
 
     async fn fill(&self, key: &Key, token: Token, entry: Bytes, ttl: Ttl) -> Result<bool> {
-        scripts::fill(&self.link.connection()?, key, token, &entry, ttl).await
+        scripts::fill(&*self.link.connection()?, key, token, &entry, ttl).await
     }
 
     async fn renew(&self, key: &Key, token: Token, lease: Duration) -> Result<bool> {
-        scripts::renew(&self.link.connection()?, key, token, lease).await
+        scripts::renew(&*self.link.connection()?, key, token, lease).await
     }
 
     async fn release(&self, key: &Key, token: Token) -> Result<()> {
-        scripts::release(&self.link.connection()?, key, token).await
+        scripts::release(&*self.link.connection()?, key, token).await
     }
 
     async fn put(&self, key: &Key, entry: Bytes, ttl: Ttl) -> Result<()> {
-        scripts::put(&self.link.connection()?, key, &entry, ttl).await
+        scripts::put(&*self.link.connection()?, key, &entry, ttl).await
     }
 
     async fn invalidate(&self, key: &Key) -> Result<Invalidated> {
         let sent =
-            async { invalidate_on(&self.link.connection()?, key.as_str(), &key.lease()).await };
+            async { invalidate_on(&*self.link.connection()?, key.as_str(), &key.lease()).await };
         match sent.await {
             Ok(_) => Ok(Invalidated::Done),
             Err(error) if error.is_retryable() => {
@@ -93,7 +91,7 @@ impl Backend for RedisBackend {
     }
 
     async fn invalidate_matching(&self, pattern: &Pattern) -> Result<u64> {
-        invalidate_matching_on(&self.link.connection()?, pattern).await
+        invalidate_matching_on(&*self.link.connection()?, pattern).await
     }
 
     fn is_local(&self) -> bool {

@@ -188,14 +188,15 @@ impl Scope {
                 text.len()
             )));
         }
-        Ok(Key { text: text.into(), root_len, scope_len: self.0.len() })
+        Ok(Key { text, root_len, scope_len: self.0.len() })
     }
 }
 
 /// A whole key. It never contains a hash tag, so it may have companions.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
-    text: Arc<str>,
+    // Not shared: a hit builds one and throws it away.
+    text: String,
     /// Length of prefix, tenant part and space.
     root_len: usize,
     /// Length of prefix and tenant part.
@@ -243,7 +244,7 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     pub(crate) fn new(scope: &Scope, space: &Space, glob: &str) -> Result<Self> {
-        if let Some(bad) = glob.chars().find(|c| "%{}[]\\".contains(*c) || unsafe_in_key(*c)) {
+        if let Some(bad) = glob.chars().find(|c| has_meaning(*c) && !":*?".contains(*c)) {
             return Err(Error::rejected(format!(
                 "invalid pattern: {bad:?} cannot occur in a key; expected key text with * and ?"
             )));
@@ -330,22 +331,28 @@ struct Encoder<'a>(&'a mut String);
 
 impl fmt::Write for Encoder<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            if ":%{}*?[]\\".contains(c) || unsafe_in_key(c) {
-                let mut buffer = [0; 4];
-                for byte in c.encode_utf8(&mut buffer).bytes() {
-                    write!(self.0, "%{byte:02X}")?;
-                }
-            } else {
-                self.0.push(c);
+        let mut rest = text;
+        while let Some(at) = rest.find(has_meaning) {
+            let (plain, special) = rest.split_at(at);
+            self.0.push_str(plain);
+            let len = special.chars().next().map_or(0, char::len_utf8);
+            for byte in special[..len].bytes() {
+                write!(self.0, "%{byte:02X}")?;
             }
+            rest = &special[len..];
         }
+        self.0.push_str(rest);
         Ok(())
     }
 }
 
-fn unsafe_in_key(c: char) -> bool {
-    c.is_whitespace() || c.is_control()
+/// What separates segments, is a pattern's, a hash tag's, or cannot be seen.
+fn has_meaning(c: char) -> bool {
+    match c {
+        '0'..='9' | 'A'..='Z' | 'a'..='z' => false,
+        ':' | '%' | '{' | '}' | '*' | '?' | '[' | ']' | '\\' => true,
+        _ => c.is_whitespace() || c.is_control(),
+    }
 }
 
 /// What can name an entry of a cache: it writes its segments.

@@ -119,7 +119,7 @@ laws! {
         let (database, cache) = (Database::gated(), numbers(&store.tenant("acme").await));
         let call = |n: u64| {
             let (cache, load) = (cache.clone(), database.read(n));
-            tokio::spawn(async move { cache.get_or_load("cold", load).traced().await })
+            tokio::spawn(async move { cache.get_or_load_traced("cold", load).await })
         };
         let first = call(1);
         database.loading(1).await;
@@ -143,9 +143,9 @@ laws! {
     async fn a_hit_is_told_from_a_load(store: Store) {
         let cache = numbers(&store.tenant("acme").await);
         let load = || Database::open().read(1);
-        let first = cache.get_or_load("a", load()).traced().await.unwrap();
+        let first = cache.get_or_load_traced("a", load()).await.unwrap();
         assert_eq!(first.source, Source::Loaded);
-        let second = cache.get_or_load("a", load()).traced().await.unwrap();
+        let second = cache.get_or_load_traced("a", load()).await.unwrap();
         assert!(matches!(second.source, Source::Local | Source::Redis));
         assert_eq!(*second.value, 1);
     }
@@ -233,7 +233,7 @@ laws! {
         let error = cache.get_or_load("a", panics).await.unwrap_err();
         assert!(matches!(error, LoadError::Aborted));
         let next = cache.get_or_load("a", Database::open().read(2));
-        let next = tokio::time::timeout(Duration::from_secs(4), next.into_future()).await;
+        let next = tokio::time::timeout(Duration::from_secs(4), next).await;
         assert_eq!(*next.expect("the lease was given back").unwrap(), 2);
     }
 
@@ -333,7 +333,7 @@ laws! {
         assert_eq!(*cache.get_or_load("a", load).await.unwrap(), large);
         assert!(!cache.exists("a").await.unwrap());
         let next = cache.get_or_load("a", || async { Ok::<_, Infallible>(String::new()) });
-        let next = tokio::time::timeout(Duration::from_secs(4), next.into_future()).await;
+        let next = tokio::time::timeout(Duration::from_secs(4), next).await;
         assert_eq!(*next.expect("the lease was given back").unwrap(), "");
     }
 

@@ -50,8 +50,8 @@ async fn take(step: &Step, cache: &Cache<u8, u32>) -> String {
         Step::Exists(k) => format!("{:?}", cache.exists(k).await.unwrap()),
         Step::Load(k, v) => {
             let v = *v;
-            let loaded = cache.get_or_load(k, move || async move { Ok::<_, Infallible>(v) });
-            let loaded = loaded.traced().await.unwrap();
+            let loaded = cache.get_or_load_traced(k, move || async move { Ok::<_, Infallible>(v) });
+            let loaded = loaded.await.unwrap();
             let hit = loaded.source != sinew::Source::Loaded;
             format!("{} {hit}", loaded.value)
         }

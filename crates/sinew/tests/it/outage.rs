@@ -67,12 +67,12 @@ fn a_killed_redis_costs_no_caller_anything_and_comes_back_by_itself() {
         .await;
         server.wait_gone();
         down(&sinew).await;
-        let loaded = cache.get_or_load(&1, value(2)).traced().await.unwrap();
+        let loaded = cache.get_or_load_traced(&1, value(2)).await.unwrap();
         assert_eq!((*loaded.value, loaded.source), (2, Source::Loaded));
         let server = blocking(move || start_redis_on(port, &[])).await;
         up(&sinew).await;
         cache.get_or_load(&77, value(77)).await.unwrap();
-        let again = cache.get_or_load(&77, value(78)).traced().await.unwrap();
+        let again = cache.get_or_load_traced(&77, value(78)).await.unwrap();
         assert_eq!((*again.value, again.source), (77, Source::Redis), "hits are back");
         running.store(false, Ordering::Relaxed);
         for caller in callers {
@@ -232,7 +232,7 @@ fn garbage_under_a_key_is_a_miss_and_is_replaced() {
             assert_eq!(cache.get("a").await.unwrap(), None, "{write:?}");
             assert!(!cache.exists("a").await.unwrap());
             assert_eq!(*cache.get_or_load("a", value(7)).await.unwrap(), 7, "{write:?}");
-            let found = cache.get_or_load("a", value(8)).traced().await.unwrap();
+            let found = cache.get_or_load_traced("a", value(8)).await.unwrap();
             assert_eq!((*found.value, found.source), (7, Source::Redis), "{write:?}");
             redis_cli(port, &["DEL", &key]);
             redis_cli(port, write);

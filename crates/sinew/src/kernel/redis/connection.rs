@@ -1,5 +1,6 @@
 //! One connection, and a call on it: a deadline and an honest error.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -25,8 +26,8 @@ impl Connection {
     /// # Errors
     /// `Timeout` at the deadline whatever the socket does; else what Redis or the socket said.
     pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        let value = self.within_deadline(self.send(command)).await?;
-        read(value)
+        let reply = pin!(self.send(command));
+        read(self.within_deadline(reply).await?)
     }
 
     /// Starts a call of a script on its keys.
@@ -34,9 +35,11 @@ impl Connection {
         Invocation::new(self, script, keys)
     }
 
+    /// Takes the calls by reference: moving a future into another makes room for it twice, and
+    /// a look-up is boxed.
     pub(super) async fn within_deadline<T>(
         &self,
-        calls: impl Future<Output = Result<T, RedisError>>,
+        calls: Pin<&mut impl Future<Output = Result<T, RedisError>>>,
     ) -> Result<T> {
         match tokio::time::timeout(self.deadline, calls).await {
             Ok(Ok(value)) => Ok(value),

@@ -57,7 +57,7 @@ impl Link {
     ///
     /// # Errors
     /// `Unavailable` at once when there is none.
-    pub(crate) fn connection(&self) -> Result<Connection> {
+    pub(crate) fn connection(&self) -> Result<Arc<Connection>> {
         self.0.connection()
     }
 

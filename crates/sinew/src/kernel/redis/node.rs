@@ -50,9 +50,9 @@ impl Node {
         Self { shared, supervisor }
     }
 
-    pub(super) fn connection(&self) -> Result<Connection> {
-        match &*self.shared.connection.load() {
-            Some(connection) => Ok(Connection::clone(connection)),
+    pub(super) fn connection(&self) -> Result<Arc<Connection>> {
+        match self.shared.connection.load_full() {
+            Some(connection) => Ok(connection),
             None => Err(Error::new(
                 ErrorKind::Unavailable { maybe_applied: false },
                 format!("not connected to Redis at {}", self.shared.address),

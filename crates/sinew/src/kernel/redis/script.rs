@@ -1,5 +1,6 @@
 //! Scripts by digest: sent whole only to a server that does not know them.
 
+use std::pin::pin;
 use std::sync::OnceLock;
 
 use redis::{Cmd, FromRedisValue, RedisError, ServerErrorKind, ToRedisArgs, Value};
@@ -44,7 +45,7 @@ impl<'a> Invocation<'a> {
 
     /// Runs it within the connection's deadline.
     pub(crate) async fn run<T: FromRedisValue>(self) -> Result<T> {
-        let reply = self.send_or_load();
+        let reply = pin!(self.send_or_load());
         read(self.connection.within_deadline(reply).await?)
     }
 
