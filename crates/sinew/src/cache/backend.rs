@@ -50,8 +50,8 @@ pub(crate) enum Lease {
 pub enum Invalidated {
     /// The entry is gone, and no load that began before will bring it back.
     Done,
-    /// Redis could not be reached. The invalidation is kept and runs as soon as it can,
-    /// before this process uses Redis again; until then the old value may be served.
+    /// Redis could not be reached. The invalidation is kept and sent as soon as it can be. Until
+    /// then this process loads the entry from its source; others may serve the old value.
     Queued,
 }
 

@@ -217,7 +217,8 @@ where
     /// Once polled, it runs to its end even if the future is dropped.
     ///
     /// # When Redis is down
-    /// [`Invalidated::Queued`]: it is kept and sent before this process reads from Redis again.
+    /// [`Invalidated::Queued`]: it is kept, and sent as soon as it can be. Until then this process
+    /// loads the entry from its source.
     pub async fn invalidate(&self, key: &K) -> Result<Invalidated> {
         let (key, engine) = (self.key(key)?, Arc::clone(&self.shared.engine));
         to_the_end(async move {

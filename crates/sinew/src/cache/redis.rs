@@ -39,6 +39,7 @@ impl RedisBackend {
 
 impl Backend for RedisBackend {
     async fn read(&self, key: &Key) -> Result<Option<Bytes>> {
+        self.replay.permits(key)?;
         let mut get = Cmd::with_capacity(2, "GET".len() + key.as_str().len());
         get.arg("GET").arg(key.as_str());
         match self.link.connection()?.call(&get).await {
@@ -55,6 +56,7 @@ impl Backend for RedisBackend {
         token: Token,
         lease: Duration,
     ) -> Result<Lease> {
+        self.replay.permits(key)?;
         let reply = scripts::lease(&*self.link.connection()?, key, unusable, token, lease).await?;
         lease_reply(reply).ok_or_else(|| Error::corrupt("unexpected reply to a lease"))
     }

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::redis::{invalidate_matching_on, invalidate_on};
-use crate::kernel::error::Result;
+use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{Key, Pattern};
 use crate::kernel::redis::{Connection, Link};
 use crate::kernel::status::Status;
@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub(crate) struct Replay {
     waiting: Mutex<Waiting>,
+    // So that a look-up takes the mutex only while something waits.
+    anything_waits: AtomicBool,
     running: AtomicBool,
 }
 
@@ -39,7 +41,29 @@ struct Waiting {
 
 impl Replay {
     pub(super) fn keep(&self, key: &Key) {
-        self.waiting.lock().keep(key);
+        let mut waiting = self.waiting.lock();
+        waiting.keep(key);
+        self.anything_waits.store(true, Ordering::Release);
+    }
+
+    /// Refuses to read what was invalidated and may still be there.
+    ///
+    /// # Errors
+    /// `Unavailable`: for this entry, Redis is as good as gone.
+    pub(super) fn permits(&self, key: &Key) -> Result<()> {
+        if !self.anything_waits.load(Ordering::Acquire) || !self.waiting.lock().covers(key) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable { maybe_applied: false },
+            "an invalidation of this entry waits to be sent",
+        ))
+    }
+
+    fn cross_off(&self, cross_off: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.waiting.lock();
+        cross_off(&mut waiting);
+        self.anything_waits.store(!waiting.is_empty(), Ordering::Release);
     }
 
     /// Sends what waits. What could not be sent waits on.
@@ -53,7 +77,7 @@ impl Replay {
             join_all(batch.iter().map(|(key, request)| async {
                 let sent = invalidate_on(connection, key.as_str(), &key.lease()).await;
                 settled(sent)?;
-                self.waiting.lock().cross_off(key, *request);
+                self.cross_off(|waiting| waiting.cross_off(key, *request));
                 Ok(())
             }))
             .await
@@ -65,7 +89,7 @@ impl Replay {
                 return Ok(());
             };
             settled(invalidate_matching_on(connection, &space).await)?;
-            self.waiting.lock().cross_off_space(&space, request);
+            self.cross_off(|waiting| waiting.cross_off_space(&space, request));
         }
     }
 
@@ -132,6 +156,11 @@ impl Waiting {
         }
     }
 
+    fn covers(&self, key: &Key) -> bool {
+        self.keys.contains_key(key)
+            || (!self.spaces.is_empty() && self.spaces.contains_key(&key.whole_space()))
+    }
+
     fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.spaces.is_empty()
     }
@@ -190,6 +219,7 @@ mod tests {
         }
         assert!(waiting.keys.is_empty());
         let (space, request) = waiting.next_space().unwrap();
+        assert!(waiting.covers(&key("user", 123_456)) && !waiting.covers(&key("user2", 1)));
         assert!(space.matches(&key("user", 7)));
         assert!(!space.matches(&key("user2", 7)), "a cache whose name only begins alike");
         waiting.cross_off_space(&space, request);

@@ -5,16 +5,17 @@
 //! | 0–3 | magic `F5 53 4E 57`: `F5` occurs in no UTF-8 text, so no JSON is mistaken for an envelope |
 //! | 4 | version, 1 |
 //! | 5 | format of the payload: 0 JSON |
-//! | 6–7 | number of tags |
+//! | 6–7 | number of tags: 0 |
 //! | 8–15 | nonce: random, at a fixed place so that a script can compare it |
 //! | 16–23 | created at, milliseconds since the Unix epoch |
 //! | 24–31 | fresh until, likewise |
 //! | 32–39 | tag generation |
 //! | 40–47 | tag sequence |
-//! | 48– | tags (two bytes of length, then the text, each), then the payload |
+//! | 48– | the payload |
 //!
 //! Numbers are big-endian. A reader takes what it knows and rejects the rest: an unknown
-//! version, an unknown format or a cut header is a miss for the caller, never an error.
+//! version, an unknown format, tags that it could not check, or a cut header is a miss for the
+//! caller, never an error.
 
 use bytes::Bytes;
 
@@ -57,6 +58,7 @@ pub(crate) enum Unreadable {
     NotAnEnvelope,
     Version(u8),
     Format(u8),
+    Tagged,
     Cut,
 }
 
@@ -89,19 +91,14 @@ impl<'a> Envelope<'a> {
         if stored[5] != FORMAT_JSON {
             return Err(Unreadable::Format(stored[5]));
         }
-        let mut at = HEADER_LEN;
-        for _ in 0..u16::from_be_bytes([stored[6], stored[7]]) {
-            let len = stored.get(at..at + 2).ok_or(Unreadable::Cut)?;
-            at += 2 + usize::from(u16::from_be_bytes([len[0], len[1]]));
-        }
-        if at > stored.len() {
-            return Err(Unreadable::Cut);
+        if stored[6..8] != [0, 0] {
+            return Err(Unreadable::Tagged);
         }
         Ok(Self {
             nonce: Nonce(u64_at(stored, 8).to_be_bytes()),
             created_at: UnixMillis(u64_at(stored, 16)),
             fresh_until: UnixMillis(u64_at(stored, 24)),
-            payload: &stored[at..],
+            payload: &stored[HEADER_LEN..],
         })
     }
 }
@@ -135,14 +132,6 @@ mod tests {
     }
 
     #[test]
-    fn tags_of_a_later_writer_are_passed_over() {
-        let mut bytes = GOLDEN_V1[..HEADER_LEN].to_vec();
-        bytes[7] = 2;
-        bytes.extend_from_slice(b"\x00\x01a\x00\x00{}");
-        assert_eq!(Envelope::open(&bytes).unwrap().payload, b"{}");
-    }
-
-    #[test]
     fn what_is_not_ours_is_named() {
         let open = |bytes: &[u8]| Envelope::open(bytes).unwrap_err();
         assert_eq!(open(b""), Unreadable::NotAnEnvelope);
@@ -154,6 +143,9 @@ mod tests {
         let mut packed = GOLDEN_V1.to_vec();
         packed[5] = 7;
         assert_eq!(open(&packed), Unreadable::Format(7));
+        let mut tagged = GOLDEN_V1.to_vec();
+        tagged[7] = 1;
+        assert_eq!(open(&tagged), Unreadable::Tagged);
     }
 
     proptest! {

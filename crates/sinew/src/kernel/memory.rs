@@ -52,6 +52,10 @@ impl<K: Clone + Eq + Hash, V> ExpiringMap<K, V> {
 
     pub(crate) fn insert(&mut self, key: K, value: V, weight: usize, expires_at: Monotonic) {
         self.remove(&key);
+        if weight > self.weight_max {
+            // It would push out everything else, and itself.
+            return;
+        }
         let number = self.next_number;
         self.next_number += 1;
         self.by_expiry.insert((expires_at, number));
@@ -114,8 +118,9 @@ mod tests {
         assert_eq!(map.get(&"soon", now), None);
         assert_eq!(map.get(&"late", now), Some(&1));
         assert_eq!(map.get(&"new", now), Some(&3));
-        map.insert("huge", 4, 11, at(99));
-        assert_eq!(map.weight, 0, "an entry above the bound is not kept");
+        map.insert("new", 4, 11, at(99));
+        assert_eq!(map.get(&"new", now), None, "too large to keep, and the old one is gone");
+        assert_eq!(map.get(&"late", now), Some(&1));
     }
 
     #[derive(Clone, Debug)]

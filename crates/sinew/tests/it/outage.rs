@@ -195,6 +195,7 @@ fn an_invalidation_that_timed_out_is_sent_again_without_a_reconnect() {
         cache.invalidate(&2).await.unwrap();
         signal(server.pid, "STOP");
         assert_eq!(cache.invalidate(&1).await.unwrap(), Invalidated::Queued);
+        assert_eq!(*cache.get_or_load(&1, value(9)).await.unwrap(), 9, "not what was invalidated");
         signal(server.pid, "CONT");
         let calls = || {
             let stats = redis_cli(server.port, &["INFO", "commandstats"]);
