@@ -39,6 +39,16 @@ impl Database {
         Ok(Self(connection))
     }
 
+    /// What it is, in words; never its URL, which may hold a password.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.0.get_database_backend() {
+            DbBackend::Sqlite => "SQLite",
+            DbBackend::Postgres => "PostgreSQL",
+            _ => "of another kind",
+        }
+    }
+
     /// The connection, for one query of this name. Queries are counted, so that anyone can see
     /// what the cache saves.
     pub(crate) fn query(&self, name: &'static str) -> &DatabaseConnection {
@@ -62,18 +72,21 @@ async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
             options.max_connections(4);
         }
     }
-    let connection = sea_orm::Database::connect(options).await?;
+    sea_orm::Database::connect(options).await
+}
+
+async fn prepare(connection: &DatabaseConnection) -> Result<(), DbErr> {
     if connection.get_database_backend() == DbBackend::Sqlite {
         // Readers go on while someone writes, also in another process.
         connection.execute_unprepared("PRAGMA journal_mode = WAL").await?;
     }
-    Ok(connection)
+    Migrator::up(connection, None).await
 }
 
 async fn migrate(connection: &DatabaseConnection) -> Result<(), DbErr> {
     let mut attempt = 1;
     loop {
-        match Migrator::up(connection, None).await {
+        match prepare(connection).await {
             Err(_) if attempt < MIGRATION_ATTEMPTS => attempt += 1,
             result => return result,
         }

@@ -49,6 +49,11 @@ enum DemoSeed {
 
 #[async_trait::async_trait]
 impl MigrationTrait for RentTracker {
+    /// All or nothing: a process that dies in the middle must not lock out the next one.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let property = Table::create()
             .table(Property::Table)

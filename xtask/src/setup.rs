@@ -11,8 +11,7 @@ struct Need {
     also_in: fn() -> Vec<PathBuf>,
 }
 
-const NEEDS: [Need; 8] = [
-    on_path("cc", "gcc"),
+const NEEDS: [Need; 7] = [
     on_path("curl", "curl"),
     on_path("redis-server", "redis-server"),
     on_path("redis-cli", "redis-tools"),

@@ -159,7 +159,8 @@ impl Config {
 #[derive(Default)]
 struct Layers {
     values: BTreeMap<&'static str, (String, Origin)>,
-    caches: BTreeMap<String, Ttl>,
+    /// `None` for those that name no TTL.
+    caches: BTreeMap<String, Option<Ttl>>,
     faults: Vec<Fault>,
 }
 
@@ -255,6 +256,7 @@ impl Layers {
     }
 
     fn add_cache(&mut self, file: &File, name: &str, settings: &DeTable<'_>) {
+        self.caches.insert(name.to_owned(), None);
         for (key, value) in settings {
             let at = file.at(key.span().start);
             if key.get_ref() != "ttl" {
@@ -266,7 +268,7 @@ impl Layers {
             }
             match ttl_of(value) {
                 Ok(ttl) => {
-                    self.caches.insert(name.to_owned(), ttl);
+                    self.caches.insert(name.to_owned(), Some(ttl));
                 }
                 Err(message) => self.fault(at, message),
             }
@@ -296,7 +298,11 @@ impl Layers {
             store,
             listen,
             default_ttl,
-            caches: self.caches,
+            caches: self
+                .caches
+                .into_iter()
+                .map(|(n, ttl)| (n, ttl.unwrap_or(default_ttl)))
+                .collect(),
             prefix,
             tenancy,
             deadline,
@@ -399,13 +405,13 @@ mod tests {
         let config = read(
             "store = \"redis://:secret@cache:7000/2\"\nlisten = \"127.0.0.1:9\"\nprefix = \"App_\"\n\
              tenancy = \"single\"\ndefault_ttl = \"10m\"\ndeadline = \"1s\"\nvalue_len_max = 2048\n\
-             [caches.user]\nttl = \"30m\"\n[caches.\"token\"]\nttl = \"1h\"\n",
+             [caches.user]\nttl = \"30m\"\n[caches.\"token\"]\n",
         )
         .unwrap();
         assert_eq!(config.listen.port(), 9);
         assert_eq!(config.default_ttl.duration(), Duration::from_secs(600));
         assert_eq!(config.caches["user"].duration(), Duration::from_secs(1800));
-        assert_eq!(config.caches.len(), 2);
+        assert_eq!(config.caches["token"], config.default_ttl);
         assert!(!format!("{config:?}").contains("secret"));
     }
 

@@ -80,6 +80,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         Err(error) => return Outcome::Failed(error.to_string()),
     };
     let embedded = matches!(config.store, StoreSetting::Embedded);
+    println!("\nThe platform's database is {}.", database.name());
     welcome(&hub, &address_of(&hub_listener), &platform, property, embedded);
 
     let app = sinew_platform::router(hub.sinew().clone(), database);
@@ -102,7 +103,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
 
 fn welcome(hub: &Hub, address: &str, platform: &str, property: i64, embedded: bool) {
     let tenant = TENANTS[0];
-    println!("\nSinew is running on this store: {}.", hub.sinew().store());
+    println!("Sinew is running on this store: {}.", hub.sinew().store());
     if embedded {
         println!("It keeps nothing across a restart; --store redis://127.0.0.1:6379 does.");
     }

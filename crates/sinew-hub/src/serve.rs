@@ -1,6 +1,7 @@
 //! Listening, limits on every route, and stopping.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,8 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sinew::http::Problem;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tower::limit::GlobalConcurrencyLimitLayer;
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,10 +32,13 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub(crate) fn router(hub: Hub) -> Router {
     let (api, document) = OpenApiRouter::with_openapi(Api::openapi())
         .merge(cache::http::routes(hub.sinew().value_len_max()))
+        .split_for_parts();
+    let (health, health_document) = OpenApiRouter::new()
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .split_for_parts();
-    let document = document.to_pretty_json().unwrap_or_default();
+    let document = document.merge_from(health_document).to_pretty_json().unwrap_or_default();
+    let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE_MAX));
     api.route("/metrics", get(metrics))
         .route(
             "/openapi.json",
@@ -48,19 +51,37 @@ pub(crate) fn router(hub: Hub) -> Router {
         .fallback(|| async {
             Problem::new(StatusCode::NOT_FOUND, "no such route: expected one of /openapi.json")
         })
+        .layer(middleware::from_fn_with_state(places, while_there_is_room))
+        // Asked most when there is least room.
+        .merge(health)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
         .layer(middleware::from_fn(within_time))
         .layer(middleware::map_response(harden))
         .layer(CatchPanicLayer::custom(|_| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
         }))
-        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE_MAX))
         .with_state(hub)
 }
 
 async fn metrics(State(hub): State<Hub>) -> Response {
     let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (text, hub.metrics()).into_response()
+}
+
+/// Turns away at once what could only wait.
+async fn while_there_is_room(
+    State(places): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match places.try_acquire() {
+        Ok(_place) => next.run(request).await,
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("more than {REQUESTS_AT_ONCE_MAX} requests at once: try again soon"),
+        )
+        .into_response(),
+    }
 }
 
 /// The time until a reply begins. A stream of events goes on after that.

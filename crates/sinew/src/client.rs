@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::cache::{self, CacheBuilder, MemoryBackend};
 use crate::kernel::clock::Clock;
 use crate::kernel::error::{Error, Result};
-use crate::kernel::key::{Prefix, Scope, Space, Tenancy, Tenant};
+use crate::kernel::key::Scope;
+use crate::kernel::name::{Prefix, Space, Tenancy, Tenant};
 #[cfg(feature = "redis")]
 use crate::kernel::redis::{Hook, Link, Target};
 use crate::kernel::status::Status;
@@ -247,13 +248,9 @@ impl Builder {
     pub fn connect_lazy(self, url: &str) -> Result<Sinew> {
         let prefix = self.check()?;
         let target = Target::parse(url)?;
-        let replay = Arc::<cache::Replay>::default();
-        let hooks = vec![
-            tenancy_hook(&prefix, self.tenancy),
-            cache::RedisBackend::replay_hook(Arc::clone(&replay)),
-        ];
+        let hooks = vec![tenancy_hook(&prefix, self.tenancy)];
         let link = Link::open(target, self.deadline, hooks);
-        let backend = cache::RedisBackend::new(link.clone(), replay);
+        let backend = cache::RedisBackend::new(link.clone(), prefix.clone(), self.tenancy);
         Ok(self.assemble(prefix, Store::Redis(link), cache::Store::Redis(backend)))
     }
 

@@ -33,7 +33,8 @@ pub use cache::{Cache, CacheBuilder, Invalidated, LoadError, Source, Stats, Trac
 pub use client::{Builder, Sinew};
 pub use kernel::clock::{Clock, ManualClock};
 pub use kernel::error::{Error, ErrorKind, Result};
-pub use kernel::key::{CacheKey, KEY_LEN_MAX, Prefix, Segments, Tenancy, Tenant};
+pub use kernel::key::{CacheKey, KEY_LEN_MAX, Segments};
+pub use kernel::name::{Prefix, Tenancy, Tenant};
 pub use kernel::status::Status;
 pub use kernel::ttl::Ttl;
 

@@ -87,20 +87,22 @@ impl Repository {
         })
     }
 
-    /// Gives back the ids of the payments that went with it.
+    /// Gives back the ids of the payments that go with it, however the commit ends.
     pub(crate) async fn delete_property(
         &self,
         tenant: &Tenant,
         id: i64,
-    ) -> Result<Vec<i64>, RentError> {
+    ) -> Result<(Vec<i64>, Result<(), RentError>), RentError> {
         let transaction = self.database.query("delete_property").begin().await?;
-        // A write first: it locks the row, so that no payment is added between look and delete.
+        // So that no payment is added between look and delete: on SQLite the first write locks
+        // the database, on PostgreSQL the row lock keeps out those who refer to it.
         property::Entity::update_many()
             .col_expr(property::Column::RowVersion, Expr::col(property::Column::RowVersion).add(1))
             .filter(property::Column::Id.eq(id))
             .filter(property::Column::TenantId.eq(tenant.as_str()))
             .exec(&transaction)
             .await?;
+        property::Entity::find_by_id(id).lock_exclusive().one(&transaction).await?;
         let payments = payment::Entity::find()
             .select_only()
             .column(payment::Column::Id)
@@ -114,11 +116,12 @@ impl Repository {
             .filter(property::Column::TenantId.eq(tenant.as_str()))
             .exec(&transaction)
             .await?;
-        transaction.commit().await?;
-        match deleted.rows_affected {
-            0 => Err(no_property(id)),
-            _ => Ok(payments),
-        }
+        let committed = match (transaction.commit().await, deleted.rows_affected) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), 0) => Err(no_property(id)),
+            (Ok(()), _) => Ok(()),
+        };
+        Ok((payments, committed))
     }
 
     pub(crate) async fn payments(

@@ -75,7 +75,7 @@ impl RentTracker {
         let (caches, rows) = self.to_write(&tenant)?;
         to_the_end(async move {
             let written = rows.create_property(&tenant, &input).await;
-            if may_be_committed(&written) {
+            if is_news(&written) {
                 caches.property_created().await;
             }
             written
@@ -94,7 +94,7 @@ impl RentTracker {
         let (caches, rows) = self.to_write(&tenant)?;
         to_the_end(async move {
             let written = rows.update_property(&tenant, id, version, &input).await;
-            if may_be_committed(&written) {
+            if is_news(&written) {
                 caches.property_changed(id).await;
             }
             written
@@ -105,12 +105,11 @@ impl RentTracker {
     pub(super) async fn delete_property(&self, tenant: Tenant, id: i64) -> Result<(), RentError> {
         let (caches, rows) = self.to_write(&tenant)?;
         to_the_end(async move {
-            let deleted = rows.delete_property(&tenant, id).await;
-            if may_be_committed(&deleted) {
-                let payments = deleted.as_deref().unwrap_or_default();
-                caches.property_deleted(id, payments).await;
+            let (payments, deleted) = rows.delete_property(&tenant, id).await?;
+            if is_news(&deleted) {
+                caches.property_deleted(id, &payments).await;
             }
-            deleted.map(|_| ())
+            deleted
         })
         .await
     }
@@ -126,7 +125,7 @@ impl RentTracker {
         let (caches, rows) = self.to_write(&tenant)?;
         to_the_end(async move {
             let written = rows.create_payment(&tenant, property, &input).await;
-            if may_be_committed(&written) {
+            if is_news(&written) {
                 caches.payment_created(property).await;
             }
             written
@@ -147,7 +146,7 @@ impl RentTracker {
         let (caches, rows) = self.to_write(&tenant)?;
         to_the_end(async move {
             let written = rows.update_payment(&tenant, property, id, version, &input).await;
-            if may_be_committed(&written) {
+            if is_news(&written) {
                 caches.payment_changed(property, id).await;
             }
             written
@@ -164,7 +163,7 @@ impl RentTracker {
         let (caches, rows) = self.to_write(&tenant)?;
         to_the_end(async move {
             let deleted = rows.delete_payment(&tenant, property, id).await;
-            if may_be_committed(&deleted) {
+            if is_news(&deleted) {
                 caches.payment_changed(property, id).await;
             }
             deleted
@@ -189,9 +188,10 @@ async fn to_the_end<T: Send + 'static>(
     tokio::spawn(write).await.unwrap_or(Err(RentError::Aborted))
 }
 
-/// A database that fails while it commits may have committed.
-fn may_be_committed<T>(written: &Result<T, RentError>) -> bool {
-    matches!(written, Ok(_) | Err(RentError::Database(_)))
+/// Whether what is cached may be old. A database that fails while it commits may have committed,
+/// and a client that lost an update is about to read what it lost against.
+fn is_news<T>(written: &Result<T, RentError>) -> bool {
+    matches!(written, Ok(_) | Err(RentError::Database(_) | RentError::LostUpdate { .. }))
 }
 
 fn version_read(id: i64, sent_id: Option<i64>, version: Option<i64>) -> Result<i64, RentError> {

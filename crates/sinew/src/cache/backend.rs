@@ -8,7 +8,8 @@ use super::memory::MemoryBackend;
 #[cfg(feature = "redis")]
 use super::redis::RedisBackend;
 use crate::kernel::error::Result;
-use crate::kernel::key::{Key, Pattern};
+use crate::kernel::key::Key;
+use crate::kernel::pattern::Pattern;
 use crate::kernel::ttl::Ttl;
 
 /// Names one request for a lease. A token is never sent twice: a request that arrives

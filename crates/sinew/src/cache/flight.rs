@@ -14,7 +14,8 @@ use dashmap::mapref::entry::Entry;
 use tokio::sync::watch;
 
 use super::backend::Token;
-use crate::kernel::key::{Key, Pattern};
+use crate::kernel::key::Key;
+use crate::kernel::pattern::Pattern;
 
 /// Orders the events of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,6 +19,8 @@ use crate::kernel::envelope::nonce_of;
 use crate::kernel::error::Error;
 use crate::kernel::key::Key;
 
+const DISOWN_EVERY: Duration = Duration::from_millis(100);
+
 /// Why `get_or_load` has no value. Trouble with Redis is never among the reasons.
 #[derive(Debug)]
 pub enum LoadError<E> {
@@ -154,8 +156,10 @@ struct Pilot {
 enum Route {
     /// Load and store under this lease.
     Load(Token),
-    /// Load, and store nothing.
-    LoadOnly,
+    /// Load, and store nothing: the store is gone.
+    WithoutStore,
+    /// Load, and store nothing: another's load takes too long.
+    Impatient,
     Land(Outcome),
 }
 
@@ -167,12 +171,17 @@ impl Pilot {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let route =
-            if miss.store_is_gone { Route::LoadOnly } else { self.ask::<V>(miss.unusable).await };
+        let route = if miss.store_is_gone {
+            Route::WithoutStore
+        } else {
+            self.ask::<V>(miss.unusable).await
+        };
         let outcome = match route {
             Route::Land(outcome) => outcome,
-            Route::LoadOnly => {
-                self.departure.goes_without_store();
+            Route::WithoutStore | Route::Impatient => {
+                if matches!(route, Route::WithoutStore) {
+                    self.departure.goes_without_store();
+                }
                 self.departure.asks();
                 shared(self.run(loader, None).await)
             }
@@ -218,11 +227,15 @@ impl Pilot {
                     // The store has just vouched for the lease of a flight of our own.
                     let types = self.departure.types();
                     if let Some(other) = holder.and_then(|h| engine.flights.holding(h, types)) {
-                        return Route::Land(other.outcome().await);
+                        // Not for ever: its loader may be waiting for this very flight.
+                        return tokio::select! {
+                            outcome = other.outcome() => Route::Land(outcome),
+                            () = engine.clock.sleep_until(patience_ends) => Route::Impatient,
+                        };
                     }
                     let now = engine.clock.now();
                     if now >= patience_ends {
-                        return Route::LoadOnly;
+                        return Route::Impatient;
                     }
                     self.departure.asks_again_later();
                     self.pause(round, now, left).await;
@@ -232,11 +245,11 @@ impl Pilot {
                     if error.maybe_applied() {
                         self.disown(token);
                     }
-                    return Route::LoadOnly;
+                    return Route::WithoutStore;
                 }
             }
         }
-        Route::LoadOnly
+        Route::Impatient
     }
 
     async fn pause(&self, round: u32, now: Monotonic, lease_left: Duration) {
@@ -295,8 +308,11 @@ impl Pilot {
         let sealed = self.cache.seal(value, policy_ttl);
         let filled = match sealed {
             Ok((entry, ttl)) => {
-                let backend = &self.cache.engine.backend;
-                backend.fill(&self.key, token, entry, ttl).await
+                let filled = self.cache.engine.backend.fill(&self.key, token, entry, ttl).await;
+                if filled.is_err() {
+                    self.disown(token);
+                }
+                filled
             }
             Err(error) => {
                 self.give_back(token).await;
@@ -308,16 +324,27 @@ impl Pilot {
         }
     }
 
-    /// Gives back a lease that may have been granted in a reply that was lost. It can't be
-    /// used: the request may also run late, after an invalidation that it then outlives.
+    /// Gives a lease back later, when the store answers again, so that others need not wait for
+    /// its end. A lease whose grant was lost can't be used: the request may also run late, after
+    /// an invalidation that it then outlives.
     fn disown(&self, token: Token) {
         let (engine, key) = (Arc::clone(&self.cache.engine), self.key.clone());
-        tokio::spawn(async move { engine.backend.release(&key, token).await });
+        let lease_ends = engine.clock.now().after(LEASE);
+        tokio::spawn(async move {
+            while engine.backend.release(&key, token).await.is_err() {
+                let next = engine.clock.now().after(DISOWN_EVERY);
+                if next >= lease_ends {
+                    break;
+                }
+                engine.clock.sleep_until(next).await;
+            }
+        });
     }
 
     async fn give_back(&self, token: Token) {
         if let Err(error) = self.cache.engine.backend.release(&self.key, token).await {
             self.cache.recorder.shielded("release", &error);
+            self.disown(token);
         }
     }
 }

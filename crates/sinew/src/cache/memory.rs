@@ -12,8 +12,9 @@ use super::backend::{Backend, Invalidated, Lease, Token};
 use crate::kernel::clock::{Clock, Monotonic};
 use crate::kernel::envelope::nonce_of;
 use crate::kernel::error::Result;
-use crate::kernel::key::{Key, Pattern};
+use crate::kernel::key::Key;
 use crate::kernel::memory::ExpiringMap;
+use crate::kernel::pattern::Pattern;
 use crate::kernel::ttl::Ttl;
 
 const SHARDS: usize = 16;

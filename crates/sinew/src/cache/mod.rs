@@ -57,7 +57,9 @@ use serde::de::DeserializeOwned;
 use crate::kernel::clock::Clock;
 use crate::kernel::envelope::Envelope;
 use crate::kernel::error::{Error, ErrorKind, Result};
-use crate::kernel::key::{CacheKey, Key, Pattern, Scope, Space};
+use crate::kernel::key::{CacheKey, Key, Scope};
+use crate::kernel::name::Space;
+use crate::kernel::pattern::Pattern;
 use crate::kernel::ttl::Ttl;
 use flight::Flights;
 use load::Miss;
@@ -71,8 +73,6 @@ pub use load::{LoadError, Source, Traced};
 pub(crate) use memory::MemoryBackend;
 #[cfg(feature = "redis")]
 pub(crate) use redis::RedisBackend;
-#[cfg(feature = "redis")]
-pub(crate) use replay::Replay;
 pub use stats::Stats;
 
 /// Values of type `V` under keys of type `K`, in one tenant. Cheap to clone.

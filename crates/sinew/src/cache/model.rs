@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::kernel::clock::UnixMillis;
 use crate::kernel::envelope::{Envelope, Nonce};
 use crate::kernel::error::{Error, Result};
-use crate::kernel::key::Space;
+use crate::kernel::name::Space;
 use crate::kernel::ttl::Ttl;
 
 pub(crate) const TTL_DEFAULT: Duration = Duration::from_secs(300);

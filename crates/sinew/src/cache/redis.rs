@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 use redis::{Cmd, Value};
 
 use super::backend::{Backend, Invalidated, Lease, Token};
 use super::replay::Replay;
 use crate::kernel::error::{Error, ErrorKind, Result};
-use crate::kernel::key::{Key, Pattern};
-use crate::kernel::redis::{Connection, Hook, Link, Script};
+use crate::kernel::key::Key;
+use crate::kernel::name::{Prefix, Tenancy};
+use crate::kernel::pattern::{Found, Pattern, Selection};
+use crate::kernel::redis::{Connection, Link, Script};
 use crate::kernel::ttl::Ttl;
 
 /// How many keys a SCAN looks at, and how many invalidations travel together.
@@ -24,16 +25,9 @@ pub(crate) struct RedisBackend {
 }
 
 impl RedisBackend {
-    pub(crate) fn new(link: Link, replay: Arc<Replay>) -> Self {
-        Self { link, replay }
-    }
-
-    /// Runs queued invalidations on a new connection before anyone reads over it.
-    pub(crate) fn replay_hook(replay: Arc<Replay>) -> Hook {
-        Arc::new(move |connection| {
-            let replay = Arc::clone(&replay);
-            async move { replay.run(&connection).await }.boxed()
-        })
+    pub(crate) fn new(link: Link, prefix: Prefix, tenancy: Tenancy) -> Self {
+        let everything = Selection::Everything { prefix, tenancy };
+        Self { link, replay: Arc::new(Replay::new(everything)) }
     }
 }
 
@@ -82,9 +76,8 @@ impl Backend for RedisBackend {
             async { invalidate_on(&*self.link.connection()?, key.as_str(), &key.lease()).await };
         match sent.await {
             Ok(_) => Ok(Invalidated::Done),
-            Err(error) if error.is_retryable() => {
+            Err(error) if !error.is_final() => {
                 self.replay.keep(key);
-                // A reply may be late with the connection still up: then no hook will run.
                 self.replay.run_when_up(&self.link);
                 Ok(Invalidated::Queued)
             }
@@ -93,7 +86,8 @@ impl Backend for RedisBackend {
     }
 
     async fn invalidate_matching(&self, pattern: &Pattern) -> Result<u64> {
-        invalidate_matching_on(&*self.link.connection()?, pattern).await
+        let selection = Selection::Matching(pattern.clone());
+        invalidate_all_on(&*self.link.connection()?, &selection).await
     }
 
     fn is_local(&self) -> bool {
@@ -109,28 +103,17 @@ pub(super) async fn invalidate_on(
     scripts::invalidate(connection, entry, lease).await
 }
 
-/// Leases first: a load that is refused after this cannot have filled before, and one that
-/// filled before is found as an entry.
-pub(super) async fn invalidate_matching_on(
+pub(super) async fn invalidate_all_on(
     connection: &Connection,
-    pattern: &Pattern,
+    selection: &Selection,
 ) -> Result<u64> {
     let mut removed = 0;
-    for glob in [pattern.leases(), pattern.entries().to_owned()] {
+    for glob in selection.globs() {
         let mut cursor = 0;
         loop {
-            let (next, found) = scan(connection, cursor, &glob).await?;
-            let pairs: Vec<(String, String)> = found
-                .into_iter()
-                .map(|key| match pattern.entry_of(&key) {
-                    Some(entry) => (entry.to_owned(), key),
-                    None => {
-                        let lease = pattern.lease_of(&key);
-                        (key, lease)
-                    }
-                })
-                .collect();
-            let calls = pairs.iter().map(|(e, l)| invalidate_on(connection, e, l));
+            let (next, keys) = scan(connection, cursor, &glob).await?;
+            let found: Vec<Found> = keys.iter().filter_map(|key| selection.found(key)).collect();
+            let calls = found.iter().map(|(entry, lease)| invalidate_on(connection, entry, lease));
             let gone = try_join_all(calls).await?;
             removed += gone.into_iter().filter(|there| *there).count() as u64;
             cursor = next;

@@ -8,22 +8,21 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
-use super::redis::{invalidate_matching_on, invalidate_on};
+use super::redis::{invalidate_all_on, invalidate_on};
 use crate::kernel::error::{Error, ErrorKind, Result};
-use crate::kernel::key::{Key, Pattern};
+use crate::kernel::key::Key;
+use crate::kernel::pattern::Selection;
 use crate::kernel::redis::{Connection, Link};
 use crate::kernel::status::Status;
 
-/// More waiting keys than this, and their caches are cleared whole.
+/// More waiting keys than this, and all caches of the deployment are cleared.
 const KEYS_MAX: usize = 10_000;
-/// More waiting caches than this (a cache of each tenant counts), and the TTL has to do.
-const SPACES_MAX: usize = 10_000;
 const BATCH: usize = 200;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The bounded list of one process.
-#[derive(Default)]
 pub(crate) struct Replay {
+    everything: Selection,
     waiting: Mutex<Waiting>,
     // So that a look-up takes the mutex only while something waits.
     anything_waits: AtomicBool,
@@ -35,15 +34,22 @@ pub(crate) struct Replay {
 #[derive(Default)]
 struct Waiting {
     keys: HashMap<Key, u64>,
-    spaces: HashMap<Pattern, u64>,
+    everything: Option<u64>,
     requests: u64,
 }
 
 impl Replay {
+    pub(super) fn new(everything: Selection) -> Self {
+        Self {
+            everything,
+            waiting: Mutex::default(),
+            anything_waits: AtomicBool::new(false),
+            running: AtomicBool::new(false),
+        }
+    }
+
     pub(super) fn keep(&self, key: &Key) {
-        let mut waiting = self.waiting.lock();
-        waiting.keep(key);
-        self.anything_waits.store(true, Ordering::Release);
+        self.change(|waiting| waiting.keep(key));
     }
 
     /// Refuses to read what was invalidated and may still be there.
@@ -60,14 +66,14 @@ impl Replay {
         ))
     }
 
-    fn cross_off(&self, cross_off: impl FnOnce(&mut Waiting)) {
+    fn change(&self, change: impl FnOnce(&mut Waiting)) {
         let mut waiting = self.waiting.lock();
-        cross_off(&mut waiting);
+        change(&mut waiting);
         self.anything_waits.store(!waiting.is_empty(), Ordering::Release);
     }
 
     /// Sends what waits. What could not be sent waits on.
-    pub(super) async fn run(&self, connection: &Connection) -> Result<()> {
+    async fn run(&self, connection: &Connection) -> Result<()> {
         loop {
             let batch = self.waiting.lock().next_keys();
             if batch.is_empty() {
@@ -77,23 +83,22 @@ impl Replay {
             join_all(batch.iter().map(|(key, request)| async {
                 let sent = invalidate_on(connection, key.as_str(), &key.lease()).await;
                 settled(sent)?;
-                self.cross_off(|waiting| waiting.cross_off(key, *request));
+                self.change(|waiting| waiting.cross_off(key, *request));
                 Ok(())
             }))
             .await
             .into_iter()
             .collect::<Result<()>>()?;
         }
-        loop {
-            let Some((space, request)) = self.waiting.lock().next_space() else {
-                return Ok(());
-            };
-            settled(invalidate_matching_on(connection, &space).await)?;
-            self.cross_off(|waiting| waiting.cross_off_space(&space, request));
+        let everything = self.waiting.lock().everything;
+        if let Some(request) = everything {
+            settled(invalidate_all_on(connection, &self.everything).await)?;
+            self.change(|waiting| waiting.cross_off_everything(request));
         }
+        Ok(())
     }
 
-    /// Sees to it that what waits is sent although the connection may never break.
+    /// Sees to it that what waits is sent: by one task, which ends when nothing waits.
     pub(super) fn run_when_up(self: &Arc<Self>, link: &Link) {
         if self.running.swap(true, Ordering::AcqRel) {
             return;
@@ -126,7 +131,7 @@ impl Replay {
 /// What can never be sent must not hold up the connection for ever.
 fn settled<T>(sent: Result<T>) -> Result<()> {
     match sent {
-        Err(error) if error.is_retryable() => Err(error),
+        Err(error) if !error.is_final() => Err(error),
         Err(error) => {
             tracing::error!(%error, "a queued invalidation was refused: its entry may be stale for its TTL");
             Ok(())
@@ -138,41 +143,29 @@ fn settled<T>(sent: Result<T>) -> Result<()> {
 impl Waiting {
     fn keep(&mut self, key: &Key) {
         self.requests += 1;
-        let request = self.requests;
-        self.keys.insert(key.clone(), request);
-        if self.keys.len() > KEYS_MAX {
-            let spaces = self.keys.drain().map(|(k, _)| (k.whole_space(), request));
-            self.spaces.extend(spaces);
-            tracing::warn!(
-                caches = self.spaces.len(),
-                "too many invalidations wait for Redis: their caches will be cleared"
-            );
+        if self.everything.is_none() {
+            self.keys.insert(key.clone(), self.requests);
         }
-        if self.spaces.len() > SPACES_MAX {
-            tracing::error!(
-                "too many caches wait to be cleared: entries may be stale for their TTL"
-            );
-            self.spaces.clear();
+        if self.everything.is_some() || self.keys.len() > KEYS_MAX {
+            if self.everything.is_none() {
+                tracing::warn!("too many invalidations wait for Redis: all caches will be cleared");
+            }
+            self.everything = Some(self.requests);
+            self.keys.clear();
         }
     }
 
     fn covers(&self, key: &Key) -> bool {
-        self.keys.contains_key(key)
-            || (!self.spaces.is_empty() && self.spaces.contains_key(&key.whole_space()))
+        self.everything.is_some() || self.keys.contains_key(key)
     }
 
     fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.spaces.is_empty()
+        self.everything.is_none() && self.keys.is_empty()
     }
 
     fn next_keys(&self) -> Vec<(Key, u64)> {
         let pairs = self.keys.iter().take(BATCH);
         pairs.map(|(key, request)| (key.clone(), *request)).collect()
-    }
-
-    fn next_space(&self) -> Option<(Pattern, u64)> {
-        let (space, request) = self.spaces.iter().next()?;
-        Some((space.clone(), *request))
     }
 
     fn cross_off(&mut self, key: &Key, request: u64) {
@@ -181,9 +174,9 @@ impl Waiting {
         }
     }
 
-    fn cross_off_space(&mut self, space: &Pattern, request: u64) {
-        if self.spaces.get(space) == Some(&request) {
-            self.spaces.remove(space);
+    fn cross_off_everything(&mut self, request: u64) {
+        if self.everything == Some(request) {
+            self.everything = None;
         }
     }
 }
@@ -191,38 +184,40 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::key::{Prefix, Scope, Space, Tenancy};
+    use crate::kernel::key::Scope;
+    use crate::kernel::name::{Prefix, Space, Tenancy};
 
-    fn key(space: &str, id: usize) -> Key {
+    fn key(id: usize) -> Key {
         let scope = Scope::unscoped(&Prefix::default(), Tenancy::Single);
-        scope.key(&Space::new(space).unwrap(), &id).unwrap()
+        scope.key(&Space::new("user").unwrap(), &id).unwrap()
     }
 
     #[test]
     fn a_request_made_while_its_key_is_being_sent_is_not_crossed_off_with_it() {
         let mut waiting = Waiting::default();
-        waiting.keep(&key("user", 1));
+        waiting.keep(&key(1));
         let batch = waiting.next_keys();
-        waiting.keep(&key("user", 1));
+        waiting.keep(&key(1));
         waiting.cross_off(&batch[0].0, batch[0].1);
-        assert!(!waiting.is_empty());
+        assert!(waiting.covers(&key(1)));
         let batch = waiting.next_keys();
         waiting.cross_off(&batch[0].0, batch[0].1);
         assert!(waiting.is_empty());
     }
 
     #[test]
-    fn overflow_clears_the_whole_cache_and_no_other() {
+    fn overflow_covers_everything_until_all_of_it_is_cleared() {
         let mut waiting = Waiting::default();
         for id in 0..=KEYS_MAX {
-            waiting.keep(&key("user", id));
+            waiting.keep(&key(id));
         }
-        assert!(waiting.keys.is_empty());
-        let (space, request) = waiting.next_space().unwrap();
-        assert!(waiting.covers(&key("user", 123_456)) && !waiting.covers(&key("user2", 1)));
-        assert!(space.matches(&key("user", 7)));
-        assert!(!space.matches(&key("user2", 7)), "a cache whose name only begins alike");
-        waiting.cross_off_space(&space, request);
+        assert!(waiting.next_keys().is_empty());
+        assert!(waiting.covers(&key(123_456_789)));
+        let first = waiting.everything.unwrap();
+        waiting.keep(&key(7));
+        waiting.cross_off_everything(first);
+        assert!(!waiting.is_empty(), "one came while everything was being cleared");
+        waiting.cross_off_everything(waiting.everything.unwrap());
         assert!(waiting.is_empty());
     }
 }

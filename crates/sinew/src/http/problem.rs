@@ -47,7 +47,15 @@ impl From<Error> for Problem {
                 StatusCode::BAD_GATEWAY
             }
         };
-        Self::new(status, error.to_string())
+        let detail = match error.kind() {
+            ErrorKind::Rejected | ErrorKind::Conflict => error.to_string(),
+            // The rest names hosts, and is for the log.
+            _ => {
+                tracing::warn!(%error, "a request failed");
+                "the store cannot serve this now".to_owned()
+            }
+        };
+        Self::new(status, detail)
     }
 }
 

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 
 use super::problem::Problem;
-use crate::kernel::key::Tenant;
+use crate::kernel::name::Tenant;
 
 /// The header that names the tenant of a request.
 pub const TENANT_HEADER: &str = "X-Tenant-Id";

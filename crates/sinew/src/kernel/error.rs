@@ -81,6 +81,11 @@ impl Error {
         matches!(self.kind, ErrorKind::Unavailable { .. } | ErrorKind::Timeout { .. })
     }
 
+    /// Whether the same call will fail the same way however often it is tried.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.kind, ErrorKind::Rejected | ErrorKind::Misconfigured | ErrorKind::Denied)
+    }
+
     /// Whether the command may have run although it failed.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Keys, tenants and prefixes: built in one place, passed as types.
+//! Keys: built in one place, passed as types.
 //!
 //! A key reads `{prefix}{tenant}:{space}:{segment}:…`, without the tenant part in a
 //! single-tenant deployment. Building one is injective: two different
@@ -8,152 +8,20 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::error::{Error, Result};
+use super::name::{Prefix, Space, Tenancy, Tenant};
 
 /// The longest key, in bytes. Longer ones are rejected, never cut or hashed.
 pub const KEY_LEN_MAX: usize = 1024;
-
-/// The longest tenant or space name, in bytes.
-const NAME_LEN_MAX: usize = 64;
-
-/// Spaces that belong to capabilities, hence to no cache.
-const RESERVED_SPACES: &[&str] = &[
-    "counter",
-    "deployment",
-    "feature",
-    "flag",
-    "job",
-    "lease",
-    "limit",
-    "lock",
-    "rate-limit",
-    "session",
-    "stats",
-    "stream",
-    "tag",
-];
-
-/// Whether a deployment serves one tenant or many. It is recorded in Redis at first use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tenancy {
-    /// Keys have no tenant part.
-    Single,
-    /// Every key has a tenant part; what belongs to no tenant is under `_`.
-    #[default]
-    Multi,
-}
-
-impl Tenancy {
-    /// The word recorded in Redis.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Single => "single",
-            Self::Multi => "multi",
-        }
-    }
-}
-
-/// What every key of a service begins with: empty, or up to 64 of `[A-Za-z0-9_.-]` ending in `_`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prefix(Arc<str>);
-
-impl Prefix {
-    /// Takes a valid prefix, e.g. `BillingService_`.
-    ///
-    /// # Errors
-    /// `Rejected` with the rule when it is not one.
-    pub fn new(text: impl AsRef<str>) -> Result<Self> {
-        let text = text.as_ref();
-        let valid = text.is_empty()
-            || (text.len() <= NAME_LEN_MAX
-                && text.ends_with('_')
-                && text.bytes().all(|b| is_name_byte(b) || b == b'_'));
-        if !valid {
-            return Err(Error::rejected(format!(
-                "invalid prefix {:?}: expected nothing, or up to {NAME_LEN_MAX} of A-Z a-z 0-9 _ . - ending in _",
-                shown(text)
-            )));
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// The prefix as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A tenant's name: 1 to 64 of `[A-Za-z0-9.-]`. [`Tenant::new`] is the only way to get one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tenant(Arc<str>);
-
-impl Tenant {
-    /// Takes a valid tenant name.
-    ///
-    /// # Errors
-    /// `Rejected` with the rule when it is not one.
-    pub fn new(text: impl AsRef<str>) -> Result<Self> {
-        name(text.as_ref(), "tenant").map(Self)
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A cache's part of the key space: 1 to 64 of `[A-Za-z0-9.-]`, and no capability's word.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Space(Arc<str>);
-
-impl Space {
-    pub(crate) fn new(text: &str) -> Result<Self> {
-        let text = name(text, "cache")?;
-        if RESERVED_SPACES.contains(&&*text) {
-            return Err(Error::rejected(format!(
-                "a cache cannot be called {text:?}: that word belongs to a capability of Sinew; choose another"
-            )));
-        }
-        Ok(Self(text))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-fn name(text: &str, what: &str) -> Result<Arc<str>> {
-    let valid = !text.is_empty() && text.len() <= NAME_LEN_MAX && text.bytes().all(is_name_byte);
-    if !valid {
-        return Err(Error::rejected(format!(
-            "invalid {what} {:?}: expected 1 to {NAME_LEN_MAX} of A-Z a-z 0-9 . -",
-            shown(text)
-        )));
-    }
-    Ok(text.into())
-}
-
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-'
-}
-
-/// The beginning of a bad name, so that a megabyte of input does not become a megabyte of message.
-fn shown(text: &str) -> String {
-    let mut chars = text.chars();
-    let mut shown: String = chars.by_ref().take(40).collect();
-    if chars.next().is_some() {
-        shown.push('…');
-    }
-    shown
-}
 
 /// The beginning of all keys of one tenant: prefix and tenant part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scope(Arc<str>);
 
 impl Scope {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The scope of one tenant.
     pub(crate) fn tenant(prefix: &Prefix, tenant: &Tenant) -> Self {
         Self(format!("{}{}:", prefix.0, tenant.0).into())
@@ -188,7 +56,7 @@ impl Scope {
                 text.len()
             )));
         }
-        Ok(Key { text, root_len, scope_len: self.0.len() })
+        Ok(Key { text, scope_len: self.0.len() })
     }
 }
 
@@ -197,8 +65,6 @@ impl Scope {
 pub(crate) struct Key {
     // Not shared: a hit builds one and throws it away.
     text: String,
-    /// Length of prefix, tenant part and space.
-    root_len: usize,
     /// Length of prefix and tenant part.
     scope_len: usize,
 }
@@ -225,94 +91,7 @@ impl Key {
     pub(crate) fn lease(&self) -> String {
         format!("{}lease:{{{}}}", &self.text[..self.scope_len], self.text)
     }
-
-    /// All keys of the same tenant and space.
-    pub(crate) fn whole_space(&self) -> Pattern {
-        Pattern {
-            scope: self.text[..self.scope_len].into(),
-            glob: format!("{}:*", &self.text[..self.root_len]).into(),
-        }
-    }
 }
-
-/// A glob over the entries of one cache, with `*` and `?`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Pattern {
-    scope: Arc<str>,
-    glob: Arc<str>,
-}
-
-impl Pattern {
-    pub(crate) fn new(scope: &Scope, space: &Space, glob: &str) -> Result<Self> {
-        if let Some(bad) = glob.chars().find(|c| has_meaning(*c) && !":*?".contains(*c)) {
-            return Err(Error::rejected(format!(
-                "invalid pattern: {bad:?} cannot occur in a key; expected key text with * and ?"
-            )));
-        }
-        if glob.is_empty() || glob.len() > KEY_LEN_MAX {
-            return Err(Error::rejected(format!(
-                "invalid pattern of {} bytes: expected 1 to {KEY_LEN_MAX}",
-                glob.len()
-            )));
-        }
-        Ok(Self {
-            scope: Arc::clone(&scope.0),
-            glob: format!("{}{}:{glob}", scope.0, space.0).into(),
-        })
-    }
-
-    pub(crate) fn matches(&self, key: &Key) -> bool {
-        glob_matches(self.glob.as_bytes(), key.text.as_bytes())
-    }
-
-    /// The glob for entries, in Redis's own syntax.
-    pub(crate) fn entries(&self) -> &str {
-        &self.glob
-    }
-
-    /// The glob for the leases of those entries.
-    pub(crate) fn leases(&self) -> String {
-        format!("{}lease:{{{}}}", self.scope, self.glob)
-    }
-
-    /// The entry that a lease key found with [`Pattern::leases`] belongs to.
-    pub(crate) fn entry_of<'a>(&self, lease: &'a str) -> Option<&'a str> {
-        lease.strip_prefix(&*self.scope)?.strip_prefix("lease:{")?.strip_suffix('}')
-    }
-
-    /// The companion of an entry found with [`Pattern::entries`].
-    pub(crate) fn lease_of(&self, entry: &str) -> String {
-        format!("{}lease:{{{entry}}}", self.scope)
-    }
-}
-
-/// Matches `*` and `?` (one byte, as Redis has it) in time linear in the text for each star.
-fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
-    let (mut g, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match glob.get(g) {
-            Some(b'*') => {
-                retry = Some((g, t));
-                g += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[t] => {
-                g += 1;
-                t += 1;
-            }
-            _ => match retry {
-                Some((star, from)) => {
-                    retry = Some((star, from + 1));
-                    g = star + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    glob[g..].iter().all(|b| *b == b'*')
-}
-
 /// Receives the segments of a key, in order.
 pub struct Segments<'a> {
     text: &'a mut String,
@@ -347,7 +126,7 @@ impl fmt::Write for Encoder<'_> {
 }
 
 /// What separates segments, is a pattern's, a hash tag's, or cannot be seen.
-fn has_meaning(c: char) -> bool {
+pub(super) fn has_meaning(c: char) -> bool {
     match c {
         '0'..='9' | 'A'..='Z' | 'a'..='z' => false,
         ':' | '%' | '{' | '}' | '*' | '?' | '[' | ']' | '\\' => true,
@@ -434,14 +213,39 @@ mod tests {
     }
 
     proptest! {
+        /// What can be taken apart again was put together injectively.
         #[test]
-        fn different_names_give_different_keys(
-            a in ("(a_|a_b_|_|)", "[ab.-]{1,3}", "[ab.-]{1,3}", path()),
-            b in ("(a_|a_b_|_|)", "[ab.-]{1,3}", "[ab.-]{1,3}", path()),
+        fn a_key_says_what_it_was_built_from(
+            prefix in "(a_|a_b_|_|)", tenant in "[ab.-]{1,3}", space in "[ab.-]{1,3}", path in path(),
         ) {
-            let first = build(&a.0, &a.1, &a.2, &a.3).unwrap();
-            let second = build(&b.0, &b.1, &b.2, &b.3).unwrap();
-            prop_assert_eq!(a == b, first == second, "{} {}", first.as_str(), second.as_str());
+            let key = build(&prefix, &tenant, &space, &path).unwrap();
+            let (head, rest) = key.as_str().split_once(':').unwrap();
+            let (found_space, rest) = rest.split_once(':').unwrap();
+            let segments: Vec<Vec<u8>> = rest.split(':').map(percent_decode).collect();
+            let tenant_at = head.rfind('_').map_or(0, |last| last + 1);
+            prop_assert_eq!(&head[..tenant_at], prefix);
+            prop_assert_eq!(&head[tenant_at..], tenant);
+            prop_assert_eq!(found_space, space);
+            prop_assert_eq!(segments, path.into_iter().map(String::into_bytes).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn a_key_without_tenant_says_what_it_was_built_from(
+            prefix in "(a_|a_b_|_|)", space in "[ab.-]{1,3}", path in path(),
+        ) {
+            for tenancy in [Tenancy::Single, Tenancy::Multi] {
+                let scope = Scope::unscoped(&Prefix::new(&prefix).unwrap(), tenancy);
+                let key = scope.key(&Space::new(&space).unwrap(), &Path(path.clone())).unwrap();
+                let rest = match tenancy {
+                    Tenancy::Single => key.as_str().strip_prefix(&prefix).unwrap(),
+                    // No tenant is called `_`.
+                    Tenancy::Multi => key.as_str().strip_prefix(&format!("{prefix}_:")).unwrap(),
+                };
+                let (found_space, rest) = rest.split_once(':').unwrap();
+                let segments: Vec<Vec<u8>> = rest.split(':').map(percent_decode).collect();
+                prop_assert_eq!(found_space, &space);
+                prop_assert_eq!(segments, path.iter().map(|s| s.clone().into_bytes()).collect::<Vec<_>>());
+            }
         }
 
         #[test]
@@ -475,12 +279,6 @@ mod tests {
             let encoded = key.as_str().strip_prefix("p_t:user:").unwrap();
             prop_assert_eq!(percent_decode(encoded), text.into_bytes());
         }
-
-        #[test]
-        fn globs_match_like_their_regular_expression(glob in "[ab*?]{0,6}", text in "[ab]{0,8}") {
-            let expected = naive(glob.as_bytes(), text.as_bytes());
-            prop_assert_eq!(glob_matches(glob.as_bytes(), text.as_bytes()), expected);
-        }
     }
 
     fn percent_decode(text: &str) -> Vec<u8> {
@@ -496,17 +294,6 @@ mod tests {
             }
         }
         out
-    }
-
-    fn naive(glob: &[u8], text: &[u8]) -> bool {
-        match (glob.split_first(), text.split_first()) {
-            (None, None) => true,
-            (Some((b'*', rest)), _) => {
-                naive(rest, text) || (!text.is_empty() && naive(glob, &text[1..]))
-            }
-            (Some((g, glob)), Some((t, text))) if *g == b'?' || g == t => naive(glob, text),
-            _ => false,
-        }
     }
 
     #[test]
@@ -527,22 +314,6 @@ mod tests {
             key(&|| billing.key(&space, &("summary", 7))),
             "BillingService_billing:summary:7"
         );
-    }
-
-    #[test]
-    fn bad_names_are_rejected_with_the_rule() {
-        let long = "a".repeat(65);
-        for bad in ["", "_", "a_b", "a:b", "a b", "ä", "a{b}", "a*", long.as_str()] {
-            let error = Tenant::new(bad).unwrap_err().to_string();
-            assert!(error.contains("expected 1 to 64 of"), "{error}");
-        }
-        for bad in ["x", "a:_", "ä_", long.as_str()] {
-            assert!(Prefix::new(bad).is_err(), "{bad}");
-        }
-        for word in RESERVED_SPACES {
-            assert!(Space::new(word).is_err());
-        }
-        assert!(Tenant::new("x".repeat(10_000)).unwrap_err().to_string().len() < 200);
     }
 
     #[test]

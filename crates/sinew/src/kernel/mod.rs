@@ -8,6 +8,8 @@ pub(crate) mod envelope;
 pub(crate) mod error;
 pub(crate) mod key;
 pub(crate) mod memory;
+pub(crate) mod name;
+pub(crate) mod pattern;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 pub(crate) mod status;

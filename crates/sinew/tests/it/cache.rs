@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sinew::{Cache, ErrorKind, Invalidated, LoadError, Source, Ttl};
@@ -59,6 +59,10 @@ impl Database {
         self.gate.add_permits(1 << 20);
     }
 
+    fn close_gate(&self) {
+        self.gate.forget_permits(usize::MAX);
+    }
+
     fn loads(&self) -> usize {
         self.loads.load(Ordering::SeqCst)
     }
@@ -68,6 +72,14 @@ type LoadFuture = std::pin::Pin<Box<dyn Future<Output = Result<u64, Infallible>>
 
 fn numbers(tenant: &sinew::Sinew) -> Cache<str, u64> {
     tenant.cache("number").ttl(MINUTE).build().expect("a cache")
+}
+
+/// Gives callers that were just spawned the time of many look-ups to ask the store.
+async fn everyone_has_asked(cache: &Cache<str, u64>, key: &str) {
+    for _ in 0..300 {
+        assert_eq!(cache.get(key).await.unwrap(), None);
+        tokio::task::yield_now().await;
+    }
 }
 
 laws! {
@@ -127,10 +139,7 @@ laws! {
         let other = numbers(&store.tenant("acme").await);
         let load = database.read(3);
         let elsewhere = tokio::spawn(async move { other.get_or_load("cold", load).await });
-        // Everyone has asked the store by the time a plain look-up comes back.
-        for _ in 0..20 {
-            assert_eq!(cache.get("cold").await.unwrap(), None);
-        }
+        everyone_has_asked(&cache, "cold").await;
         database.open_gate();
         assert_eq!(*first.await.unwrap().unwrap().value, 1);
         for caller in late {
@@ -168,23 +177,36 @@ laws! {
     async fn a_call_after_an_invalidation_never_gets_an_older_load(store: Store) {
         let (database, cache) = (Database::gated(), numbers(&store.tenant("acme").await));
         let elsewhere = numbers(&store.tenant("acme").await);
-        let call = |cache: &Cache<str, u64>, n: u64| {
-            let (cache, load) = (cache.clone(), database.read(n));
+        // What stands in the database when the load begins.
+        let row = Arc::new(AtomicU64::new(0));
+        let call = |cache: &Cache<str, u64>| {
+            let (cache, row, passes) = (cache.clone(), Arc::clone(&row), database.read(0));
+            let load = move || async move {
+                let read = row.load(Ordering::SeqCst);
+                passes().await.map(|_| read)
+            };
             tokio::spawn(async move { *cache.get_or_load("a", load).await.unwrap() })
         };
-        let (old_here, old_there) = (call(&cache, 1), call(&elsewhere, 1));
-        database.loading(1).await;
         // Twice, from either side: each ends the loads of both.
-        for (n, from) in [(2, &cache), (3, &elsewhere)] {
+        for (n, from) in [(1, &cache), (2, &elsewhere)] {
+            let loads_before = database.loads();
+            let old = [call(&cache), call(&elsewhere)];
+            database.loading(loads_before + 1).await;
+            row.store(n, Ordering::SeqCst);
             assert_eq!(from.invalidate("a").await.unwrap(), Invalidated::Done);
-            let (here, there) = (call(&cache, n), call(&elsewhere, n));
-            database.loading(usize::try_from(n).unwrap()).await;
+            let new = [call(&cache), call(&elsewhere)];
+            database.loading(loads_before + 2).await;
             database.open_gate();
-            assert_eq!((here.await.unwrap(), there.await.unwrap()), (n, n));
+            for caller in new {
+                assert_eq!(caller.await.unwrap(), n);
+            }
+            for caller in old {
+                caller.await.unwrap();
+            }
             assert_eq!(cache.get("a").await.unwrap().as_deref(), Some(&n));
+            database.close_gate();
+            cache.invalidate("a").await.unwrap();
         }
-        let _ = (old_here.await.unwrap(), old_there.await.unwrap());
-        assert_eq!(cache.get("a").await.unwrap().as_deref(), Some(&3));
     }
 
     async fn a_put_during_a_load_is_not_overwritten_by_it(store: Store) {
@@ -214,17 +236,19 @@ laws! {
                 cache.get_or_load("a", load).await
             })
         };
-        let callers: Vec<_> = (0..10).map(|_| call()).collect();
+        let mut callers = vec![call()];
         eventually("the load begins", || async { loads.load(Ordering::SeqCst) == 1 }).await;
+        callers.extend((0..10).map(|_| call()));
+        everyone_has_asked(&cache, "a").await;
         gate.add_permits(1000);
         for caller in callers {
             let error = caller.await.unwrap().unwrap_err();
             assert!(matches!(error, LoadError::Source(_)));
             assert_eq!(error.to_string(), "the database is down");
         }
-        let database = Database::open();
-        assert_eq!(*cache.get_or_load("a", database.read(2)).await.unwrap(), 2);
-        assert_eq!(cache.stats().load_errors, loads.load(Ordering::SeqCst) as u64);
+        assert_eq!(loads.load(Ordering::SeqCst), 1, "those who came during the load share its error");
+        assert_eq!(cache.stats().load_errors, 1);
+        assert_eq!(*cache.get_or_load("a", Database::open().read(2)).await.unwrap(), 2);
     }
 
     async fn a_loader_that_panics_frees_the_key_at_once(store: Store) {

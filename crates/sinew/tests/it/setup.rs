@@ -8,7 +8,7 @@ use crate::laws::{eventually, keep};
 use crate::world::{free_port, redis_cli, start_redis, start_redis_on};
 
 #[test]
-fn connecting_to_nothing_fails_within_two_seconds_and_says_where() {
+fn connecting_to_nothing_fails_soon_and_says_where() {
     keep(|| async {
         let port = free_port();
         let began = Instant::now();
@@ -127,5 +127,52 @@ fn the_embedded_store_expires_by_the_clock_it_is_given() {
         assert!(cache.exists("a").await.unwrap());
         hands.advance(Duration::from_millis(1));
         assert!(!cache.exists("a").await.unwrap());
+    });
+}
+
+#[test]
+fn a_loader_that_asks_for_its_own_key_comes_to_an_end() {
+    keep(|| async {
+        let (clock, hands) = Clock::manual();
+        let sinew = Sinew::builder().clock(clock).embedded().unwrap();
+        let cache: Cache<str, u64> = sinew.cache("number").build().unwrap();
+        let inner = cache.clone();
+        let load = move || async move {
+            let load = || async { Ok::<u64, std::io::Error>(1) };
+            inner.get_or_load("a", load).await.map(|v| *v + 1).map_err(std::io::Error::other)
+        };
+        let outer = tokio::spawn(async move { cache.get_or_load("a", load).await.map(|v| *v) });
+        while !outer.is_finished() {
+            hands.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(outer.await.unwrap().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_database_that_is_not_there_is_misconfigured() {
+    keep(|| async {
+        let server = tokio::task::spawn_blocking(start_redis).await.unwrap();
+        let error =
+            Sinew::connect(&format!("redis://127.0.0.1:{}/99", server.port)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        assert!(error.to_string().contains("no such database"), "{error}");
+    });
+}
+
+#[test]
+fn a_redis_with_too_many_clients_is_tried_again() {
+    keep(|| async {
+        let server =
+            tokio::task::spawn_blocking(|| start_redis_on(free_port(), &["--maxclients", "1"]))
+                .await
+                .unwrap();
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        let first = Sinew::connect(&url).await.unwrap();
+        let error = Sinew::connect(&url).await.unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        drop(first);
+        eventually("a place is free", || async { Sinew::connect(&url).await.is_ok() }).await;
     });
 }

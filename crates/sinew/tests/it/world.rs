@@ -33,7 +33,9 @@ impl Server {
             cd "$0" || exit 1
             last_signal=$1
             shift
-            "$@" < /dev/null > server.log 2>&1 &
+            # Ctrl-C reaches this shell as well, which still has to clean up.
+            trap '' INT TERM HUP
+            ( trap - INT TERM HUP; exec "$@" ) < /dev/null > server.log 2>&1 &
             server=$!
             echo $server
             read -r _

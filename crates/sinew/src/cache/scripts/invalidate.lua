@@ -3,8 +3,10 @@
 -- Returns 1 the entry was there · 0 it was not
 -- One script, because a load between the two deletes would bring the old value back.
 
+-- Deletes first: a Redis that is full refuses a script whose first write needs memory.
 local there = redis.call('EXISTS', KEYS[1])
--- Deleting a missing key tells no one. Writing it first does, and so ends loads in other processes.
-redis.call('SET', KEYS[1], '', 'PX', 1000)
 redis.call('UNLINK', KEYS[1], KEYS[2])
+-- Deleting a missing key tells no one. Writing it does, and so ends loads in other processes.
+redis.call('SET', KEYS[1], '', 'PX', 1000)
+redis.call('UNLINK', KEYS[1])
 return there

@@ -57,7 +57,7 @@ pub(super) async fn open(target: &Target, deadline: Duration) -> Result<Opened> 
             .await
             .map_err(|e| refused(target, told_by(e)))?;
     let driver = Driver(tokio::spawn(driver));
-    let connection = Connection::new(multiplexed, deadline);
+    let connection = Connection::new(multiplexed, deadline, driver.0.abort_handle());
     check(&connection).await.map_err(|error| refused(target, error))?;
     Ok(Opened { connection, driver })
 }
@@ -87,8 +87,15 @@ fn refused(target: &Target, error: Error) -> Error {
         ErrorKind::Corrupt => {
             Error::misconfigured(format!("{target} does not answer like Redis")).with_source(error)
         }
+        _ if told_of_database(&error) => Error::misconfigured(format!(
+            "{target}: this Redis has no such database; expected a number below its `databases` setting"
+        )),
         _ => error,
     }
+}
+
+fn told_of_database(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|e| e.to_string().contains("DB index"))
 }
 
 /// Takes only a primary that is done loading and new enough.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, RedisError, ServerErrorKind, Value};
+use tokio::task::AbortHandle;
 
 use super::script::{Invocation, Script};
 use crate::kernel::error::{Error, ErrorKind, Result};
@@ -14,11 +15,16 @@ use crate::kernel::error::{Error, ErrorKind, Result};
 pub(crate) struct Connection {
     multiplexed: MultiplexedConnection,
     deadline: Duration,
+    driver: AbortHandle,
 }
 
 impl Connection {
-    pub(super) fn new(multiplexed: MultiplexedConnection, deadline: Duration) -> Self {
-        Self { multiplexed, deadline }
+    pub(super) fn new(
+        multiplexed: MultiplexedConnection,
+        deadline: Duration,
+        driver: AbortHandle,
+    ) -> Self {
+        Self { multiplexed, deadline, driver }
     }
 
     /// Sends one command. Dropping the future does not take the command back.
@@ -43,7 +49,13 @@ impl Connection {
     ) -> Result<T> {
         match tokio::time::timeout(self.deadline, calls).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(told_by(error)),
+            Ok(Err(error)) => {
+                if is_no_primary(&error) {
+                    // It was one when we connected. What it reads from now on is old: look anew.
+                    self.driver.abort();
+                }
+                Err(told_by(error))
+            }
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout { maybe_applied: true },
                 format!("no reply from Redis within {:?}", self.deadline),
@@ -58,8 +70,17 @@ impl Connection {
     }
 }
 
+fn is_no_primary(error: &RedisError) -> bool {
+    use ServerErrorKind::{MasterDown, ReadOnly};
+    matches!(error.kind(), redis::ErrorKind::Server(ReadOnly | MasterDown))
+}
+
 /// Writes a value that no one has written before, for good, and says what stands there now.
 pub(crate) async fn record_once(connection: &Connection, key: &str, value: &str) -> Result<String> {
+    // Only read, as a rule: a Redis that is full or fails to save refuses writes.
+    if let Some(there) = connection.call(redis::cmd("GET").arg(key)).await? {
+        return Ok(there);
+    }
     let mut set = redis::cmd("SET");
     set.arg(key).arg(value).arg("NX").arg("GET");
     let before: Option<String> = connection.call(&set).await?;
@@ -104,7 +125,10 @@ pub(crate) fn told_by(error: RedisError) -> Error {
             Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY") => {
                 (not_executed, "Redis refuses writes for now")
             }
-            Some(_) => (ErrorKind::Corrupt, "unexpected error from Redis"),
+            // Too many clients, a killed script, a proxy's own trouble: nothing says for good.
+            Some(_) => {
+                (ErrorKind::Unavailable { maybe_applied: true }, "Redis refused the command")
+            }
             None if error.is_io_error() || error.is_unrecoverable_error() => {
                 (ErrorKind::Unavailable { maybe_applied: true }, "the connection to Redis was lost")
             }

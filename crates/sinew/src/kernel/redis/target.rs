@@ -35,12 +35,15 @@ impl Target {
         }
         let host = url.host_str().filter(|h| !h.is_empty());
         let host = host.ok_or_else(|| bad("the host is missing"))?;
+        if url.path().contains('@') {
+            // What looks like a path is the rest of a password, and the host its beginning.
+            return Err(bad("a special character in the user or password must be percent-encoded"));
+        }
         let database = match url.path().trim_start_matches('/') {
             "" => 0,
-            number => number
-                .parse::<u16>()
-                .map_err(|_| bad(&format!("database {number:?} is not a number")))?
-                .into(),
+            number => {
+                number.parse::<u16>().map_err(|_| bad("the database is not a number"))?.into()
+            }
         };
         if url.query().is_some() || url.fragment().is_some() {
             return Err(bad("it takes no ?options and no #fragment"));
@@ -114,6 +117,9 @@ mod tests {
             ("redis://:hunter2@localhost:99999", "port"),
             ("redis://:hunter2@localhost/one", "database"),
             ("redis://:hunter2@localhost?x=1", "no ?options"),
+            ("redis://default:7/hunter2@localhost", "percent-encoded"),
+            ("redis://hunter2/word@localhost", "percent-encoded"),
+            ("redis://localhost/hunter2", "not a number"),
             ("rediss://:hunter2@localhost", "not supported yet"),
             ("redis://:hunter2@local host", "host"),
             ("", "URL"),

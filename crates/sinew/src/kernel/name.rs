@@ -1,0 +1,168 @@
+//! Prefixes, tenants and spaces: the parts of a key that are names, valid by construction.
+
+use std::sync::Arc;
+
+use super::error::{Error, Result};
+
+/// The longest name, in bytes.
+const NAME_LEN_MAX: usize = 64;
+
+/// Spaces that belong to capabilities, hence to no cache.
+const RESERVED_SPACES: &[&str] = &[
+    "counter",
+    "deployment",
+    "feature",
+    "flag",
+    "job",
+    "lease",
+    "limit",
+    "lock",
+    "rate-limit",
+    "session",
+    "stats",
+    "stream",
+    "tag",
+];
+
+/// Whether a deployment serves one tenant or many. It is recorded in Redis at first use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tenancy {
+    /// Keys have no tenant part.
+    Single,
+    /// Every key has a tenant part; what belongs to no tenant is under `_`.
+    #[default]
+    Multi,
+}
+
+impl Tenancy {
+    /// The word recorded in Redis.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Multi => "multi",
+        }
+    }
+}
+
+/// What every key of a service begins with: empty, or up to 64 of `[A-Za-z0-9_.-]` ending in `_`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefix(pub(super) Arc<str>);
+
+impl Prefix {
+    /// Takes a valid prefix, e.g. `BillingService_`.
+    ///
+    /// # Errors
+    /// `Rejected` with the rule when it is not one.
+    pub fn new(text: impl AsRef<str>) -> Result<Self> {
+        let text = text.as_ref();
+        let valid = text.is_empty()
+            || (text.len() <= NAME_LEN_MAX
+                && text.ends_with('_')
+                && text.bytes().all(|b| is_name_byte(b) || b == b'_'));
+        if !valid {
+            return Err(Error::rejected(format!(
+                "invalid prefix {:?}: expected nothing, or up to {NAME_LEN_MAX} of A-Z a-z 0-9 _ . - ending in _",
+                shown(text)
+            )));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The prefix as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A tenant's name: 1 to 64 of `[A-Za-z0-9.-]`. [`Tenant::new`] is the only way to get one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tenant(pub(super) Arc<str>);
+
+impl Tenant {
+    /// Takes a valid tenant name.
+    ///
+    /// # Errors
+    /// `Rejected` with the rule when it is not one.
+    pub fn new(text: impl AsRef<str>) -> Result<Self> {
+        name(text.as_ref(), "tenant").map(Self)
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A cache's part of the key space: 1 to 64 of `[A-Za-z0-9.-]`, and no capability's word.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Space(pub(super) Arc<str>);
+
+impl Space {
+    pub(crate) fn new(text: &str) -> Result<Self> {
+        let text = name(text, "cache")?;
+        if RESERVED_SPACES.contains(&&*text) {
+            return Err(Error::rejected(format!(
+                "a cache cannot be called {text:?}: that word belongs to a capability of Sinew; choose another"
+            )));
+        }
+        Ok(Self(text))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether entries of caches may be in a space of this name.
+pub(super) fn is_a_caches(space: &str) -> bool {
+    name(space, "cache").is_ok() && !RESERVED_SPACES.contains(&space)
+}
+
+fn name(text: &str, what: &str) -> Result<Arc<str>> {
+    let valid = !text.is_empty() && text.len() <= NAME_LEN_MAX && text.bytes().all(is_name_byte);
+    if !valid {
+        return Err(Error::rejected(format!(
+            "invalid {what} {:?}: expected 1 to {NAME_LEN_MAX} of A-Z a-z 0-9 . -",
+            shown(text)
+        )));
+    }
+    Ok(text.into())
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-'
+}
+
+/// The beginning of a bad name, so that a megabyte of input does not become a megabyte of message.
+fn shown(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut shown: String = chars.by_ref().take(40).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_names_are_rejected_with_the_rule() {
+        let long = "a".repeat(65);
+        for bad in ["", "_", "a_b", "a:b", "a b", "ä", "a{b}", "a*", long.as_str()] {
+            let error = Tenant::new(bad).unwrap_err().to_string();
+            assert!(error.contains("expected 1 to 64 of"), "{error}");
+        }
+        for bad in ["x", "a:_", "ä_", long.as_str()] {
+            assert!(Prefix::new(bad).is_err(), "{bad}");
+        }
+        for word in RESERVED_SPACES {
+            assert!(Space::new(word).is_err());
+        }
+        assert!(Tenant::new("x".repeat(10_000)).unwrap_err().to_string().len() < 200);
+    }
+}
