@@ -27,16 +27,22 @@ impl Database {
     /// # Errors
     /// When the URL is not one, nothing answers there, or a migration fails.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
-        if !url.starts_with("sqlite:")
-            && !url.starts_with("postgres:")
-            && !url.starts_with("postgresql:")
-        {
-            return Err(OpenError("unknown kind of database".to_owned()));
-        }
+        Self::check_url(url)?;
         let connection =
             connect(url).await.map_err(|e| OpenError(e.to_string().replace(url, "…")))?;
         migrate(&connection).await.map_err(|e| OpenError(format!("migration failed: {e}")))?;
         Ok(Self(connection))
+    }
+
+    /// Whether [`Database::open`] knows this kind of URL, without opening anything.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_url(url: &str) -> Result<(), OpenError> {
+        match ["sqlite:", "postgres:", "postgresql:"].iter().any(|kind| url.starts_with(kind)) {
+            true => Ok(()),
+            false => Err(OpenError("unknown kind of database".to_owned())),
+        }
     }
 
     /// What it is, in words; never its URL, which may hold a password.

@@ -78,6 +78,15 @@ enum Origin {
     Flag(&'static str),
 }
 
+impl Fault {
+    fn line(&self) -> usize {
+        match self.origin {
+            Origin::File { line, .. } => line,
+            Origin::Variable(_) | Origin::Flag(_) => usize::MAX,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
@@ -125,6 +134,12 @@ impl Config {
         layers.add_flag("tenancy", flags.tenancy.as_ref());
         layers.add_flag("listen", flags.listen.as_ref());
         layers.settle()
+    }
+
+    /// Whether keys have a tenant part.
+    #[must_use]
+    pub fn tenancy(&self) -> Tenancy {
+        self.tenancy
     }
 
     /// Uses this prefix where none was set.
@@ -292,6 +307,8 @@ impl Layers {
         let deadline = self.value("deadline", None, |text| read_deadline(text).map(Some));
         let value_len_max = self.value("value_len_max", DEFAULT_VALUE_LEN, read_value_len);
         if !self.faults.is_empty() {
+            // As one reads the file.
+            self.faults.sort_by_key(Fault::line);
             return Err(self.faults);
         }
         Ok(Config {

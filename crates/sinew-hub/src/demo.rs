@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use sinew::Tenancy;
 use sinew_platform::demo::{TENANTS, Traffic, seed};
 use sinew_platform::{Database, rent_tracker};
 
@@ -47,6 +48,12 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         Err(outcome) => return outcome,
     };
     telemetry::log("warn");
+    if config.tenancy() == Tenancy::Single {
+        return Outcome::BadInput("--tenancy: the platform has tenants: expected multi".to_owned());
+    }
+    if let Err(error) = Database::check_url(&args.database) {
+        return Outcome::BadInput(format!("--database: {error}"));
+    }
     let allowed = may_listen(config.listen, args.insecure, "--listen")
         .and_then(|()| may_listen(args.platform_listen, args.insecure, "--platform-listen"));
     if let Err(message) = allowed {
@@ -68,12 +75,17 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         Ok(database) => database,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    let property = match seed(&database).await {
-        Ok(property) => property,
+    let seeded = match seed(&database).await {
+        Ok(seeded) => seeded,
         Err(error) => {
             return Outcome::Failed(format!("cannot make the demonstration's data: {error}"));
         }
     };
+    if seeded.is_new
+        && let Err(error) = hub.sinew().clear_caches().await
+    {
+        return Outcome::of(&error);
+    }
     let platform = format!("http://{}", address_of(&listener));
     let traffic = match Traffic::new(platform.clone(), args.traffic) {
         Ok(traffic) => traffic,
@@ -81,7 +93,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     };
     let embedded = matches!(config.store, StoreSetting::Embedded);
     println!("\nThe platform's database is {}.", database.name());
-    welcome(&hub, &address_of(&hub_listener), &platform, property, embedded);
+    welcome(&hub, &address_of(&hub_listener), &platform, seeded.property, embedded);
 
     let app = sinew_platform::router(hub.sinew().clone(), database);
     let serving = async {

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use sinew::Ttl;
 
 /// What a duration looks like, for messages.
-pub(crate) const EXPECTED: &str = "expected a duration like 30s, 10m or 1h 30m";
+pub(crate) const EXPECTED: &str = "expected a duration like 250ms, 30s, 10m or 36h";
 
 /// # Errors
 /// A sentence that says what was expected.

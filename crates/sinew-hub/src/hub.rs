@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use dashmap::DashSet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sinew::http::Problem;
 use sinew::{Sinew, Tenant, Ttl};
@@ -12,9 +11,6 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::dashboard::Series;
-
-/// Caches that no one configured but someone asked for. Each has counters, so they are bounded.
-const UNCONFIGURED_CACHES_MAX: usize = 1_000;
 
 const CONTACT_EVERY: Duration = Duration::from_millis(50);
 
@@ -26,7 +22,6 @@ struct Inner {
     sinew: Sinew,
     default_ttl: Ttl,
     caches: BTreeMap<String, Ttl>,
-    unconfigured: DashSet<String>,
     metrics: PrometheusHandle,
     series: Series,
     up_since: Instant,
@@ -43,7 +38,6 @@ impl Hub {
             sinew,
             default_ttl: config.default_ttl,
             caches: config.caches.clone(),
-            unconfigured: DashSet::new(),
             metrics,
             up_since: Instant::now(),
             stopping: watch::Sender::new(false),
@@ -103,21 +97,8 @@ impl Hub {
         }
     }
 
-    /// The TTL of a cache, which is known from then on.
-    pub(crate) fn ttl_of(&self, cache: &str) -> Result<Ttl, Problem> {
-        if let Some(ttl) = self.0.caches.get(cache) {
-            return Ok(*ttl);
-        }
-        let known = &self.0.unconfigured;
-        if !known.contains(cache) {
-            Sinew::check_cache_name(cache)?;
-            if known.len() >= UNCONFIGURED_CACHES_MAX {
-                return Err(Problem::bad_request(format!(
-                    "more than {UNCONFIGURED_CACHES_MAX} caches without a configuration: expected [caches.NAME] in the hub's configuration"
-                )));
-            }
-            known.insert(cache.to_owned());
-        }
-        Ok(self.0.default_ttl)
+    /// The TTL of a cache, named by the configuration or not.
+    pub(crate) fn ttl_of(&self, cache: &str) -> Ttl {
+        self.0.caches.get(cache).copied().unwrap_or(self.0.default_ttl)
     }
 }

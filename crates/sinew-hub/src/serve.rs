@@ -49,7 +49,10 @@ pub(crate) fn router(hub: Hub) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
         })
         .fallback(|| async {
-            Problem::new(StatusCode::NOT_FOUND, "no such route: expected one of /openapi.json")
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "no such route: the API is described at /openapi.json; a / in a key is written %2F",
+            )
         })
         .layer(middleware::from_fn_with_state(places, while_there_is_room))
         // Asked most when there is least room.

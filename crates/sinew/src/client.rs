@@ -10,6 +10,7 @@ use crate::kernel::clock::Clock;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::key::Scope;
 use crate::kernel::name::{Prefix, Space, Tenancy, Tenant};
+use crate::kernel::pattern::Selection;
 #[cfg(feature = "redis")]
 use crate::kernel::redis::{Hook, Link, Target};
 use crate::kernel::status::Status;
@@ -109,6 +110,19 @@ impl Sinew {
     /// caches of one name are one cache, and its statistics go by it.
     pub fn cache(&self, name: &str) -> CacheBuilder {
         CacheBuilder::new(Arc::clone(&self.deployment.caches), self.scope.clone(), name)
+    }
+
+    /// Removes every entry of every cache and tenant under this prefix, and says how many there were.
+    ///
+    /// It looks at every key of the deployment in small steps: for people, not for requests.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Timeout` when Redis is down, and then some entries may be gone and
+    /// others not.
+    pub async fn clear_caches(&self) -> Result<u64> {
+        let Deployment { prefix, tenancy, caches, .. } = &*self.deployment;
+        let all = Selection::Everything { prefix: prefix.clone(), tenancy: *tenancy };
+        caches.invalidate_all(&all).await
     }
 
     /// Whether a cache may have this name, without making one.
@@ -314,7 +328,7 @@ fn tenancy_hook(prefix: &Prefix, tenancy: Tenancy) -> Hook {
             match recorded.await? {
                 found if found == tenancy.name() => Ok(()),
                 found => Err(Error::misconfigured(format!(
-                    "prefix {:?} is used as {found}-tenant in this Redis, and this client expected {}-tenant",
+                    "prefix {:?} is used as {found}-tenant in this Redis, and this client expected {}-tenant; where that is a mistake of the past, delete the key {record}",
                     prefix.as_str(),
                     tenancy.name()
                 ))),

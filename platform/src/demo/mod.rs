@@ -3,7 +3,7 @@
 mod seed;
 mod traffic;
 
-pub use seed::seed;
+pub use seed::{Seeded, seed};
 pub use traffic::{Traffic, TrafficError};
 
 /// The tenants that a demonstration has.

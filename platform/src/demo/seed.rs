@@ -30,23 +30,34 @@ const STREETS: [&str; 6] = ["Elm", "Oak", "Station", "Mill", "Church", "Harbour"
 const PROPERTIES_PER_TENANT: usize = 24;
 const PAYMENTS_PER_PROPERTY: i8 = 3;
 
-/// Gives each of [`TENANTS`] its properties and payments, once in the life of a database, and
-/// says the id of a property of the first tenant.
+/// What [`seed`] found or made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeded {
+    /// The id of a property of the first tenant.
+    pub property: i64,
+    /// The database was empty: what caches hold of another one is wrong.
+    pub is_new: bool,
+}
+
+/// Gives each of [`TENANTS`] its properties and payments, once in the life of a database.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn seed(database: &Database) -> Result<i64, DbErr> {
+pub async fn seed(database: &Database) -> Result<Seeded, DbErr> {
+    let mut is_new = false;
     for tenant in TENANTS {
-        seed_tenant(database, tenant).await?;
+        is_new |= seed_tenant(database, tenant).await?;
     }
     let tenant = Tenant::new(TENANTS[0]).map_err(|e| DbErr::Custom(e.to_string()))?;
     let properties = Repository::new(database.clone()).properties(&tenant).await;
     let properties = properties.map_err(|e| DbErr::Custom(e.to_string()))?;
     // Someone may have deleted all of them.
-    Ok(properties.first().map_or(1, |property| property.id))
+    let property = properties.first().map_or(1, |property| property.id);
+    Ok(Seeded { property, is_new })
 }
 
-async fn seed_tenant(database: &Database, tenant: &str) -> Result<(), DbErr> {
+/// Whether it had none yet.
+async fn seed_tenant(database: &Database, tenant: &str) -> Result<bool, DbErr> {
     let transaction = database.query("seed").begin().await?;
     // Of several processes that start together, the one that writes this row goes on.
     let mark = demo_seed::ActiveModel { tenant_id: Set(tenant.to_owned()) };
@@ -56,7 +67,7 @@ async fn seed_tenant(database: &Database, tenant: &str) -> Result<(), DbErr> {
         .exec_without_returning(&transaction)
         .await;
     match marked {
-        Ok(0) | Err(DbErr::RecordNotInserted) => return transaction.commit().await,
+        Ok(0) | Err(DbErr::RecordNotInserted) => return Ok(false),
         Ok(_) => {}
         Err(error) => return Err(error),
     }
@@ -81,5 +92,6 @@ async fn seed_tenant(database: &Database, tenant: &str) -> Result<(), DbErr> {
         });
         payment::Entity::insert_many(payments).exec_without_returning(&transaction).await?;
     }
-    transaction.commit().await
+    transaction.commit().await?;
+    Ok(true)
 }

@@ -44,11 +44,7 @@ impl From<Model> for Property {
 
 /// What a client sends to create or change a property. What it read may be sent back whole.
 #[derive(Debug, Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "an object with address and monthlyRentCents"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PropertyInput {
     pub(crate) id: Option<i64>,
     pub(crate) address: String,
@@ -59,8 +55,11 @@ pub(crate) struct PropertyInput {
 impl PropertyInput {
     pub(crate) fn check(&self) -> Result<(), RentError> {
         let address_len = self.address.trim().chars().count();
-        if !(1..=200).contains(&address_len) {
-            return Err(RentError::rejected("address", "1 to 200 characters"));
+        if !(1..=200).contains(&address_len) || self.address.chars().any(char::is_control) {
+            return Err(RentError::rejected(
+                "address",
+                "1 to 200 characters, no control characters",
+            ));
         }
         if !(0..=CENTS_MAX).contains(&self.monthly_rent_cents) {
             return Err(RentError::rejected("monthlyRentCents", "0 to 100000000000"));

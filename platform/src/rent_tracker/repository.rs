@@ -158,7 +158,7 @@ impl Repository {
             tenant_id: Set(tenant.as_str().to_owned()),
             property_id: Set(property),
             amount_cents: Set(input.amount_cents),
-            paid_on: Set(input.paid_on.to_string()),
+            paid_on: Set(input.paid_on.clone()),
             row_version: Set(1),
             ..Default::default()
         };
@@ -182,7 +182,7 @@ impl Repository {
         version: i64,
         input: &PaymentInput,
     ) -> Result<Payment, RentError> {
-        let paid_on = input.paid_on.to_string();
+        let paid_on = input.paid_on.clone();
         let changed = payment::Entity::update_many()
             .col_expr(payment::Column::AmountCents, Expr::value(input.amount_cents))
             .col_expr(payment::Column::PaidOn, Expr::value(paid_on.clone()))

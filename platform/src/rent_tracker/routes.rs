@@ -1,11 +1,13 @@
 //! The REST routes.
 
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use sinew::http::{Problem, RequestTenant};
 use sinew::{LoadError, Source, Traced};
 
@@ -38,10 +40,18 @@ pub(super) fn router(service: RentTracker) -> Router {
 #[from_request(via(axum::extract::Path), rejection(Problem))]
 struct Path<T>(T);
 
-/// A JSON body, likewise.
-#[derive(FromRequest)]
-#[from_request(via(axum::Json), rejection(Problem))]
+/// A JSON object as the body, likewise. An array would be taken by position.
 struct Body<T>(T);
+
+impl<S: Sync + Send, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Json(object) = Json::<Map<String, Value>>::from_request(request, state).await?;
+        let input = serde_json::from_value(Value::Object(object));
+        input.map(Self).map_err(|e| Problem::bad_request(format!("invalid body: {e}")))
+    }
+}
 
 async fn properties(
     State(service): State<RentTracker>,

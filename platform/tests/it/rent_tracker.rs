@@ -287,10 +287,13 @@ on_every_database! {
             (Method::POST, "/api/properties", json!({"address": "a", "monthlyRentCents": -1}), "0 to 100000000000"),
             (Method::POST, "/api/properties", json!({"address": "a"}), "monthlyRentCents"),
             (Method::POST, "/api/properties", json!({"address": "a", "monthlyRentCents": 1, "rent": 1}), "rent"),
-            (Method::POST, "/api/properties", json!("text"), "an object with address"),
+            (Method::POST, "/api/properties", json!("text"), "expected a map"),
             (Method::PUT, &one, json!({"id": 99_999_999, "address": "a", "monthlyRentCents": 1, "rowVersion": 1}), "the id in the path"),
             (Method::POST, &payments, json!({"amountCents": 0, "paidOn": "2026-11-01"}), "amountCents"),
             (Method::POST, &payments, json!({"amountCents": 1, "paidOn": "2026-13-01"}), "paidOn"),
+            (Method::POST, &payments, json!({"amountCents": 1, "paidOn": "20261101"}), "paidOn"),
+            (Method::POST, "/api/properties", json!([null, "a", 1, null]), "expected a map"),
+            (Method::POST, "/api/properties", json!({"address": "a\u{0}", "monthlyRentCents": 1}), "no control characters"),
             (Method::GET, "/api/properties/one", Value::Null, "one"),
         ] {
             let reply = platform.send(method, path, Some(body)).await;
@@ -320,9 +323,10 @@ on_every_database! {
         };
         let before = list().await;
         assert!(before >= 24);
-        assert_eq!(demo::seed(&platform.database).await.unwrap(), first);
+        let again = demo::seed(&platform.database).await.unwrap();
+        assert_eq!(again, demo::Seeded { is_new: false, ..first });
         assert_eq!(list().await, before);
-        let seeded = platform.send_as("tenant123", Method::GET, &format!("/api/properties/{first}"), None).await;
+        let seeded = platform.send_as("tenant123", Method::GET, &format!("/api/properties/{}", first.property), None).await;
         assert_eq!(seeded.status, StatusCode::OK);
     }
 }

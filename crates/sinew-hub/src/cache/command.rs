@@ -5,13 +5,14 @@
 
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use sinew::Tenant;
 use sinew::http::TENANT_HEADER;
+use sinew::{Sinew, Tenancy, Tenant};
 
 use super::{Documents, WrittenKey, document, documents};
 use crate::cli::{Outcome, configured};
@@ -44,6 +45,7 @@ Examples:
         #[command(flatten)]
         entry: Entry,
         /// One JSON document, or - to read it from standard input
+        #[arg(allow_hyphen_values = true)]
         value: String,
         /// How long it lives at most: 30s, 10m, 1h 30m
         #[arg(long)]
@@ -63,9 +65,12 @@ Examples:
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Which hub
-        #[command(flatten)]
-        flags: Flags,
+        /// Read settings from this file
+        #[arg(long, value_name = "FILE", env = "SINEW_CONFIG")]
+        config: Option<PathBuf>,
+        /// Where the hub listens [default: 127.0.0.1:7463]
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
     },
 }
 
@@ -101,7 +106,9 @@ impl CacheCommand {
             Self::Get { entry } => get(&entry).await,
             Self::Put { entry, value, ttl } => put(&entry, value, ttl.as_deref()).await,
             Self::Delete { entry } => delete(&entry).await,
-            Self::Stats { cache, json, flags } => stats(&cache, json, &flags).await,
+            Self::Stats { cache, json, config, listen } => {
+                stats(&cache, json, &Flags { config, listen, ..Flags::default() }).await
+            }
         };
         ended.err().unwrap_or(Outcome::Worked)
     }
@@ -119,7 +126,7 @@ async fn get(entry: &Entry) -> Result<(), Outcome> {
             }
             found.map(|value| value.get().to_owned())
         }
-        Place::Hub(request) => Some(request.send(Method::GET, None).await?),
+        Place::Hub(request) => Some(request.send(Method::GET, None).await?.1),
     };
     println!("{}", value.ok_or(Outcome::NoSuchEntry)?);
     Ok(())
@@ -159,7 +166,12 @@ async fn delete(entry: &Entry) -> Result<(), Outcome> {
             )),
             Err(error) => Err(Outcome::of(&error)),
         },
-        Place::Hub(request) => request.send(Method::DELETE, None).await.map(|_| ()),
+        Place::Hub(request) => match request.send(Method::DELETE, None).await? {
+            (StatusCode::ACCEPTED, _) => Err(Outcome::Failed(
+                "the hub cannot reach its store: it will remove the entry once it can; until then others may see it".to_owned(),
+            )),
+            _ => Ok(()),
+        },
     }
 }
 
@@ -167,7 +179,7 @@ async fn stats(cache: &str, json: bool, flags: &Flags) -> Result<(), Outcome> {
     let config = configured(flags)?;
     let url = hub_url(config.listen, &["v1", "cache", cache, "stats"])?;
     let request = Request { url, tenant: None };
-    let text = request.send(Method::GET, None).await?;
+    let (_, text) = request.send(Method::GET, None).await?;
     if json {
         println!("{text}");
         return Ok(());
@@ -201,6 +213,19 @@ fn from_standard_input() -> Result<String, Outcome> {
 
 async fn place(entry: &Entry) -> Result<Place, Outcome> {
     let config = configured(&entry.flags)?;
+    // Names first: a URL would swallow some, and a connection is dear.
+    Sinew::check_cache_name(&entry.cache).map_err(|e| Outcome::of(&e))?;
+    if ["", ".", ".."].contains(&entry.key.as_str()) {
+        return Err(Outcome::BadInput(format!(
+            "invalid key {:?}: expected segments between colons, like 456:payments:list",
+            entry.key
+        )));
+    }
+    if entry.tenant.is_some() && config.tenancy() == Tenancy::Single {
+        return Err(Outcome::BadInput(
+            "--tenant: this deployment is single-tenant: expected no tenant".to_owned(),
+        ));
+    }
     if matches!(config.store, StoreSetting::Redis(_)) {
         return in_redis(entry, &config).await;
     }
@@ -236,7 +261,11 @@ fn hub_url(hub: SocketAddr, path: &[&str]) -> Result<reqwest::Url, Outcome> {
 }
 
 impl Request {
-    async fn send(&self, method: Method, body: Option<String>) -> Result<String, Outcome> {
+    async fn send(
+        &self,
+        method: Method,
+        body: Option<String>,
+    ) -> Result<(StatusCode, String), Outcome> {
         let client = reqwest::Client::builder().timeout(REQUEST_MAX).no_proxy().build();
         let mut request =
             client.map_err(|e| Outcome::Failed(e.to_string()))?.request(method, self.url.clone());
@@ -256,7 +285,7 @@ impl Request {
         let status = reply.status();
         let text = reply.text().await.map_err(unreachable)?;
         if status.is_success() {
-            return Ok(text);
+            return Ok((status, text));
         }
         let detail = serde_json::from_str::<Value>(&text).ok();
         let detail = detail.and_then(|problem| Some(problem["detail"].as_str()?.to_owned()));

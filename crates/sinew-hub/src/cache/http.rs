@@ -45,7 +45,7 @@ type EntryPath = Result<Path<(String, String)>, PathRejection>;
     responses(
         (status = 200, body = serde_json::Value, description = "The value"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such entry"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such entry, or the store is away: load it from its source"),
     ))]
 async fn get_entry(
     State(hub): State<Hub>,
@@ -184,7 +184,7 @@ fn open(
 ) -> Result<(Documents, WrittenKey), Problem> {
     let Path((cache, key)) = path?;
     let scope = hub.scope(tenant.as_ref().map(|RequestTenant(tenant)| tenant))?;
-    let cache = documents(&scope, &cache, hub.ttl_of(&cache)?)?;
+    let cache = documents(&scope, &cache, hub.ttl_of(&cache))?;
     Ok((cache, WrittenKey(key)))
 }
 

@@ -97,7 +97,12 @@ pub(crate) fn configured(flags: &Flags) -> Result<Config, Outcome> {
 fn check_config(flags: &Flags) -> Outcome {
     match configured(flags) {
         Ok(_) => {
-            println!("The configuration is valid.");
+            match &flags.config {
+                Some(file) => println!("{} is valid, with variables and flags.", file.display()),
+                None => {
+                    println!("Variables and flags are valid; no file was named (--config FILE).")
+                }
+            }
             Outcome::Worked
         }
         Err(outcome) => outcome,

@@ -22,7 +22,12 @@ impl Outcome {
         let mut message = error.to_string();
         let mut cause = std::error::Error::source(error);
         while let Some(error) = cause {
-            message = format!("{message}: {error}");
+            // A line each, and none twice: some say their cause's words as their own.
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            if !message.contains(line) {
+                message = format!("{message}: {line}");
+            }
             cause = error.source();
         }
         match error.kind() {

@@ -38,11 +38,31 @@ fn bad_input_ends_with_2_and_says_what_was_expected() {
         &["cache", "get", "greeting", "en", "--tenant", "a_b", "--store", &redis],
         &["cache", "get", "lock", "en", "--store", &redis],
         &["cache", "frobnicate"],
+        &["cache", "get", "..", "en"],
+        &["cache", "put", "greeting", "", "1"],
+        &["cache", "delete", "greeting", ".."],
+        &[
+            "cache",
+            "get",
+            "greeting",
+            "en",
+            "--tenant",
+            "acme",
+            "--tenancy",
+            "single",
+            "--store",
+            &redis,
+        ],
+        &["cache", "stats", "greeting", "--store", &redis],
+        &["demo", "--tenancy", "single"],
+        &["demo", "--database", "mysql://u:hunter2@h/d"],
     ] {
         let output = sinew(arguments);
         let errors = text(&output.stderr);
         assert_eq!(exit_code(&output), 2, "{arguments:?}: {errors}");
         assert!(errors.starts_with("error: "), "{arguments:?}: {errors}");
+        let messages = errors.lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(messages, 1, "{arguments:?}: {errors}");
         assert!(!errors.contains("hunter2"), "{errors}");
         assert!(output.stdout.is_empty());
         let tells = ["expected", "choose another", "--help"];
@@ -82,17 +102,6 @@ fn what_does_not_work_ends_with_1_and_names_the_way_out() {
         let errors = text(&output.stderr);
         assert!(errors.contains("cannot reach Redis") && !errors.contains("hunter2"), "{errors}");
     }
-    let output = sinew(&[
-        "demo",
-        "--listen",
-        "127.0.0.1:0",
-        "--platform-listen",
-        "127.0.0.1:0",
-        "--database",
-        "mysql://u:hunter2@h/d",
-    ]);
-    assert_eq!(exit_code(&output), 1);
-    assert!(!text(&output.stderr).contains("hunter2"));
 }
 
 #[test]
@@ -115,10 +124,8 @@ fn config_check_explains_every_fault_with_its_line() {
     }
     assert_eq!(errors.lines().count(), 3, "{errors}");
     let output = sinew(&["config", "check"]);
-    assert_eq!(
-        (exit_code(&output), text(&output.stdout).as_str()),
-        (0, "The configuration is valid.\n")
-    );
+    assert_eq!(exit_code(&output), 0);
+    assert!(text(&output.stdout).contains("are valid; no file was named"));
 }
 
 /// The same commands on Redis itself and through a hub.

@@ -1,6 +1,6 @@
 //! The dashboard in a real browser.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use thirtyfour::prelude::*;
@@ -44,12 +44,8 @@ async fn the_overview_shows_the_hit_ratio_move() {
 async fn look(driver: &WebDriver, hub: &Hub) -> WebDriverResult<()> {
     driver.goto(format!("{}/", hub.url)).await?;
     assert_eq!(driver.title().await?, "Overview · Sinew");
-    assert_eq!(driver.find(By::Id("store")).await?.text().await?, "embedded");
-    assert_eq!(
-        driver.find(By::Id("hit-ratio")).await?.text().await?,
-        "–",
-        "nothing was looked up yet"
-    );
+    assert_eq!(text_of(driver, "store").await?, "embedded");
+    assert_eq!(text_of(driver, "hit-ratio").await?, "–", "nothing was looked up yet");
 
     let entry = format!("{}/v1/cache/greeting/entries/en", hub.url);
     hub.send(Method::GET, &entry, None, None).await;
@@ -75,7 +71,21 @@ async fn look(driver: &WebDriver, hub: &Hub) -> WebDriverResult<()> {
 const WAIT: Duration = Duration::from_secs(20);
 const EVERY: Duration = Duration::from_millis(100);
 
+/// In one step: the page replaces its tiles every second, and an element found may be gone
+/// when it is asked for its text.
+async fn text_of(driver: &WebDriver, id: &str) -> WebDriverResult<String> {
+    let script = format!("return document.getElementById('{id}').textContent");
+    driver.execute(script, vec![]).await?.convert()
+}
+
 async fn until_text(driver: &WebDriver, id: &str, text: &str) -> WebDriverResult<()> {
-    driver.query(By::Id(id)).with_text(text.to_owned()).wait(WAIT, EVERY).first().await?;
-    Ok(())
+    let began = Instant::now();
+    loop {
+        let found = text_of(driver, id).await?;
+        if found == text {
+            return Ok(());
+        }
+        assert!(began.elapsed() < WAIT, "{id} is {found:?} and never {text:?}");
+        tokio::time::sleep(EVERY).await;
+    }
 }

@@ -76,7 +76,10 @@ async fn the_demonstration_works_as_it_says_on_the_embedded_store() {
 async fn the_demonstration_works_as_it_says_on_redis() {
     let server = blocking(start_redis).await;
     let store = format!("redis://127.0.0.1:{}", server.port);
-    let hub = blocking(move || Hub::demo(&["--traffic", "0", "--store", &store])).await;
+    let hub = {
+        let store = store.clone();
+        blocking(move || Hub::demo(&["--traffic", "0", "--store", &store])).await
+    };
     let hub = blocking(move || {
         walk_the_curl_lines(&hub);
         hub
@@ -92,6 +95,12 @@ async fn the_demonstration_works_as_it_says_on_redis() {
     let keys = redis_cli(server.port, &["--scan"]);
     assert!(keys.lines().all(|k| k.starts_with("RentTracker_")), "{keys}");
     assert!(!keys.contains("RentTracker_acme:property:3"), "{keys}");
+
+    // The database was in memory, and Redis still holds what was read from it.
+    drop(hub);
+    let again = blocking(move || Hub::demo(&["--traffic", "0", "--store", &store])).await;
+    let fresh = again.platform(Method::GET, "/api/properties/3", "tenant123", None).await;
+    assert_eq!((fresh.cache.as_deref(), &fresh.body["rowVersion"]), (Some("miss"), &json!(1)));
 }
 
 #[tokio::test]

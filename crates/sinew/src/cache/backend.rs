@@ -9,7 +9,7 @@ use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
 use crate::kernel::error::Result;
 use crate::kernel::key::Key;
-use crate::kernel::pattern::Pattern;
+use crate::kernel::pattern::Selection;
 use crate::kernel::ttl::Ttl;
 
 /// Names one request for a lease. A token is never sent twice: a request that arrives
@@ -94,7 +94,7 @@ pub(crate) trait Backend: Send + Sync {
     fn invalidate(&self, key: &Key) -> impl Future<Output = Result<Invalidated>> + Send;
 
     /// How many entries were removed.
-    fn invalidate_matching(&self, pattern: &Pattern) -> impl Future<Output = Result<u64>> + Send;
+    fn invalidate_all(&self, of: &Selection) -> impl Future<Output = Result<u64>> + Send;
 
     /// Whether a hit comes from this process.
     fn is_local(&self) -> bool;
@@ -153,8 +153,8 @@ impl Backend for Store {
         on_either!(self, backend => backend.invalidate(key).await)
     }
 
-    async fn invalidate_matching(&self, pattern: &Pattern) -> Result<u64> {
-        on_either!(self, backend => backend.invalidate_matching(pattern).await)
+    async fn invalidate_all(&self, of: &Selection) -> Result<u64> {
+        on_either!(self, backend => backend.invalidate_all(of).await)
     }
 
     fn is_local(&self) -> bool {

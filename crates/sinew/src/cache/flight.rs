@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::backend::Token;
 use crate::kernel::key::Key;
-use crate::kernel::pattern::Pattern;
+use crate::kernel::pattern::Selection;
 
 /// Orders the events of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,9 +128,9 @@ impl Flights {
         }
     }
 
-    pub(crate) fn close_matching(&self, pattern: &Pattern) {
+    pub(crate) fn close_all(&self, of: &Selection) {
         for flight in &self.by_key {
-            if pattern.matches(&flight.key) {
+            if of.contains(&flight.key) {
                 flight.open.store(false, Ordering::SeqCst);
             }
         }

@@ -14,7 +14,7 @@ use crate::kernel::envelope::nonce_of;
 use crate::kernel::error::Result;
 use crate::kernel::key::Key;
 use crate::kernel::memory::ExpiringMap;
-use crate::kernel::pattern::Pattern;
+use crate::kernel::pattern::Selection;
 use crate::kernel::ttl::Ttl;
 
 const SHARDS: usize = 16;
@@ -191,12 +191,12 @@ impl Backend for MemoryBackend {
         Ok(Invalidated::Done)
     }
 
-    async fn invalidate_matching(&self, pattern: &Pattern) -> Result<u64> {
+    async fn invalidate_all(&self, of: &Selection) -> Result<u64> {
         let now = self.shared.clock.now();
         let mut removed = 0;
         for shard in &self.shared.shards {
             let mut shard = shard.lock();
-            let matching = |key: &&Key| pattern.matches(key);
+            let matching = |key: &&Key| of.contains(key);
             let leases: Vec<Key> = shard.leases.keys().filter(matching).cloned().collect();
             for key in leases {
                 shard.leases.remove(&key);

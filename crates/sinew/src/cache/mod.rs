@@ -59,7 +59,7 @@ use crate::kernel::envelope::Envelope;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{CacheKey, Key, Scope};
 use crate::kernel::name::Space;
-use crate::kernel::pattern::Pattern;
+use crate::kernel::pattern::{Pattern, Selection};
 use crate::kernel::ttl::Ttl;
 use flight::Flights;
 use load::Miss;
@@ -89,13 +89,17 @@ impl<K: ?Sized, V> Clone for Cache<K, V> {
     }
 }
 
+/// Caches beyond this number are counted together, as one of this name.
+const RECORDERS_MAX: usize = 1_000;
+const OTHER_CACHES: &str = "other";
+
 /// What all caches of one client share.
 pub(crate) struct Engine {
     backend: Store,
     flights: Arc<Flights>,
     clock: Clock,
     value_len_max: usize,
-    // By name, over all tenants: the number of names is bounded by the code that uses them.
+    // By name, over all tenants.
     recorders: DashMap<String, Arc<Recorder>>,
 }
 
@@ -141,6 +145,25 @@ where
     }
 
     /// Looks an entry up; on a miss loads it, once for all callers of the fleet, and stores it.
+    ///
+    /// The load runs in a task of its own, so the loader has to own what it uses. In a service
+    /// struct, clone the parts that it needs:
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # struct Db; impl Db { async fn user(&self, id: u64) -> Result<String, std::io::Error> { Ok(id.to_string()) } }
+    /// struct Users {
+    ///     db: Arc<Db>,
+    ///     cache: sinew::Cache<u64, String>,
+    /// }
+    ///
+    /// impl Users {
+    ///     async fn user(&self, id: u64) -> Result<Arc<String>, sinew::LoadError<std::io::Error>> {
+    ///         let db = Arc::clone(&self.db);
+    ///         self.cache.get_or_load(&id, move || async move { db.user(id).await }).await
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`LoadError::Source`] with the loader's own error, which is not cached.
@@ -243,11 +266,7 @@ where
     pub async fn invalidate_matching(&self, pattern: &str) -> Result<u64> {
         let (scope, space) = (&self.shared.scope, &self.shared.policy.space);
         let pattern = Pattern::new(scope, space, pattern)?;
-        let engine = &self.shared.engine;
-        engine.flights.close_matching(&pattern);
-        let removed = engine.backend.invalidate_matching(&pattern).await;
-        engine.flights.close_matching(&pattern);
-        removed
+        self.shared.engine.invalidate_all(&Selection::Matching(pattern)).await
     }
 
     /// What caches of this name did in this process, over all tenants.
@@ -312,6 +331,15 @@ impl Engine {
         Self { backend, flights: Arc::default(), clock, value_len_max, recorders: DashMap::new() }
     }
 
+    /// Removes entries and closes the loads of their keys, before and after: a load without the
+    /// store may have begun in between.
+    pub(crate) async fn invalidate_all(&self, of: &Selection) -> Result<u64> {
+        self.flights.close_all(of);
+        let removed = self.backend.invalidate_all(of).await;
+        self.flights.close_all(of);
+        removed
+    }
+
     pub(crate) fn stats(&self) -> BTreeMap<String, Stats> {
         let each = |r: dashmap::mapref::multiple::RefMulti<'_, String, Arc<Recorder>>| {
             (r.key().clone(), r.stats())
@@ -327,6 +355,8 @@ impl Engine {
         if let Some(recorder) = self.recorders.get(name) {
             return Arc::clone(&recorder);
         }
+        // Each is a set of counters and of metrics: names made up by strangers share one.
+        let name = if self.recorders.len() < RECORDERS_MAX { name } else { OTHER_CACHES };
         let recorder = self.recorders.entry(name.to_owned());
         Arc::clone(&recorder.or_insert_with(|| Arc::new(Recorder::new(name))))
     }

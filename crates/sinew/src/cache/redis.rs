@@ -12,7 +12,7 @@ use super::replay::Replay;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::Key;
 use crate::kernel::name::{Prefix, Tenancy};
-use crate::kernel::pattern::{Found, Pattern, Selection};
+use crate::kernel::pattern::{Found, Selection};
 use crate::kernel::redis::{Connection, Link, Script};
 use crate::kernel::ttl::Ttl;
 
@@ -85,9 +85,8 @@ impl Backend for RedisBackend {
         }
     }
 
-    async fn invalidate_matching(&self, pattern: &Pattern) -> Result<u64> {
-        let selection = Selection::Matching(pattern.clone());
-        invalidate_all_on(&*self.link.connection()?, &selection).await
+    async fn invalidate_all(&self, of: &Selection) -> Result<u64> {
+        invalidate_all_on(&*self.link.connection()?, of).await
     }
 
     fn is_local(&self) -> bool {

@@ -68,7 +68,11 @@ macro_rules! problem_of_rejection {
                     StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
                     status => status,
                 };
-                Self::new(status, rejection.body_text())
+                let detail = match status {
+                    StatusCode::PAYLOAD_TOO_LARGE => "the body is too large".to_owned(),
+                    _ => rejection.body_text(),
+                };
+                Self::new(status, detail)
             }
         }
     )*};

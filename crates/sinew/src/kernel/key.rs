@@ -216,7 +216,7 @@ mod tests {
         /// What can be taken apart again was put together injectively.
         #[test]
         fn a_key_says_what_it_was_built_from(
-            prefix in "(a_|a_b_|_|)", tenant in "[ab.-]{1,3}", space in "[ab.-]{1,3}", path in path(),
+            prefix in "(a_|a_b_|_|)", tenant in "[ab.-]{0,2}[ab-]", space in "[ab.-]{0,2}[ab-]", path in path(),
         ) {
             let key = build(&prefix, &tenant, &space, &path).unwrap();
             let (head, rest) = key.as_str().split_once(':').unwrap();
@@ -231,7 +231,7 @@ mod tests {
 
         #[test]
         fn a_key_without_tenant_says_what_it_was_built_from(
-            prefix in "(a_|a_b_|_|)", space in "[ab.-]{1,3}", path in path(),
+            prefix in "(a_|a_b_|_|)", space in "[ab.-]{0,2}[ab-]", path in path(),
         ) {
             for tenancy in [Tenancy::Single, Tenancy::Multi] {
                 let scope = Scope::unscoped(&Prefix::new(&prefix).unwrap(), tenancy);
@@ -249,7 +249,7 @@ mod tests {
         }
 
         #[test]
-        fn no_key_leaves_its_tenant(tenant in "[ab.-]{1,3}", other in "[ab.-]{1,3}", path in path()) {
+        fn no_key_leaves_its_tenant(tenant in "[ab.-]{0,2}[ab-]", other in "[ab.-]{0,2}[ab-]", path in path()) {
             prop_assume!(tenant != other);
             let key = build("p_", &tenant, "user", &path).unwrap();
             let foreign = format!("p_{other}:");

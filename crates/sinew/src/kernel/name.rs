@@ -122,10 +122,13 @@ pub(super) fn is_a_caches(space: &str) -> bool {
 }
 
 fn name(text: &str, what: &str) -> Result<Arc<str>> {
-    let valid = !text.is_empty() && text.len() <= NAME_LEN_MAX && text.bytes().all(is_name_byte);
+    // Dots alone mean something else in paths and URLs.
+    let valid = text.len() <= NAME_LEN_MAX
+        && text.bytes().all(is_name_byte)
+        && text.bytes().any(|byte| byte != b'.');
     if !valid {
         return Err(Error::rejected(format!(
-            "invalid {what} {:?}: expected 1 to {NAME_LEN_MAX} of A-Z a-z 0-9 . -",
+            "invalid {what} {:?}: expected 1 to {NAME_LEN_MAX} of A-Z a-z 0-9 . - and not only dots",
             shown(text)
         )));
     }
@@ -153,7 +156,7 @@ mod tests {
     #[test]
     fn bad_names_are_rejected_with_the_rule() {
         let long = "a".repeat(65);
-        for bad in ["", "_", "a_b", "a:b", "a b", "ä", "a{b}", "a*", long.as_str()] {
+        for bad in ["", ".", "..", "_", "a_b", "a:b", "a b", "ä", "a{b}", "a*", long.as_str()] {
             let error = Tenant::new(bad).unwrap_err().to_string();
             assert!(error.contains("expected 1 to 64 of"), "{error}");
         }

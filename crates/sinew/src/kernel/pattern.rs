@@ -15,9 +15,9 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     pub(crate) fn new(scope: &Scope, space: &Space, glob: &str) -> Result<Self> {
-        if let Some(bad) = glob.chars().find(|c| has_meaning(*c) && !":*?".contains(*c)) {
+        if let Some(bad) = glob.chars().find(|c| has_meaning(*c) && !":*?%".contains(*c)) {
             return Err(Error::rejected(format!(
-                "invalid pattern: {bad:?} cannot occur in a key; expected key text with * and ?"
+                "invalid pattern: {bad:?} is percent-encoded in keys; expected key text as redis-cli shows it, with * and ?"
             )));
         }
         if glob.is_empty() || glob.len() > KEY_LEN_MAX {
@@ -52,6 +52,14 @@ pub(crate) enum Selection {
 pub(crate) type Found = (String, String);
 
 impl Selection {
+    pub(crate) fn contains(&self, key: &Key) -> bool {
+        match self {
+            Self::Matching(pattern) => pattern.matches(key),
+            // A client has one prefix and one tenancy.
+            Self::Everything { .. } => true,
+        }
+    }
+
     /// Globs in Redis's own syntax, in the order to look: leases first. A load that is refused
     /// after that cannot have filled before, and one that filled before is found as an entry.
     pub(crate) fn globs(&self) -> [String; 2] {

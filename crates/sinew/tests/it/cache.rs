@@ -325,6 +325,19 @@ laws! {
         }
     }
 
+    async fn clearing_all_caches_leaves_no_entry_of_any_tenant(store: Store) {
+        let process = store.process().await;
+        let tenants = [store.tenant("acme").await, store.tenant("b").await, process.clone()];
+        for tenant in &tenants {
+            numbers(tenant).put("a", &1).await.unwrap();
+            tenant.cache("other").build::<u64, u64>().unwrap().put(&1, &1).await.unwrap();
+        }
+        assert_eq!(process.clear_caches().await.unwrap(), 6);
+        for tenant in &tenants {
+            assert!(!numbers(tenant).exists("a").await.unwrap());
+        }
+    }
+
     async fn bad_input_is_rejected_and_nothing_is_written(store: Store) {
         let acme = store.tenant("acme").await;
         let cache: Cache<str, String> = acme.cache("text").build().unwrap();

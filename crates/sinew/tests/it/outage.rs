@@ -100,6 +100,12 @@ fn a_hung_redis_hangs_no_caller() {
         let error = cache.put(&1, &1).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Timeout { maybe_applied: true }), "{error}");
         assert_eq!(cache.invalidate(&2).await.unwrap(), Invalidated::Queued);
+        // It is soon taken for gone, so that callers need not wait for it.
+        eventually("the loss is noticed", || async {
+            cache.get(&1).await.unwrap();
+            matches!(sinew.status(), Status::Down(_))
+        })
+        .await;
         signal(server.pid, "CONT");
         eventually("it answers again", || async { cache.put(&2, &2).await.is_ok() }).await;
     });

@@ -1,6 +1,8 @@
 //! One connection, and a call on it: a deadline and an honest error.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -16,7 +18,12 @@ pub(crate) struct Connection {
     multiplexed: MultiplexedConnection,
     deadline: Duration,
     driver: AbortHandle,
+    /// Calls in a row that got no reply.
+    unanswered: Arc<AtomicU32>,
 }
+
+/// So many in a row, and the server hangs, or the network does: callers had better not wait.
+const UNANSWERED_MAX: u32 = 8;
 
 impl Connection {
     pub(super) fn new(
@@ -24,7 +31,7 @@ impl Connection {
         deadline: Duration,
         driver: AbortHandle,
     ) -> Self {
-        Self { multiplexed, deadline, driver }
+        Self { multiplexed, deadline, driver, unanswered: Arc::default() }
     }
 
     /// Sends one command. Dropping the future does not take the command back.
@@ -47,7 +54,9 @@ impl Connection {
         &self,
         calls: Pin<&mut impl Future<Output = Result<T, RedisError>>>,
     ) -> Result<T> {
-        match tokio::time::timeout(self.deadline, calls).await {
+        let outcome = tokio::time::timeout(self.deadline, calls).await;
+        self.count(outcome.is_ok());
+        match outcome {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 if is_no_primary(&error) {
@@ -60,6 +69,17 @@ impl Connection {
                 ErrorKind::Timeout { maybe_applied: true },
                 format!("no reply from Redis within {:?}", self.deadline),
             )),
+        }
+    }
+
+    fn count(&self, answered: bool) {
+        // Written only when it changes: every call of every thread comes by here.
+        if answered {
+            if self.unanswered.load(Ordering::Relaxed) != 0 {
+                self.unanswered.store(0, Ordering::Relaxed);
+            }
+        } else if self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED_MAX {
+            self.driver.abort();
         }
     }
 

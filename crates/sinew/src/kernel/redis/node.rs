@@ -113,9 +113,14 @@ impl Shared {
 
     async fn serve(&self, mut opened: Opened) {
         self.connection.store(Some(Arc::new(opened.connection)));
-        self.status.send_replace(Status::Up);
         metrics::gauge!(telemetry::REDIS_UP).set(1.0);
-        tracing::info!(redis = %self.address, "connected");
+        match self.status.send_replace(Status::Up) {
+            // As loud as the line that it answers.
+            Status::Down(_) | Status::Failed(_) => {
+                tracing::warn!(redis = %self.address, "Redis is back");
+            }
+            _ => tracing::info!(redis = %self.address, "connected"),
+        }
         opened.driver.ended().await;
         self.connection.store(None);
         self.failed(Error::new(

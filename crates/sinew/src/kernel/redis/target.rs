@@ -23,6 +23,9 @@ impl Target {
     /// `Misconfigured`, naming the part that is wrong and never the password.
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let bad = |part: &str| Error::misconfigured(format!("bad Redis URL: {part}; {EXPECTED}"));
+        if !url.contains("://") {
+            return Err(bad("it does not begin with redis://"));
+        }
         let url = url::Url::parse(url.trim()).map_err(|e| {
             bad(&format!("{e} (a special character in a password must be percent-encoded)"))
         })?;
@@ -111,7 +114,7 @@ mod tests {
     #[test]
     fn a_bad_url_names_the_part_and_never_the_password() {
         for (url, part) in [
-            ("localhost:6379", "unknown scheme"),
+            ("localhost:6379", "does not begin with redis://"),
             ("http://:hunter2@localhost", "unknown scheme"),
             ("redis://", "the host is missing"),
             ("redis://:hunter2@localhost:99999", "port"),
