@@ -247,8 +247,10 @@ async fn killing_redis_under_load_fails_no_request_and_hits_come_back() {
     let _server =
         tokio::time::timeout(Duration::from_secs(120), all).await.expect("hits come back");
     running.store(false, Ordering::Relaxed);
+    println!("{} requests", done.load(Ordering::Relaxed));
     for caller in callers {
         let slowest = caller.await.expect("no request failed");
+        println!("slowest of a caller: {slowest:?}");
         // The look-up's deadline and the lease's, and a busy machine.
         assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     }
