@@ -284,7 +284,9 @@ impl Pilot {
         match joined {
             Ok(loaded) => Some(loaded.map(Arc::new)),
             Err(error) => {
-                tracing::error!(cache = self.cache.name(), %error, "a loader panicked");
+                // Not its message: that may hold a value.
+                let panicked = error.is_panic();
+                tracing::error!(cache = self.cache.name(), panicked, "a loader was aborted");
                 None
             }
         }
