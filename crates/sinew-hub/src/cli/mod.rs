@@ -100,7 +100,7 @@ fn check_config(flags: &Flags) -> Outcome {
             match &flags.config {
                 Some(file) => println!("{} is valid, with variables and flags.", file.display()),
                 None => {
-                    println!("Variables and flags are valid; no file was named (--config FILE).")
+                    println!("Variables and flags are valid; no file was named (--config FILE).");
                 }
             }
             Outcome::Worked

@@ -30,6 +30,7 @@ async fn entries_are_stored_by_tenant_with_a_ttl() {
     let server = blocking(start_redis).await;
     let store = format!("redis://127.0.0.1:{}", server.port);
     let hub = blocking(move || Hub::serve(&["--store", &store, "--prefix", "App_"])).await;
+    until_ready(&hub, "ready").await;
     let path = "user/entries/7:profile?ttl=10m";
     let stored = entry(&hub, Method::PUT, path, Some("acme"), Some(r#"{"name":"Ada"}"#)).await;
     assert_eq!(stored.status, StatusCode::NO_CONTENT, "{}", stored.text);
@@ -67,6 +68,7 @@ async fn bad_requests_are_problems_that_say_what_was_expected() {
     let server = blocking(start_redis).await;
     let store = format!("redis://127.0.0.1:{}", server.port);
     let hub = blocking(move || Hub::serve(&["--store", &store])).await;
+    until_ready(&hub, "ready").await;
     let long = format!("user/entries/{}", "k".repeat(1100));
     let large = format!("\"{}\"", "v".repeat(1 << 20));
     let too_large = StatusCode::PAYLOAD_TOO_LARGE;
