@@ -59,7 +59,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     if let Err(message) = allowed {
         return Outcome::BadInput(message);
     }
-    let (hub, hub_listener) = match start(&config).await {
+    let (hub, hub_listener, signals) = match start(&config).await {
         Ok(started) => started,
         Err(outcome) => return outcome,
     };
@@ -108,7 +108,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
             () = traffic.run(), if args.traffic > 0 => Ok(()),
         }
     };
-    let outcome = until_stopped(&hub, serving).await;
+    let outcome = until_stopped(&hub, signals, serving).await;
     println!("Stopped.");
     outcome
 }

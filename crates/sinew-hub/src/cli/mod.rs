@@ -11,6 +11,7 @@ use sinew::Status;
 use crate::cache::command::CacheCommand;
 use crate::config::{Config, Fault, Flags};
 use crate::hub::Hub;
+use crate::serve::StopSignals;
 use crate::{serve, telemetry};
 
 pub(crate) use output::Outcome;
@@ -123,7 +124,7 @@ async fn run_serve(args: &ServeArgs) -> Outcome {
     if let Err(message) = may_listen(config.listen, args.insecure, "--listen") {
         return Outcome::BadInput(message);
     }
-    let (hub, listener) = match start(&config).await {
+    let (hub, listener, signals) = match start(&config).await {
         Ok(started) => started,
         Err(outcome) => return outcome,
     };
@@ -132,7 +133,7 @@ async fn run_serve(args: &ServeArgs) -> Outcome {
         tracing::info!("the embedded store keeps nothing across a restart; --store redis://… does");
     }
     let serving = serve::serve(listener, serve::router(hub.clone()), hub.stopping());
-    until_stopped(&hub, serving).await
+    until_stopped(&hub, signals, serving).await
 }
 
 /// Without authentication, only this machine may reach the hub.
@@ -146,12 +147,17 @@ pub(crate) fn may_listen(address: SocketAddr, insecure: bool, flag: &str) -> Res
 }
 
 /// Opens the store and takes the hub's address.
-pub(crate) async fn start(config: &Config) -> Result<(Hub, tokio::net::TcpListener), Outcome> {
+pub(crate) async fn start(
+    config: &Config,
+) -> Result<(Hub, tokio::net::TcpListener, StopSignals), Outcome> {
     // First: what is counted before is lost.
     let metrics = telemetry::record_metrics();
     let sinew = config.open().map_err(|e| Outcome::of(&e))?;
     let listener = serve::listen(config.listen, "--listen").await.map_err(Outcome::Failed)?;
-    Ok((Hub::new(sinew, config, metrics), listener))
+    // Before anyone is told that the hub is there.
+    let signals = StopSignals::hear()
+        .map_err(|e| Outcome::Failed(format!("cannot listen for signals: {e}")))?;
+    Ok((Hub::new(sinew, config, metrics), listener, signals))
 }
 
 pub(crate) fn address_of(listener: &tokio::net::TcpListener) -> String {
@@ -161,12 +167,13 @@ pub(crate) fn address_of(listener: &tokio::net::TcpListener) -> String {
 /// Serves until told to stop, or until the store turns out never to do.
 pub(crate) async fn until_stopped(
     hub: &Hub,
+    mut signals: StopSignals,
     serving: impl Future<Output = std::io::Result<()>>,
 ) -> Outcome {
     let mut serving = std::pin::pin!(serving);
     let outcome = tokio::select! {
         result = &mut serving => return served(result),
-        () = serve::told_to_stop() => Outcome::Worked,
+        () = signals.received() => Outcome::Worked,
         error = never_will_do(hub) => Outcome::of(&error),
     };
     tracing::info!("stopping");

@@ -405,6 +405,43 @@ fn a_hit_is_one_command_and_a_cold_miss_three() {
 }
 
 #[test]
+fn callers_that_come_during_a_load_share_its_error() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let sinew = connect(&server).await;
+        let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
+        cache.get_or_load(&0, value(0)).await.unwrap();
+        let scripts = || {
+            let info = redis_cli(server.port, &["INFO", "commandstats"]);
+            let line = info.lines().find_map(|l| l.strip_prefix("cmdstat_evalsha:calls="));
+            line.and_then(|l| l.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let before = scripts();
+        let (gate, loads) =
+            (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let call = || {
+            let (cache, gate, loads) = (cache.clone(), Arc::clone(&gate), Arc::clone(&loads));
+            tokio::spawn(async move {
+                let load = move || async move {
+                    loads.fetch_add(1, Ordering::SeqCst);
+                    let _passed = gate.acquire().await;
+                    Err::<u64, _>(std::io::Error::other("no"))
+                };
+                cache.get_or_load(&1, load).await.unwrap_err().to_string()
+            })
+        };
+        let first = call();
+        eventually("the load begins", || async { loads.load(Ordering::SeqCst) == 1 }).await;
+        let late = call();
+        // Its question for the lease is answered: someone of this process holds it.
+        eventually("both have asked", || async { scripts() >= before + 2 }).await;
+        gate.add_permits(10);
+        assert_eq!((first.await.unwrap(), late.await.unwrap()), ("no".to_owned(), "no".to_owned()));
+        assert_eq!(loads.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
 fn every_key_has_a_ttl_but_the_record_of_the_deployment() {
     keep(|| async {
         let server = blocking(start_redis).await;
