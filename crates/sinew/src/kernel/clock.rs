@@ -14,6 +14,13 @@ pub(crate) struct UnixMillis(pub(crate) u64);
 pub(crate) struct Monotonic(Duration);
 
 impl Monotonic {
+    #[cfg(test)]
+    pub(crate) const ZERO: Self = Self(Duration::ZERO);
+
+    pub(crate) fn as_nanos(self) -> u128 {
+        self.0.as_nanos()
+    }
+
     pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }

@@ -3,6 +3,7 @@
 // Without Redis, some of what it needs is left over.
 #![cfg_attr(not(feature = "redis"), allow(dead_code))]
 
+pub(crate) mod breaker;
 pub(crate) mod clock;
 pub(crate) mod envelope;
 pub(crate) mod error;

@@ -8,5 +8,9 @@ pub(crate) const CACHE_LOADS: &str = "sinew_cache_loads_total";
 pub(crate) const CACHE_LOAD_DURATION: &str = "sinew_cache_load_duration_seconds";
 /// Failures that callers were shielded from, by `cache`, `operation` and `kind`.
 pub(crate) const CACHE_ERRORS: &str = "sinew_cache_errors_total";
-/// 1 while the connection to Redis is up.
+/// 1 while all of Redis is connected.
 pub(crate) const REDIS_UP: &str = "sinew_redis_up";
+/// Times that another server became the primary, or that of a part of a cluster.
+pub(crate) const REDIS_FAILOVERS: &str = "sinew_redis_failovers_total";
+/// Where a breaker stands, by `breaker`: 0 closed, 1 half-open, 2 open, 3 isolated.
+pub(crate) const BREAKER_STATE: &str = "sinew_circuit_breaker_state";
