@@ -1,10 +1,12 @@
 //! `cargo xtask`: what a contributor runs.
 
+mod backports;
 mod bench;
 mod check;
 mod setup;
 mod step;
 mod test;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -17,11 +19,14 @@ Commands:
   check                            format, lints, documentation, licences, the architecture's rules
   bench [CAPABILITY] [--quick] [--json]
                                    measure beside peers, and write docs/benchmarks.md
+  torture NAME [--seconds N] [--seed S]
+                                   a long history under random faults; NAME is link
 
 Examples:
   cargo xtask test
   cargo test -p sinew cache::redis     one capability's laws on one store
-  cargo xtask bench cache --quick --json";
+  cargo xtask bench cache --quick --json
+  cargo xtask torture link --seconds 60 --seed 7";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,13 +36,14 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["check"] => check::run(),
         ["bench", options @ ..] => bench::run(options),
+        ["torture", options @ ..] => torture::run(options),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
         }
         _ => {
             eprintln!(
-                "error: unknown command: expected one of setup, test, check, bench\n\n{HELP}"
+                "error: unknown command: expected one of setup, test, check, bench, torture\n\n{HELP}"
             );
             return ExitCode::from(2);
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::step;
+use crate::{backports, step};
 
 struct Need {
     program: &'static str,
@@ -11,15 +11,20 @@ struct Need {
     also_in: fn() -> Vec<PathBuf>,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 9] = [
     on_path("curl", "curl"),
     on_path("redis-server", "redis-server"),
     on_path("redis-cli", "redis-tools"),
+    on_path("valkey-server", VALKEY),
+    on_path("openssl", "openssl"),
     Need { program: "postgres", package: "postgresql", also_in: postgres_folders },
     on_path("setpriv", "util-linux"),
     on_path("chromium", "chromium"),
     on_path("chromedriver", "chromium-driver"),
 ];
+
+/// In Debian 12 only among the backports.
+const VALKEY: &str = "valkey-server";
 
 const fn on_path(program: &'static str, package: &'static str) -> Need {
     Need { program, package, also_in: Vec::new }
@@ -43,17 +48,27 @@ pub(crate) fn run() -> Result<(), String> {
     }
     let install = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
     if !is_root() || !found("apt-get", &[]) {
+        let backports = match missing.contains(&VALKEY).then(backports::source).flatten() {
+            Some(source) => format!("echo '{source}' | sudo tee {} && ", backports::FILE),
+            None => String::new(),
+        };
         return Err(format!(
-            "missing: {}. Run this once, then try again:\n\n  sudo apt-get update && sudo {install}\n",
+            "missing: {}. Run this once, then try again:\n\n  {backports}sudo apt-get update && sudo {install}\n",
             missing.join(", ")
         ));
     }
-    step::run(
-        "apt-get update",
-        quietly(step::command(&["apt-get", "update", "-q"])).stdout(Stdio::null()),
-    )?;
+    apt_update()?;
+    if missing.contains(&VALKEY) && !backports::has_candidate(VALKEY) {
+        backports::add()?;
+        apt_update()?;
+    }
     let words: Vec<&str> = install.split(' ').collect();
     step::run(&install, quietly(step::command(&words)).stdout(Stdio::null()))
+}
+
+fn apt_update() -> Result<(), String> {
+    let mut update = quietly(step::command(&["apt-get", "update", "-q"]));
+    step::run("apt-get update", update.stdout(Stdio::null()))
 }
 
 /// rustfmt and clippy come with rustup's default profile, not with its minimal one.

@@ -3,6 +3,6 @@
 mod rent_tracker;
 
 // One world for all crates' tests; each needs a part of it.
-#[allow(dead_code)]
-#[path = "../../../crates/sinew/tests/it/world.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "../../../crates/sinew/tests/it/world/mod.rs"]
 mod world;

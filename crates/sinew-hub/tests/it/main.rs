@@ -7,6 +7,6 @@ mod demo;
 mod hub;
 
 // One world for all crates' tests; each needs a part of it.
-#[allow(dead_code)]
-#[path = "../../../sinew/tests/it/world.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "../../../sinew/tests/it/world/mod.rs"]
 mod world;

@@ -71,7 +71,7 @@ fn memory_and_redis_agree_on_random_operations() {
         let steps = prop::collection::vec(step(), 1..60);
         for _ in 0..40 {
             let steps = steps.new_tree(&mut runner).unwrap().current();
-            let (memory, redis) = (Store::memory(), Store::redis().await);
+            let (memory, redis) = (Store::memory().await, Store::redis().await);
             let build = |s: sinew::Sinew| s.cache("number").build::<u8, u32>().unwrap();
             let memory = build(memory.tenant("acme").await);
             let redis = build(redis.tenant("acme").await);

@@ -3,10 +3,13 @@
 #[macro_use]
 mod laws;
 // One world for all crates' tests; each needs a part of it.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod world;
 
 mod cache;
 mod drift;
+mod faults;
 mod outage;
 mod setup;
+mod topology;
+mod torture;
