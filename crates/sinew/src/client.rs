@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::{self, CacheBuilder, MemoryBackend};
+use crate::kernel::breaker::Breaker;
 use crate::kernel::clock::Clock;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::key::Scope;
 use crate::kernel::name::{Prefix, Space, Tenancy, Tenant};
 use crate::kernel::pattern::Selection;
 #[cfg(feature = "redis")]
-use crate::kernel::redis::{Hook, Link, Target};
+use crate::kernel::redis::{Hook, Link, Target, permission_hook};
 use crate::kernel::status::Status;
 
 const DEADLINE_DEFAULT: Duration = Duration::from_millis(250);
@@ -45,7 +46,16 @@ enum Store {
 }
 
 impl Sinew {
-    /// Connects to Redis: `redis://[user:password@]host[:port][/database]`.
+    /// Connects to Redis, or Valkey:
+    ///
+    /// - `redis://[user:password@]host[:port][/database]`, one server
+    /// - `rediss://…`, over TLS, with `?ca=FILE`, `&cert=FILE&key=FILE` and `&server_name=NAME`
+    ///   where the system's authorities will not do
+    /// - `unix:///path/to/socket`
+    /// - `redis-sentinel://host,host,host/primary-name`, whichever server is the primary
+    /// - `redis-cluster://host,host,host`, a cluster that one of these is in
+    /// - `host:port,password=…,ssl=true`, as StackExchange.Redis has it. With
+    ///   `abortConnect=False` it succeeds although Redis is away.
     ///
     /// # Errors
     /// In under two seconds: `Misconfigured` for a bad URL or a server that will not do, `Denied`
@@ -84,7 +94,7 @@ impl Sinew {
             prefix: String::new(),
             tenancy: Tenancy::default(),
             clock: Clock::system(),
-            deadline: DEADLINE_DEFAULT,
+            deadline: None,
             value_len_max: VALUE_LEN_DEFAULT,
         }
     }
@@ -171,6 +181,17 @@ impl Sinew {
         }
     }
 
+    /// The circuit breakers, one for each primary of Redis that is known now. The embedded store
+    /// has none.
+    #[must_use]
+    pub fn breakers(&self) -> Vec<Breaker> {
+        match &self.deployment.store {
+            Store::Embedded => Vec::new(),
+            #[cfg(feature = "redis")]
+            Store::Redis(link) => link.breakers(),
+        }
+    }
+
     /// The store in words: `embedded`, or `redis` with host and port. Never a password.
     #[must_use]
     pub fn store(&self) -> String {
@@ -204,7 +225,7 @@ pub struct Builder {
     prefix: String,
     tenancy: Tenancy,
     clock: Clock,
-    deadline: Duration,
+    deadline: Option<Duration>,
     value_len_max: usize,
 }
 
@@ -230,7 +251,7 @@ impl Builder {
 
     /// How long a call of Redis may take: 1 ms to 60 s. 250 ms unless said.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = Some(deadline);
         self
     }
 
@@ -246,8 +267,12 @@ impl Builder {
     /// As [`Sinew::connect`], and `Rejected` for a setting out of bounds.
     #[cfg(feature = "redis")]
     pub async fn connect(self, url: &str) -> Result<Sinew> {
-        let sinew = self.connect_lazy(url)?;
-        sinew.until_up().await?;
+        let target = Target::parse(url)?;
+        let sinew = self.open(&target)?;
+        match sinew.until_up().await {
+            Err(error) if target.starts_without && error.is_retryable() => {}
+            outcome => outcome?,
+        }
         Ok(sinew)
     }
 
@@ -260,10 +285,23 @@ impl Builder {
     /// Outside a Tokio runtime.
     #[cfg(feature = "redis")]
     pub fn connect_lazy(self, url: &str) -> Result<Sinew> {
+        self.open(&Target::parse(url)?)
+    }
+
+    #[cfg(feature = "redis")]
+    fn open(mut self, target: &Target) -> Result<Sinew> {
+        self.deadline = self.deadline.or(target.deadline);
         let prefix = self.check()?;
-        let target = Target::parse(url)?;
-        let hooks = vec![tenancy_hook(&prefix, self.tenancy)];
-        let link = Link::open(target, self.deadline, hooks);
+        let deadline = self.deadline.unwrap_or(DEADLINE_DEFAULT);
+        let hooks = vec![
+            permission_hook(
+                target.user().to_owned(),
+                prefix.as_str().to_owned(),
+                cache::RedisBackend::commands(&Scope::deployment_record(&prefix)),
+            ),
+            tenancy_hook(&prefix, self.tenancy),
+        ];
+        let link = Link::open(target, deadline, hooks)?;
         let backend = cache::RedisBackend::new(link.clone(), prefix.clone(), self.tenancy);
         Ok(self.assemble(prefix, Store::Redis(link), cache::Store::Redis(backend)))
     }
@@ -299,10 +337,10 @@ impl Builder {
     }
 
     fn check(&self) -> Result<Prefix> {
-        if self.deadline < Duration::from_millis(1) || self.deadline > DEADLINE_MAX {
+        let deadline = self.deadline.unwrap_or(DEADLINE_DEFAULT);
+        if deadline < Duration::from_millis(1) || deadline > DEADLINE_MAX {
             return Err(Error::rejected(format!(
-                "a deadline of {:?} is out of bounds: expected 1 ms to 60 s",
-                self.deadline
+                "a deadline of {deadline:?} is out of bounds: expected 1 ms to 60 s"
             )));
         }
         // Redis's own limit for one string.

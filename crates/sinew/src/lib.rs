@@ -21,7 +21,12 @@
 //!
 //! # Features
 //! - `redis` (default): the link to Redis. Without it, everything runs on the embedded store.
+//! - `tls`: `rediss://` and its kin, through rustls.
 //! - `axum`: the tenant of a request and problem replies, for axum services.
+
+// The tests' servers are shared with the integration tests, which know the crate by its name.
+#[cfg(test)]
+extern crate self as sinew;
 
 pub mod cache;
 mod client;
@@ -29,8 +34,11 @@ mod client;
 pub mod http;
 mod kernel;
 
-pub use cache::{Cache, CacheBuilder, Invalidated, LoadError, Source, Stats, Traced};
+pub use cache::{Cache, CacheBuilder, Invalidated, LoadError, Outage, Source, Stats, Traced};
 pub use client::{Builder, Sinew};
+pub use kernel::breaker::{
+    Breaker, BreakerBuilder, BreakerError, BreakerLayer, BreakerService, BreakerState, Permit,
+};
 pub use kernel::clock::{Clock, ManualClock};
 pub use kernel::error::{Error, ErrorKind, Result};
 pub use kernel::key::{CacheKey, KEY_LEN_MAX, Segments};

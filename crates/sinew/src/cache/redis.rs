@@ -13,7 +13,7 @@ use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::Key;
 use crate::kernel::name::{Prefix, Tenancy};
 use crate::kernel::pattern::{Found, Selection};
-use crate::kernel::redis::{Connection, Link, Script};
+use crate::kernel::redis::{Connection, Link, Rerun, Script};
 use crate::kernel::ttl::Ttl;
 
 /// How many keys a SCAN looks at, and how many invalidations travel together.
@@ -31,12 +31,21 @@ impl RedisBackend {
     }
 }
 
+impl RedisBackend {
+    /// What the cache runs, on a key like this one: what its user must be permitted.
+    pub(crate) fn commands(key: &str) -> Vec<String> {
+        let on_keys = ["GET", "EXISTS", "UNLINK", "PTTL"].map(|command| format!("{command} {key}"));
+        let others = [format!("SET {key} v"), format!("PEXPIRE {key} 1"), "SCAN 0".to_owned()];
+        on_keys.into_iter().chain(others).collect()
+    }
+}
+
 impl Backend for RedisBackend {
     async fn read(&self, key: &Key) -> Result<Option<Bytes>> {
         self.replay.permits(key)?;
         let mut get = Cmd::with_capacity(2, "GET".len() + key.as_str().len());
         get.arg("GET").arg(key.as_str());
-        match self.link.connection()?.call(&get).await {
+        match self.link.call(get, key.as_str(), Rerun::Harmless).run().await {
             // Something else lives there: not an entry, and a lease will say so again.
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
             reply => reply,
@@ -51,30 +60,34 @@ impl Backend for RedisBackend {
         lease: Duration,
     ) -> Result<Lease> {
         self.replay.permits(key)?;
-        let reply = scripts::lease(&*self.link.connection()?, key, unusable, token, lease).await?;
+        let reply = scripts::lease(&self.link, key, unusable, token, lease).await?;
         lease_reply(reply).ok_or_else(|| Error::corrupt("unexpected reply to a lease"))
     }
 
     async fn fill(&self, key: &Key, token: Token, entry: Bytes, ttl: Ttl) -> Result<bool> {
-        scripts::fill(&*self.link.connection()?, key, token, &entry, ttl).await
+        scripts::fill(&self.link, key, token, &entry, ttl).await
     }
 
     async fn renew(&self, key: &Key, token: Token, lease: Duration) -> Result<bool> {
-        scripts::renew(&*self.link.connection()?, key, token, lease).await
+        scripts::renew(&self.link, key, token, lease).await
     }
 
     async fn release(&self, key: &Key, token: Token) -> Result<()> {
-        scripts::release(&*self.link.connection()?, key, token).await
+        scripts::release(&self.link, key, token).await
     }
 
     async fn put(&self, key: &Key, entry: Bytes, ttl: Ttl) -> Result<()> {
-        scripts::put(&*self.link.connection()?, key, &entry, ttl).await
+        let waiting = self.replay.request_of(key);
+        scripts::put(&self.link, key, &entry, ttl).await?;
+        // What waited to be removed is overwritten: its replay would undo this write.
+        if let Some(request) = waiting {
+            self.replay.cross_off(key, request);
+        }
+        Ok(())
     }
 
     async fn invalidate(&self, key: &Key) -> Result<Invalidated> {
-        let sent =
-            async { invalidate_on(&*self.link.connection()?, key.as_str(), &key.lease()).await };
-        match sent.await {
+        match scripts::invalidate(&self.link, key.as_str(), &key.lease()).run::<bool>().await {
             Ok(_) => Ok(Invalidated::Done),
             Err(error) if !error.is_final() => {
                 self.replay.keep(key);
@@ -86,7 +99,7 @@ impl Backend for RedisBackend {
     }
 
     async fn invalidate_all(&self, of: &Selection) -> Result<u64> {
-        invalidate_all_on(&*self.link.connection()?, of).await
+        invalidate_all_on(&self.link, of).await
     }
 
     fn is_local(&self) -> bool {
@@ -94,34 +107,40 @@ impl Backend for RedisBackend {
     }
 }
 
-pub(super) async fn invalidate_on(
-    connection: &Connection,
-    entry: &str,
-    lease: &str,
-) -> Result<bool> {
-    scripts::invalidate(connection, entry, lease).await
+/// Makes up for an invalidation: it is sent even while calls are held back.
+pub(super) async fn replay_on(link: &Link, key: &Key) -> Result<()> {
+    scripts::invalidate(link, key.as_str(), &key.lease()).past_breaker().run().await
 }
 
-pub(super) async fn invalidate_all_on(
-    connection: &Connection,
-    selection: &Selection,
-) -> Result<u64> {
+pub(super) async fn invalidate_all_on(link: &Link, selection: &Selection) -> Result<u64> {
     let mut removed = 0;
-    for glob in selection.globs() {
-        let mut cursor = 0;
-        loop {
-            let (next, keys) = scan(connection, cursor, &glob).await?;
-            let found: Vec<Found> = keys.iter().filter_map(|key| selection.found(key)).collect();
-            let calls = found.iter().map(|(entry, lease)| invalidate_on(connection, entry, lease));
-            let gone = try_join_all(calls).await?;
-            removed += gone.into_iter().filter(|there| *there).count() as u64;
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
+    for primary in link.primaries().await? {
+        for glob in selection.globs() {
+            removed += invalidate_found(link, &primary, selection, &glob).await?;
         }
     }
     Ok(removed)
+}
+
+async fn invalidate_found(
+    link: &Link,
+    primary: &Connection,
+    selection: &Selection,
+    glob: &str,
+) -> Result<u64> {
+    let (mut removed, mut cursor) = (0, 0);
+    loop {
+        let (next, keys) = scan(primary, cursor, glob).await?;
+        let found: Vec<Found> = keys.iter().filter_map(|key| selection.found(key)).collect();
+        let calls =
+            found.iter().map(|(entry, lease)| scripts::invalidate(link, entry, lease).run());
+        let gone: Vec<bool> = try_join_all(calls).await?;
+        removed += gone.into_iter().filter(|there| *there).count() as u64;
+        cursor = next;
+        if cursor == 0 {
+            return Ok(removed);
+        }
+    }
 }
 
 async fn scan(connection: &Connection, cursor: u64, glob: &str) -> Result<(u64, Vec<String>)> {
@@ -154,24 +173,26 @@ fn lease_reply(reply: Vec<Value>) -> Option<Lease> {
 /// One typed door per script.
 mod scripts {
     use super::*;
+    use crate::kernel::redis::Call;
 
-    static LEASE: Script = Script::new(include_str!("scripts/lease.lua"));
-    static FILL: Script = Script::new(include_str!("scripts/fill.lua"));
-    static RENEW: Script = Script::new(include_str!("scripts/renew.lua"));
-    static RELEASE: Script = Script::new(include_str!("scripts/release.lua"));
-    static PUT: Script = Script::new(include_str!("scripts/put.lua"));
-    static INVALIDATE: Script = Script::new(include_str!("scripts/invalidate.lua"));
+    // A request that runs late could revive a lease that an invalidation had revoked.
+    static LEASE: Script = Script::once(include_str!("scripts/lease.lua"));
+    static FILL: Script = Script::rerunnable(include_str!("scripts/fill.lua"));
+    static RENEW: Script = Script::rerunnable(include_str!("scripts/renew.lua"));
+    static RELEASE: Script = Script::rerunnable(include_str!("scripts/release.lua"));
+    // A second run would undo what was written since.
+    static PUT: Script = Script::once(include_str!("scripts/put.lua"));
+    static INVALIDATE: Script = Script::rerunnable(include_str!("scripts/invalidate.lua"));
 
     pub(super) async fn lease(
-        connection: &Connection,
+        link: &Link,
         key: &Key,
         unusable: Option<&[u8]>,
         token: Token,
         lease: Duration,
     ) -> Result<Vec<Value>> {
         let unusable = unusable.map_or_else(Vec::new, |nonce| [b"r", nonce].concat());
-        connection
-            .script(&LEASE, &[key.as_str(), &key.lease()])
+        link.script(&LEASE, &[key.as_str(), &key.lease()])
             .arg(unusable)
             .arg(&token.to_bytes()[..])
             .arg(millis(lease))
@@ -180,14 +201,13 @@ mod scripts {
     }
 
     pub(super) async fn fill(
-        connection: &Connection,
+        link: &Link,
         key: &Key,
         token: Token,
         entry: &[u8],
         ttl: Ttl,
     ) -> Result<bool> {
-        connection
-            .script(&FILL, &[key.as_str(), &key.lease()])
+        link.script(&FILL, &[key.as_str(), &key.lease()])
             .arg(&token.to_bytes()[..])
             .arg(entry)
             .arg(ttl.as_millis())
@@ -196,43 +216,30 @@ mod scripts {
     }
 
     pub(super) async fn renew(
-        connection: &Connection,
+        link: &Link,
         key: &Key,
         token: Token,
         lease: Duration,
     ) -> Result<bool> {
-        connection
-            .script(&RENEW, &[&key.lease()])
+        link.script(&RENEW, &[&key.lease()])
             .arg(&token.to_bytes()[..])
             .arg(millis(lease))
+            .past_breaker()
             .run()
             .await
     }
 
-    pub(super) async fn release(connection: &Connection, key: &Key, token: Token) -> Result<()> {
-        connection.script(&RELEASE, &[&key.lease()]).arg(&token.to_bytes()[..]).run().await
+    pub(super) async fn release(link: &Link, key: &Key, token: Token) -> Result<()> {
+        let lease = key.lease();
+        link.script(&RELEASE, &[&lease]).arg(&token.to_bytes()[..]).past_breaker().run().await
     }
 
-    pub(super) async fn put(
-        connection: &Connection,
-        key: &Key,
-        entry: &[u8],
-        ttl: Ttl,
-    ) -> Result<()> {
-        connection
-            .script(&PUT, &[key.as_str(), &key.lease()])
-            .arg(entry)
-            .arg(ttl.as_millis())
-            .run()
-            .await
+    pub(super) async fn put(link: &Link, key: &Key, entry: &[u8], ttl: Ttl) -> Result<()> {
+        link.script(&PUT, &[key.as_str(), &key.lease()]).arg(entry).arg(ttl.as_millis()).run().await
     }
 
-    pub(super) async fn invalidate(
-        connection: &Connection,
-        entry: &str,
-        lease: &str,
-    ) -> Result<bool> {
-        connection.script(&INVALIDATE, &[entry, lease]).run().await
+    pub(super) fn invalidate<'a>(link: &'a Link, entry: &'a str, lease: &'a str) -> Call<'a> {
+        link.script(&INVALIDATE, &[entry, lease])
     }
 
     fn millis(duration: Duration) -> u64 {

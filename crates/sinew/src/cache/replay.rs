@@ -8,17 +8,18 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
-use super::redis::{invalidate_all_on, invalidate_on};
+use super::redis::{invalidate_all_on, replay_on};
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::Key;
 use crate::kernel::pattern::Selection;
-use crate::kernel::redis::{Connection, Link};
+use crate::kernel::redis::Link;
 use crate::kernel::status::Status;
 
 /// More waiting keys than this, and all caches of the deployment are cleared.
 const KEYS_MAX: usize = 10_000;
 const BATCH: usize = 200;
 const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_WHILE_DOWN: Duration = Duration::from_secs(1);
 
 /// The bounded list of one process.
 pub(crate) struct Replay {
@@ -66,36 +67,44 @@ impl Replay {
         ))
     }
 
+    /// The invalidation of this very entry that waits, if one does.
+    pub(super) fn request_of(&self, key: &Key) -> Option<u64> {
+        if !self.anything_waits.load(Ordering::Acquire) {
+            return None;
+        }
+        self.waiting.lock().keys.get(key).copied()
+    }
+
+    /// That invalidation is not needed any more.
+    pub(super) fn cross_off(&self, key: &Key, request: u64) {
+        self.change(|waiting| waiting.cross_off(key, request));
+    }
+
     fn change(&self, change: impl FnOnce(&mut Waiting)) {
         let mut waiting = self.waiting.lock();
         change(&mut waiting);
         self.anything_waits.store(!waiting.is_empty(), Ordering::Release);
     }
 
-    /// Sends what waits. What could not be sent waits on.
-    async fn run(&self, connection: &Connection) -> Result<()> {
-        loop {
-            let batch = self.waiting.lock().next_keys();
-            if batch.is_empty() {
-                break;
-            }
+    /// Sends what waits. What could not be sent waits on; the rest does not wait for it.
+    async fn run(&self, link: &Link) -> Result<()> {
+        let keys = self.waiting.lock().all_keys();
+        let mut outcome = Ok(());
+        for batch in keys.chunks(BATCH) {
             // Crossed off only after the reply: a call dropped here loses nothing.
-            join_all(batch.iter().map(|(key, request)| async {
-                let sent = invalidate_on(connection, key.as_str(), &key.lease()).await;
-                settled(sent)?;
-                self.change(|waiting| waiting.cross_off(key, *request));
+            let sent = join_all(batch.iter().map(|(key, request)| async {
+                settled(replay_on(link, key).await)?;
+                self.cross_off(key, *request);
                 Ok(())
-            }))
-            .await
-            .into_iter()
-            .collect::<Result<()>>()?;
+            }));
+            outcome = sent.await.into_iter().fold(outcome, Result::and);
         }
         let everything = self.waiting.lock().everything;
         if let Some(request) = everything {
-            settled(invalidate_all_on(connection, &self.everything).await)?;
+            settled(invalidate_all_on(link, &self.everything).await)?;
             self.change(|waiting| waiting.cross_off_everything(request));
         }
-        Ok(())
+        outcome
     }
 
     /// Sees to it that what waits is sent: by one task, which ends when nothing waits.
@@ -106,15 +115,17 @@ impl Replay {
         let (replay, link, mut status) = (Arc::clone(self), link.downgrade(), link.status());
         tokio::spawn(async move {
             while !replay.waiting.lock().is_empty() {
-                // Fails when the last handle is gone, and the TTLs have to do.
-                if status.wait_for(|s| matches!(s, Status::Up)).await.is_err() {
+                // A part of a cluster may be up while another is not for long.
+                let up = status.wait_for(|s| matches!(s, Status::Up));
+                if let Ok(Err(_)) = tokio::time::timeout(PAUSE_WHILE_DOWN, up).await {
+                    // The last handle is gone, and the TTLs have to do.
                     return;
                 }
-                if let Some(Ok(connection)) = link.upgrade().map(|link| link.connection())
-                    && let Err(error) = replay.run(&connection).await
-                {
+                let Some(link) = link.upgrade() else { return };
+                if let Err(error) = replay.run(&link).await {
                     tracing::debug!(%error, "queued invalidations wait on");
                 }
+                drop(link);
                 tokio::time::sleep(PAUSE).await;
             }
             replay.running.store(false, Ordering::Release);
@@ -163,9 +174,8 @@ impl Waiting {
         self.everything.is_none() && self.keys.is_empty()
     }
 
-    fn next_keys(&self) -> Vec<(Key, u64)> {
-        let pairs = self.keys.iter().take(BATCH);
-        pairs.map(|(key, request)| (key.clone(), *request)).collect()
+    fn all_keys(&self) -> Vec<(Key, u64)> {
+        self.keys.iter().map(|(key, request)| (key.clone(), *request)).collect()
     }
 
     fn cross_off(&mut self, key: &Key, request: u64) {
@@ -196,11 +206,11 @@ mod tests {
     fn a_request_made_while_its_key_is_being_sent_is_not_crossed_off_with_it() {
         let mut waiting = Waiting::default();
         waiting.keep(&key(1));
-        let batch = waiting.next_keys();
+        let batch = waiting.all_keys();
         waiting.keep(&key(1));
         waiting.cross_off(&batch[0].0, batch[0].1);
         assert!(waiting.covers(&key(1)));
-        let batch = waiting.next_keys();
+        let batch = waiting.all_keys();
         waiting.cross_off(&batch[0].0, batch[0].1);
         assert!(waiting.is_empty());
     }
@@ -211,7 +221,7 @@ mod tests {
         for id in 0..=KEYS_MAX {
             waiting.keep(&key(id));
         }
-        assert!(waiting.next_keys().is_empty());
+        assert!(waiting.all_keys().is_empty());
         assert!(waiting.covers(&key(123_456_789)));
         let first = waiting.everything.unwrap();
         waiting.keep(&key(7));

@@ -69,6 +69,16 @@ impl Error {
         self
     }
 
+    /// The same error of a call whose earlier attempt may have run.
+    pub(crate) fn made_unsure(mut self) -> Self {
+        if let ErrorKind::Unavailable { maybe_applied } | ErrorKind::Timeout { maybe_applied } =
+            &mut self.kind
+        {
+            *maybe_applied = true;
+        }
+        self
+    }
+
     /// The kind, to decide on.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

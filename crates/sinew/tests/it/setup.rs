@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use sinew::{Cache, Clock, ErrorKind, Sinew, Status, Tenancy};
 
 use crate::laws::{eventually, keep};
-use crate::world::{free_port, redis_cli, start_redis, start_redis_on};
+use crate::world::{
+    Certificates, Cluster, SECRET, SHARED_CLUSTER, free_port, redis_cli, refusals, start_redis,
+    start_redis_on,
+};
 
 #[test]
 fn connecting_to_nothing_fails_soon_and_says_where() {
@@ -111,7 +114,7 @@ fn settings_out_of_bounds_are_rejected() {
         assert_eq!(kind(Sinew::builder().prefix("no underscore")), ErrorKind::Rejected);
         assert_eq!(kind(Sinew::builder().deadline(Duration::ZERO)), ErrorKind::Rejected);
         assert_eq!(kind(Sinew::builder().value_len_max(0)), ErrorKind::Rejected);
-        assert_eq!(Sinew::connect_lazy("localhost").unwrap_err().kind(), ErrorKind::Misconfigured);
+        assert_eq!(Sinew::connect_lazy("http://h").unwrap_err().kind(), ErrorKind::Misconfigured);
     });
 }
 
@@ -174,5 +177,135 @@ fn a_redis_with_too_many_clients_is_tried_again() {
         assert!(error.is_retryable(), "{error}");
         drop(first);
         eventually("a place is free", || async { Sinew::connect(&url).await.is_ok() }).await;
+    });
+}
+
+/// One clear error each, soon, and never a password. The command line is held to the same list.
+#[test]
+fn each_redis_that_will_not_do_is_told_by_its_own_error() {
+    keep(|| async {
+        for refusal in tokio::task::spawn_blocking(refusals).await.unwrap() {
+            let began = Instant::now();
+            let error = Sinew::connect(&refusal.url).await.expect_err(refusal.what);
+            let took = began.elapsed();
+            let told = told(&error);
+            println!("{:<26} {:>5} ms  {error}", refusal.what, took.as_millis());
+            for part in &refusal.says {
+                assert!(told.contains(part), "{}: {part:?} is not in: {told}", refusal.what);
+            }
+            assert!(!told.contains(SECRET), "{}: {told}", refusal.what);
+            assert!(!format!("{error:?}").contains(SECRET), "{}: {error:?}", refusal.what);
+            assert!(took < Duration::from_secs(2), "{}: {took:?}", refusal.what);
+        }
+    });
+}
+
+/// An error with its causes.
+fn told(error: &sinew::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}
+
+/// Puts, reads, loads and invalidates once.
+async fn works(sinew: &Sinew) {
+    let cache: sinew::Cache<u64, u64> = sinew.cache("number").build().unwrap();
+    cache.put(&1, &7).await.unwrap();
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&7));
+    assert_eq!(cache.invalidate(&1).await.unwrap(), sinew::Invalidated::Done);
+    let loaded = cache.get_or_load_traced(&1, || async { Ok::<_, std::io::Error>(8) }).await;
+    assert_eq!(*loaded.unwrap().value, 8);
+    assert_eq!(cache.invalidate_matching("*").await.unwrap(), 1);
+}
+
+#[test]
+fn a_client_connects_over_tls_with_its_own_authority_and_certificate() {
+    keep(|| async {
+        let (server, certificates) = tokio::task::spawn_blocking(|| {
+            let (certificates, port) = (Certificates::make(), free_port());
+            let mut settings = certificates.settings(port, true);
+            settings.extend(["--requirepass", "secret"].map(str::to_owned));
+            let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+            (start_redis_on(port, &settings), certificates)
+        })
+        .await
+        .unwrap();
+        let file = |name: &str| certificates.file(name);
+        let url = format!(
+            "rediss://:secret@127.0.0.1:{}/0?ca={}&cert={}&key={}&server_name=localhost",
+            server.port,
+            file("ca.pem"),
+            file("client.pem"),
+            file("client.key")
+        );
+        works(&Sinew::connect(&url).await.unwrap()).await;
+    });
+}
+
+#[test]
+fn a_client_connects_over_a_unix_socket() {
+    keep(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("redis.sock").to_string_lossy().into_owned();
+        let at = socket.clone();
+        let _server = tokio::task::spawn_blocking(move || {
+            start_redis_on(free_port(), &["--unixsocket", &at])
+        })
+        .await
+        .unwrap();
+        let sinew = Sinew::connect(&format!("unix://{socket}?database=3")).await.unwrap();
+        works(&sinew).await;
+    });
+}
+
+#[test]
+fn a_user_with_no_more_than_the_named_permissions_is_enough() {
+    keep(|| async {
+        let (server, cluster) =
+            tokio::task::spawn_blocking(|| (start_redis(), Cluster::start(0))).await.unwrap();
+        // The README's own words.
+        let rules = "on >secret ~Billing_* -@all +ping +role +info +client|setname +select +script|load +evalsha +get +set +unlink +exists +pttl +pexpire +scan";
+        let of_cluster = "+cluster|info +cluster|slots +asking";
+        let set_user = |port: u16, rules: &str| {
+            let words = ["ACL", "SETUSER", "billing"].into_iter().chain(rules.split(' '));
+            assert_eq!(redis_cli(port, &words.collect::<Vec<_>>()), "OK");
+        };
+        set_user(server.port, rules);
+        for node in &cluster.nodes {
+            set_user(node.server.port, &format!("{rules} {of_cluster}"));
+        }
+        let user = "//billing:secret@";
+        for url in [format!("redis://127.0.0.1:{}", server.port), cluster.url()] {
+            let sinew = Sinew::builder().prefix("Billing_").deadline(Duration::from_secs(10));
+            works(&sinew.connect(&url.replace("//", user)).await.unwrap()).await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_string_of_stack_exchange_connects_and_may_start_without_redis() {
+    keep(|| async {
+        let port = free_port();
+        let string =
+            format!("127.0.0.1:{port},password=se=cret,abortConnect=False,syncTimeout=5000");
+        let sinew = Sinew::connect(&string).await.expect("it starts without Redis");
+        assert!(!matches!(sinew.status(), Status::Up));
+        let refused = Sinew::connect(&string.replace("False", "True")).await.unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::Unavailable { .. }), "{refused}");
+        let _server = tokio::task::spawn_blocking(move || {
+            start_redis_on(port, &["--requirepass", "se=cret"])
+        })
+        .await
+        .unwrap();
+        eventually("it connects", || async { matches!(sinew.status(), Status::Up) }).await;
+        works(&sinew).await;
+        let cluster = tokio::task::spawn_blocking(|| SHARED_CLUSTER.url()).await.unwrap();
+        let endpoints = cluster.trim_start_matches("redis-cluster://");
+        let sinew = Sinew::builder().prefix("stack_").deadline(Duration::from_secs(10));
+        works(&sinew.connect(endpoints).await.unwrap()).await;
     });
 }

@@ -1,144 +1,318 @@
 //! Opening a connection: socket, handshake, and whether this is a server to stay with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use redis::{
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, Value,
+};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
 
-use super::connection::{Connection, told_by};
-use super::target::Target;
+use super::connection::Connection;
+use super::reply::told_by;
+use super::socket::{Socket, Transport};
+use super::target::{Access, Address};
+use super::task::Task;
 use crate::kernel::error::{Error, ErrorKind, Result};
 
 /// Oldest servers that have all that the scripts use.
 const REDIS_MIN: (u32, u32) = (7, 0);
 const VALKEY_MIN: (u32, u32) = (7, 2);
+/// Longest time for socket and handshake together.
+const CONNECT_MAX: Duration = Duration::from_millis(1_500);
+/// For the last word of a server that hangs up.
+const FAREWELL_MAX: Duration = Duration::from_millis(200);
+const FAREWELL_LEN_MAX: usize = 4_096;
+/// A subscriber that is so far behind starts again, as after a lost connection.
+const PUSH_QUEUE_LEN_MAX: usize = 1_000;
+const CLIENT_NAME: &str = "sinew";
 
 /// A connection and the task that drives it. The task's end, for whatever reason, is the disconnect.
 pub(super) struct Opened {
     pub(super) connection: Connection,
-    pub(super) driver: Driver,
+    pub(super) driver: Task,
+    /// What the server sends of its own accord. Too much of it ends the connection.
+    pub(super) pushes: mpsc::Receiver<PushInfo>,
 }
 
-/// Ends the connection when dropped.
-pub(super) struct Driver(JoinHandle<()>);
+/// What a connection is for, hence what its server must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Reading and writing: a primary.
+    Serve(Mode),
+    /// Asking for the map of a cluster: any server.
+    Ask,
+    /// Asking for a primary: a sentinel.
+    Sentinel,
+}
 
-impl Driver {
-    pub(super) async fn ended(&mut self) {
-        let _ = (&mut self.0).await;
+/// Whether the server may be a node of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Alone,
+    Either,
+}
+
+/// How to open connections of one link.
+#[derive(Clone)]
+pub(super) struct Opening {
+    pub(super) access: Access,
+    pub(super) transport: Transport,
+    pub(super) deadline: Duration,
+}
+
+impl Opening {
+    /// # Errors
+    /// `Misconfigured` for TLS settings that will not do.
+    pub(super) fn new(access: Access, deadline: Duration) -> Result<Self> {
+        let transport = match &access.tls {
+            None => Transport::Plain,
+            #[cfg(feature = "tls")]
+            Some(setting) => Transport::Tls(super::tls::Tls::new(setting)?),
+            #[cfg(not(feature = "tls"))]
+            Some(_) => {
+                return Err(Error::misconfigured(
+                    "this build has no TLS: expected the feature `tls` of the crate `sinew`",
+                ));
+            }
+        };
+        Ok(Self { access, transport, deadline })
+    }
+
+    /// Opens a connection that is ready for commands.
+    ///
+    /// # Errors
+    /// `Unavailable` when trying again may help, `Denied` or `Misconfigured` when it will not.
+    pub(super) async fn open(&self, address: &Address, purpose: Purpose) -> Result<Opened> {
+        let opened = tokio::time::timeout(CONNECT_MAX, self.open_unbounded(address, purpose)).await;
+        opened.unwrap_or_else(|_| {
+            let over = match self.access.tls {
+                None => "",
+                Some(_) => " over TLS (is it a port that speaks TLS?)",
+            };
+            Err(unavailable(format!(
+                "no answer from Redis at {address}{over} within {CONNECT_MAX:?}"
+            )))
+        })
+    }
+
+    async fn open_unbounded(&self, address: &Address, purpose: Purpose) -> Result<Opened> {
+        let socket = Socket::open(address, &self.transport).await?;
+        let heard = socket.heard();
+        let (pushed, pushes) = mpsc::channel(PUSH_QUEUE_LEN_MAX);
+        // The driver's own task calls this: it must neither wait nor panic. It learns its own
+        // handle only once it runs, and the set-up before sends no pushes.
+        let driving = Arc::new(std::sync::OnceLock::<tokio::task::AbortHandle>::new());
+        let overflows = Arc::clone(&driving);
+        let push = move |push: PushInfo| {
+            let kept = pushed.try_send(push);
+            if let (Err(mpsc::error::TrySendError::Full(_)), Some(driver)) =
+                (&kept, overflows.get())
+            {
+                driver.abort();
+            }
+            kept
+        };
+        // We set deadlines ourselves: the client's would also cut blocking commands.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(push);
+        let shaken =
+            MultiplexedConnection::new_with_config(&self.handshake(), socket, config).await;
+        let (multiplexed, driver) = match shaken {
+            Ok(shaken) => shaken,
+            Err(error) if error.is_io_error() => {
+                return Err(match self.farewell(address).await {
+                    Some(told) => refused(address, told),
+                    None => refused(address, error),
+                });
+            }
+            Err(error) => return Err(refused(address, error)),
+        };
+        let driver = Task::start(driver);
+        let _ = driving.set(driver.abort_handle());
+        let connection = Connection::new(multiplexed, driver.abort_handle(), heard, self.deadline);
+        self.check(&connection, address, purpose).await?;
+        Ok(Opened { connection, driver, pushes })
+    }
+
+    /// What a server says that hangs up on whoever comes: it is in protected mode, or has too many
+    /// clients. Whoever speaks first loses that word to the error of writing to a closed socket.
+    async fn farewell(&self, address: &Address) -> Option<RedisError> {
+        let mut socket = Socket::open(address, &self.transport).await.ok()?;
+        let mut said = vec![0; FAREWELL_LEN_MAX];
+        let read = tokio::time::timeout(FAREWELL_MAX, socket.read(&mut said)).await.ok()?.ok()?;
+        redis::parse_redis_value(said.get(..read)?).ok()?.extract_error().err()
+    }
+
+    fn handshake(&self) -> RedisConnectionInfo {
+        let mut info = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_db(self.access.database.into())
+            .set_lib_name("sinew", env!("CARGO_PKG_VERSION"));
+        if let Some(user) = &self.access.user {
+            info = info.set_username(user);
+        }
+        if let Some(password) = &self.access.password {
+            info = info.set_password(password);
+        }
+        info
+    }
+
+    /// Takes only a server that serves the purpose, is done loading and new enough.
+    async fn check(
+        &self,
+        connection: &Connection,
+        address: &Address,
+        purpose: Purpose,
+    ) -> Result<()> {
+        let mut questions = redis::pipe();
+        // A server that is still loading calls itself master, and fails PING.
+        questions.cmd("PING").cmd("ROLE").cmd("INFO").arg("server");
+        let name = self.access.client_name.as_deref().unwrap_or(CLIENT_NAME);
+        questions.cmd("CLIENT").arg("SETNAME").arg(name);
+        let replies = connection.send_all(&questions).await.map_err(|e| refused(address, e))?;
+        let mut replies = replies.into_iter().zip(["PING", "ROLE", "INFO"]).map(|(reply, what)| {
+            reply.map_err(|e| refused_command(address, what, &self.access, e))
+        });
+        let mut next = || replies.next().unwrap_or(Ok(Value::Nil));
+        let (_pong, role, info) = (next()?, next()?, next()?);
+        let info: String = super::reply::read(info)
+            .map_err(|e| misconfigured(address, "does not answer like Redis").with_source(e))?;
+        check_version(&info).map_err(|e| misconfigured(address, &e))?;
+        let role = role_name(&role);
+        let in_cluster = field(&info, "redis_mode") == Some("cluster");
+        match purpose {
+            Purpose::Sentinel if role != Some("sentinel") => Err(misconfigured(
+                address,
+                "is not a sentinel: expected one, usually on port 26379",
+            )),
+            Purpose::Serve(_) | Purpose::Ask if role == Some("sentinel") => Err(misconfigured(
+                address,
+                "is a sentinel: expected redis-sentinel://host:port/primary-name",
+            )),
+            Purpose::Serve(Mode::Alone) if in_cluster => {
+                Err(misconfigured(address, "is a node of a cluster: expected redis-cluster://"))
+            }
+            Purpose::Serve(_) if role != Some("master") => Err(not_primary(address)),
+            _ => Ok(()),
+        }
     }
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+fn unavailable(context: String) -> Error {
+    Error::new(ErrorKind::Unavailable { maybe_applied: false }, context)
 }
 
-/// Opens a connection that is ready for commands.
-///
-/// # Errors
-/// `Unavailable` when trying again may help, `Denied` or `Misconfigured` when it will not.
-pub(super) async fn open(target: &Target, deadline: Duration) -> Result<Opened> {
-    let socket = TcpStream::connect((target.host.as_str(), target.port))
-        .await
-        .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
-        .map_err(|e| {
-            Error::new(
-                ErrorKind::Unavailable { maybe_applied: false },
-                format!("cannot reach Redis at {target}: {e}"),
-            )
-        })?;
-    // We set deadlines ourselves: the client's would also cut blocking commands.
-    let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    let (multiplexed, driver) =
-        MultiplexedConnection::new_with_config(&handshake(target), socket, config)
-            .await
-            .map_err(|e| refused(target, told_by(e)))?;
-    let driver = Driver(tokio::spawn(driver));
-    let connection = Connection::new(multiplexed, deadline, driver.0.abort_handle());
-    check(&connection).await.map_err(|error| refused(target, error))?;
-    Ok(Opened { connection, driver })
+fn misconfigured(address: &Address, what: &str) -> Error {
+    Error::misconfigured(format!("{address} {what}"))
 }
 
-fn handshake(target: &Target) -> RedisConnectionInfo {
-    let mut info = RedisConnectionInfo::default()
-        .set_protocol(ProtocolVersion::RESP3)
-        .set_db(target.database)
-        .set_lib_name("sinew", env!("CARGO_PKG_VERSION"));
-    if let Some(username) = &target.username {
-        info = info.set_username(username);
-    }
-    if let Some(password) = &target.password {
-        info = info.set_password(password);
-    }
-    info
+/// A replica may become a primary; until then it is of no use.
+fn not_primary(address: &Address) -> Error {
+    unavailable(format!(
+        "{address} is a read-only replica: expected the primary; waiting for it to become one"
+    ))
 }
 
 /// Says where, and turns a reply that no Redis gives into a matter of set-up.
-fn refused(target: &Target, error: Error) -> Error {
-    match error.kind() {
+fn refused(address: &Address, error: RedisError) -> Error {
+    #[cfg(feature = "tls")]
+    if let Some(told) = refused_over_tls(address, &error) {
+        return told;
+    }
+    let of_database = error.to_string().contains("DB index");
+    let is_lost = error.is_io_error();
+    let told = told_by(error);
+    let context = match told.kind() {
+        ErrorKind::Denied => "refused user or password",
+        ErrorKind::Corrupt => "does not answer like Redis",
+        ErrorKind::Misconfigured => {
+            return misconfigured(address, &told.to_string()).with_source(told);
+        }
+        _ if of_database => "has no such database: expected a number below its `databases` setting",
+        _ if is_lost => {
+            return unavailable(format!(
+                "{address} closed the connection during the handshake (a TLS port wants rediss://)"
+            ))
+            .with_source(told);
+        }
+        _ => return told,
+    };
+    let kind = match told.kind() {
+        ErrorKind::Denied => ErrorKind::Denied,
+        _ => ErrorKind::Misconfigured,
+    };
+    Error::new(kind, format!("{address} {context}")).with_source(told)
+}
+
+/// A server refuses a client's certificate only after the client has finished its part.
+#[cfg(feature = "tls")]
+fn refused_over_tls(address: &Address, error: &RedisError) -> Option<Error> {
+    use std::error::Error;
+    // The client's error holds its cause in an `Arc`, which is what it shows.
+    let cause = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    let cause = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
+    let tls = cause.downcast_ref::<rustls::Error>()?.clone();
+    Some(super::tls::told_by(std::io::Error::other(tls), &address.to_string()))
+}
+
+/// Names the command that is missing.
+pub(super) fn refused_command(
+    address: &Address,
+    command: &str,
+    access: &Access,
+    error: RedisError,
+) -> Error {
+    let user = access.user.as_deref().unwrap_or("default");
+    let told = told_by(error);
+    match told.kind() {
         ErrorKind::Denied => Error::new(
             ErrorKind::Denied,
-            format!("Redis at {target} refused user or password, or a permission (it needs PING, ROLE, INFO)"),
+            format!("user {user:?} of Redis at {address} may not run {command}, which Sinew needs"),
         )
-        .with_source(error),
-        ErrorKind::Corrupt => {
-            Error::misconfigured(format!("{target} does not answer like Redis")).with_source(error)
-        }
-        _ if told_of_database(&error) => Error::misconfigured(format!(
-            "{target}: this Redis has no such database; expected a number below its `databases` setting"
-        )),
-        _ => error,
+        .with_source(told),
+        _ => told,
     }
 }
 
-fn told_of_database(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|e| e.to_string().contains("DB index"))
-}
-
-/// Takes only a primary that is done loading and new enough.
-async fn check(connection: &Connection) -> Result<()> {
-    // A server that is still loading calls itself master, and fails PING.
-    let _: String = connection.call(&redis::cmd("PING")).await?;
-    let role: redis::Value = connection.call(&redis::cmd("ROLE")).await?;
-    if role_name(&role) != Some("master") {
-        return Err(Error::new(
-            ErrorKind::Unavailable { maybe_applied: false },
-            "the server is a replica; waiting for it to become primary",
-        ));
-    }
-    let info: String = connection.call(redis::cmd("INFO").arg("server")).await?;
-    match (version(&info, "valkey_version"), version(&info, "redis_version")) {
-        (Some(found), _) if found < VALKEY_MIN => Err(too_old("Valkey", found)),
-        (None, Some(found)) if found < REDIS_MIN => Err(too_old("Redis", found)),
-        (None, None) => Err(Error::corrupt("INFO names no version")),
-        _ => Ok(()),
-    }
-}
-
-fn role_name(role: &redis::Value) -> Option<&str> {
+fn role_name(role: &Value) -> Option<&str> {
     match role {
-        redis::Value::Array(parts) => match parts.first()? {
-            redis::Value::BulkString(name) => std::str::from_utf8(name).ok(),
-            redis::Value::SimpleString(name) => Some(name),
+        Value::Array(parts) => match parts.first()? {
+            Value::BulkString(name) => std::str::from_utf8(name).ok(),
+            Value::SimpleString(name) => Some(name),
             _ => None,
         },
         _ => None,
     }
 }
 
-fn version(info: &str, field: &str) -> Option<(u32, u32)> {
-    let line = info.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':'))?;
-    let mut numbers = line.trim().split('.').map(|n| n.parse().ok());
+/// Whether a reply to `ROLE` is a primary's. An error tells nothing.
+pub(super) fn is_primary(role: &Value) -> bool {
+    role_name(role) == Some("master")
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn version(info: &str, name: &str) -> Option<(u32, u32)> {
+    let mut numbers = field(info, name)?.split('.').map(|n| n.parse().ok());
     Some((numbers.next()??, numbers.next()??))
 }
 
-fn too_old(name: &str, (major, minor): (u32, u32)) -> Error {
-    Error::misconfigured(format!(
-        "{name} {major}.{minor} is too old: expected Redis 7.0 or Valkey 7.2 or newer"
-    ))
+fn check_version(info: &str) -> Result<(), String> {
+    let too_old = |name, (major, minor)| {
+        Err(format!(
+            "is {name} {major}.{minor}, too old: expected Redis 7.0 or Valkey 7.2 or newer"
+        ))
+    };
+    match (version(info, "valkey_version"), version(info, "redis_version")) {
+        (Some(found), _) if found < VALKEY_MIN => too_old("Valkey", found),
+        (None, Some(found)) if found < REDIS_MIN => too_old("Redis", found),
+        (None, None) => Err("does not answer like Redis: INFO names no version".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -153,5 +327,17 @@ mod tests {
         let valkey = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n";
         assert_eq!(version(valkey, "valkey_version"), Some((8, 0)));
         assert_eq!(version("redis_version:unknown", "redis_version"), None);
+    }
+
+    #[test]
+    fn servers_that_are_too_old_are_told_apart() {
+        for (info, verdict) in [
+            ("redis_version:6.2.14\r\n", "Redis 6.2, too old"),
+            ("redis_version:7.2.4\r\nvalkey_version:7.1.0\r\n", "Valkey 7.1, too old"),
+            ("dragonfly_version:1\r\n", "names no version"),
+        ] {
+            assert!(check_version(info).unwrap_err().contains(verdict), "{info}");
+        }
+        assert!(check_version("redis_version:7.0.0\r\n").is_ok());
     }
 }

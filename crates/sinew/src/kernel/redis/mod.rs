@@ -1,41 +1,74 @@
 //! The link: one deployment of Redis, kept connected.
 //!
-//! A link is made of nodes; today it has one, at a fixed address. A node owns its socket
-//! and reconnects for ever (`node.rs`); a call takes the connection of the moment and fails
-//! at once when there is none, so that an outage costs a caller nothing.
+//! A [`Target`] says where. A [`Topology`] knows the primaries (`map.rs`) and follows them; each is
+//! a node (`node.rs`) that owns its connection and reconnects for ever. A call (`call.rs`) goes to
+//! the node of its key, within its deadline, past redirections and refusals; it fails at once
+//! when there is no connection, so that an outage costs a caller nothing.
 
+mod call;
 mod connect;
 mod connection;
+mod dedicated;
+mod life;
+mod map;
 mod node;
+mod permission;
+mod reply;
 mod script;
+mod sentinel;
+mod slot;
+mod socket;
+mod stack_exchange;
+mod subscription;
 mod target;
+mod task;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "tls")]
+mod tls;
+mod topology;
+mod url;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use redis::Cmd;
 use tokio::sync::watch;
 
+pub(crate) use call::{Call, Rerun};
 pub(crate) use connection::{Connection, record_once};
+pub(crate) use permission::permission_hook;
 pub(crate) use script::Script;
 pub(crate) use target::Target;
 
+use super::breaker::Breaker;
 use super::error::{Error, ErrorKind, Result};
 use super::status::Status;
-use node::Node;
+use dedicated::Dedicated;
+use subscription::Subscription;
+use task::Task;
+use topology::Topology;
 
 /// How long `connect()` waits for the first connection.
-const FIRST_CONNECTION_MAX: Duration = Duration::from_millis(1_900);
+const FIRST_CONNECTION_MAX: Duration = Duration::from_millis(1_700);
 
-/// Runs on every new connection before anyone else may use it.
+/// Runs on every new connection before anyone else may use it. In a cluster, one that asks for
+/// a key of another node is passed over: it runs on that node's connection.
 pub(crate) type Hook = Arc<dyn Fn(Connection) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
-/// A cheap handle on one deployment. The connection ends with the last clone.
+/// A cheap handle on one deployment. Its connections end with the last clone.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<Node>);
+pub(crate) struct Link(Arc<Inner>);
 
-/// A handle that does not keep the connection.
-pub(crate) struct WeakLink(Weak<Node>);
+struct Inner {
+    topology: Arc<Topology>,
+    deadline: Duration,
+    _keeping: Task,
+}
+
+/// A handle that does not keep the connections.
+pub(crate) struct WeakLink(Weak<Inner>);
 
 impl WeakLink {
     pub(crate) fn upgrade(&self) -> Option<Link> {
@@ -44,30 +77,75 @@ impl WeakLink {
 }
 
 impl Link {
+    /// Starts connecting in the background. `hooks` run in order on every new connection.
+    ///
+    /// # Errors
+    /// `Misconfigured` for TLS settings that will not do.
+    pub(crate) fn open(target: &Target, deadline: Duration, hooks: Vec<Hook>) -> Result<Self> {
+        let topology = Topology::new(target, deadline, hooks)?;
+        let keeping = Task::start(Arc::clone(&topology).keep());
+        Ok(Self(Arc::new(Inner { topology, deadline, _keeping: keeping })))
+    }
+
     pub(crate) fn downgrade(&self) -> WeakLink {
         WeakLink(Arc::downgrade(&self.0))
     }
 
-    /// Starts connecting in the background. `hooks` run in order on every new connection.
-    pub(crate) fn open(target: Target, deadline: Duration, hooks: Vec<Hook>) -> Self {
-        Self(Arc::new(Node::start(target, deadline, hooks)))
+    /// A call of one command, to the node that has the key.
+    pub(crate) fn call<'a>(&'a self, command: Cmd, key: &'a str, rerun: Rerun) -> Call<'a> {
+        Call::new(self, command, key, rerun)
     }
 
-    /// The connection of the moment.
+    /// A call of a script, to the node that has its keys.
+    pub(crate) fn script<'a>(&'a self, script: &'static Script, keys: &[&'a str]) -> Call<'a> {
+        Call::of_script(self, script, keys)
+    }
+
+    /// A connection to each primary, for looking at all keys.
     ///
     /// # Errors
-    /// `Unavailable` at once when there is none.
-    pub(crate) fn connection(&self) -> Result<Arc<Connection>> {
-        self.0.connection()
+    /// `Unavailable` if one of them is away.
+    pub(crate) async fn primaries(&self) -> Result<Vec<Arc<Connection>>> {
+        let nodes = self.0.topology.known_map().await?.nodes.clone();
+        let mut connections = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            connections.push(tokio::time::timeout(self.0.deadline, node.ready()).await.map_err(
+                |_| {
+                    let kind = ErrorKind::Unavailable { maybe_applied: false };
+                    Error::new(kind, format!("no connection within {:?}", self.0.deadline))
+                },
+            )??);
+        }
+        Ok(connections)
+    }
+
+    /// Messages of a channel, by way of any primary.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<Subscription> {
+        let map = self.0.topology.known_map().await?;
+        let node = map.nodes.first().cloned().ok_or_else(|| Error::corrupt("no node"))?;
+        Ok(Subscription::start(node, channel.to_owned()))
+    }
+
+    /// A connection to the node of a key for one consumer alone, whose commands may block.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) async fn dedicate(&self, key: &str) -> Result<Dedicated> {
+        let node = self.0.topology.node_of(key).await?;
+        Ok(Dedicated::new(node.dedicated().await?))
+    }
+
+    /// The breakers of the primaries of the moment, each under its node's name.
+    pub(crate) fn breakers(&self) -> Vec<Breaker> {
+        self.0.topology.map().nodes.iter().map(|node| node.breaker().clone()).collect()
     }
 
     pub(crate) fn status(&self) -> watch::Receiver<Status> {
-        self.0.status()
+        self.0.topology.status()
     }
 
-    /// Host and port, never credentials.
+    /// Hosts and ports, never credentials.
     pub(crate) fn address(&self) -> &str {
-        self.0.address()
+        self.0.topology.address()
     }
 
     /// Waits until the link is up, for as long as a person at a terminal would.
@@ -89,5 +167,13 @@ impl Link {
                 format!("no connection to Redis at {} within 2 s", self.address()),
             )),
         }
+    }
+
+    fn topology(&self) -> &Topology {
+        &self.0.topology
+    }
+
+    fn deadline(&self) -> Duration {
+        self.0.deadline
     }
 }

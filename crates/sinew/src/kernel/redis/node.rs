@@ -4,88 +4,170 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, watch};
 
-use super::connect::{self, Opened};
-use super::{Connection, Hook, Target};
+use super::connect::{Mode, Opened, Opening, Purpose};
+use super::reply::is_elsewhere;
+use super::sentinel::Sentinels;
+use super::target::{Address, HostPort};
+use super::task::Task;
+use super::{Connection, Hook, life};
+use crate::kernel::breaker::Breaker;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::status::Status;
-use crate::kernel::telemetry;
 
-/// Longest time for socket and handshake together.
-const CONNECT_MAX: Duration = Duration::from_millis(1_500);
 /// Pauses grow from the first to the last of these, each drawn anew between zero and the bound.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LAST: Duration = Duration::from_secs(2);
+const PAUSE_LAST: Duration = Duration::from_secs(1);
 /// A connection that ends sooner does not reset the pauses.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
+/// Longest time for all hooks of a connection.
+const HOOKS_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Node {
     shared: Arc<Shared>,
-    supervisor: JoinHandle<()>,
+    started: tokio::time::Instant,
+    _supervisor: Task,
+}
+
+/// What the nodes of one link have in common.
+pub(super) struct Common {
+    pub(super) opening: Opening,
+    pub(super) mode: Mode,
+    pub(super) hooks: Vec<Hook>,
+    /// Told at each change of a node's status.
+    pub(super) changed: Arc<Notify>,
 }
 
 struct Shared {
-    target: Target,
-    address: String,
-    deadline: Duration,
-    hooks: Vec<Hook>,
+    common: Arc<Common>,
+    locator: Locator,
+    breaker: Breaker,
     // Read by every call, written once a reconnect.
     connection: ArcSwapOption<Connection>,
     status: watch::Sender<Status>,
 }
 
-impl Node {
-    pub(super) fn start(target: Target, deadline: Duration, hooks: Vec<Hook>) -> Self {
-        let shared = Arc::new(Shared {
-            address: target.to_string(),
-            target,
-            deadline,
-            hooks,
-            connection: ArcSwapOption::empty(),
-            status: watch::Sender::new(Status::Connecting),
-        });
-        let supervisor = tokio::spawn(supervise(Arc::clone(&shared)));
-        Self { shared, supervisor }
-    }
+/// Where a node is.
+pub(super) enum Locator {
+    Fixed(Address),
+    /// Wherever the sentinels say, and elsewhere when they say so.
+    Sentinels(Sentinels),
+}
 
-    pub(super) fn connection(&self) -> Result<Arc<Connection>> {
-        match self.shared.connection.load_full() {
-            Some(connection) => Ok(connection),
-            None => Err(Error::new(
-                ErrorKind::Unavailable { maybe_applied: false },
-                format!("not connected to Redis at {}", self.shared.address),
-            )),
+impl Locator {
+    async fn locate(&self) -> Result<Address> {
+        match self {
+            Self::Fixed(address) => Ok(address.clone()),
+            Self::Sentinels(sentinels) => sentinels.primary().await.map(Address::Tcp),
         }
     }
 
-    pub(super) fn status(&self) -> watch::Receiver<Status> {
-        self.shared.status.subscribe()
+    /// Comes back when the node is elsewhere.
+    async fn moved_from(&self, address: &Address) {
+        match (self, address) {
+            (Self::Sentinels(sentinels), Address::Tcp(at)) => sentinels.moved_from(at).await,
+            _ => std::future::pending().await,
+        }
     }
 
-    pub(super) fn address(&self) -> &str {
-        &self.shared.address
+    fn name(&self) -> String {
+        match self {
+            Self::Fixed(address) => address.to_string(),
+            Self::Sentinels(sentinels) => sentinels.name().to_owned(),
+        }
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Takes the connection's driver with it.
-        self.supervisor.abort();
+impl Node {
+    pub(super) fn start(common: Arc<Common>, locator: Locator) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            common,
+            breaker: Breaker::new(locator.name()),
+            locator,
+            connection: ArcSwapOption::empty(),
+            status: watch::Sender::new(Status::Connecting),
+        });
+        Arc::new(Self {
+            _supervisor: Task::start(supervise(Arc::clone(&shared))),
+            started: tokio::time::Instant::now(),
+            shared,
+        })
+    }
+
+    /// The connection of the moment. Waits for one that is being made for the first time, or in
+    /// place of one just lost; where that has failed, not for the next attempts.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is none.
+    pub(super) async fn ready(&self) -> Result<Arc<Connection>> {
+        if let Some(connection) = self.connection() {
+            return Ok(connection);
+        }
+        let mut status = self.shared.status.subscribe();
+        loop {
+            let is_settled =
+                !matches!(*status.borrow_and_update(), Status::Connecting | Status::Up);
+            // Looked at after the status: what comes between wakes us.
+            if let Some(connection) = self.connection() {
+                return Ok(connection);
+            }
+            if is_settled {
+                return Err(Error::new(
+                    ErrorKind::Unavailable { maybe_applied: false },
+                    format!("not connected to Redis at {}", self.shared.locator.name()),
+                ));
+            }
+            // The sender lives in `self`, so waiting cannot fail.
+            let _ = status.changed().await;
+        }
+    }
+
+    fn connection(&self) -> Option<Arc<Connection>> {
+        self.shared.connection.load_full().filter(|connection| !connection.is_dead())
+    }
+
+    /// A connection of one's own.
+    pub(super) async fn dedicated(&self) -> Result<Opened> {
+        self.shared.open(&self.shared.locator.locate().await?).await
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.shared.status.borrow().clone()
+    }
+
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.shared.breaker
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Where it is, where that is fixed.
+    pub(super) fn address(&self) -> Option<&HostPort> {
+        match &self.shared.locator {
+            Locator::Fixed(Address::Tcp(at)) => Some(at),
+            _ => None,
+        }
     }
 }
 
 async fn supervise(shared: Arc<Shared>) {
     let mut pause_max = PAUSE_FIRST;
     loop {
-        match shared.open().await {
-            Ok(opened) => {
+        match shared.locate_and_open().await {
+            Ok((address, opened)) => {
                 let since = tokio::time::Instant::now();
-                shared.serve(opened).await;
+                let lost = shared.serve(&address, opened).await;
                 if since.elapsed() >= STABLE_AFTER {
                     pause_max = PAUSE_FIRST;
+                    // The first attempt to replace it is made at once, and callers wait for it.
+                    shared.tell(Status::Connecting);
+                    tracing::info!(redis = %address, reason = %lost, "connecting again");
+                    continue;
                 }
+                shared.failed(lost);
             }
             Err(error) => shared.failed(error),
         }
@@ -95,49 +177,69 @@ async fn supervise(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    async fn open(&self) -> Result<Opened> {
-        let opened = tokio::time::timeout(CONNECT_MAX, connect::open(&self.target, self.deadline))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Unavailable { maybe_applied: false },
-                    format!("no answer from Redis at {} within {CONNECT_MAX:?}", self.address),
-                ))
-            })?;
-        // Each of their commands has its deadline; there may be many, and all must run.
-        for hook in &self.hooks {
-            hook(opened.connection.clone()).await?;
-        }
-        Ok(opened)
+    async fn locate_and_open(&self) -> Result<(Address, Opened)> {
+        let address = self.locator.locate().await?;
+        let opened = self.open(&address).await?;
+        let hooks = async {
+            for hook in &self.common.hooks {
+                match hook(opened.connection.clone()).await {
+                    // Another node keeps the key, and its connection runs the hook.
+                    Err(error) if is_elsewhere(&error) => {}
+                    other => other?,
+                }
+            }
+            Ok(())
+        };
+        let unfinished = |_| {
+            let kind = ErrorKind::Unavailable { maybe_applied: false };
+            Err(Error::new(kind, format!("{address} did not get ready within {HOOKS_MAX:?}")))
+        };
+        tokio::time::timeout(HOOKS_MAX, hooks).await.unwrap_or_else(unfinished)?;
+        Ok((address, opened))
     }
 
-    async fn serve(&self, mut opened: Opened) {
-        self.connection.store(Some(Arc::new(opened.connection)));
-        metrics::gauge!(telemetry::REDIS_UP).set(1.0);
-        match self.status.send_replace(Status::Up) {
-            // As loud as the line that it answers.
-            Status::Down(_) | Status::Failed(_) => {
-                tracing::warn!(redis = %self.address, "Redis is back");
-            }
-            _ => tracing::info!(redis = %self.address, "connected"),
-        }
-        opened.driver.ended().await;
+    async fn open(&self, address: &Address) -> Result<Opened> {
+        self.common.opening.open(address, Purpose::Serve(self.common.mode)).await
+    }
+
+    /// Says why it ended.
+    async fn serve(&self, address: &Address, mut opened: Opened) -> Error {
+        let connection = opened.connection;
+        self.connection.store(Some(Arc::new(connection.clone())));
+        // It answered the handshake.
+        self.breaker.recovered();
+        self.tell(Status::Up);
+        let prompt = self.common.opening.deadline;
+        let reason = tokio::select! {
+            () = opened.driver.ended() => "was lost",
+            end = life::watch(&connection, &self.breaker, prompt) => match end {
+                life::End::Silent => "went silent",
+                life::End::Lost => "was lost",
+                life::End::NotPrimary => "is to a primary no more",
+            },
+            () = self.locator.moved_from(address) => "is to a primary no more",
+            () = ignore(&mut opened.pushes) => "was lost",
+        };
         self.connection.store(None);
-        self.failed(Error::new(
+        // However many calls were on it.
+        self.breaker.incident();
+        Error::new(
             ErrorKind::Unavailable { maybe_applied: false },
-            format!("the connection to Redis at {} was lost", self.address),
-        ));
+            format!("the connection to Redis at {address} {reason}"),
+        )
     }
 
     fn failed(&self, error: Error) {
-        metrics::gauge!(telemetry::REDIS_UP).set(0.0);
-        let status = if error.is_retryable() { Status::Down(error) } else { Status::Failed(error) };
-        let before = self.status.send_replace(status.clone());
-        // One line a change, not one an attempt.
-        if before.name() != status.name()
-            && let Status::Down(error) | Status::Failed(error) = &status
-        {
-            tracing::warn!(redis = %self.address, %error, "Redis is {}", status.name());
-        }
+        self.tell(if error.is_retryable() { Status::Down(error) } else { Status::Failed(error) });
     }
+
+    fn tell(&self, status: Status) {
+        self.status.send_replace(status);
+        self.common.changed.notify_one();
+    }
+}
+
+/// A command connection subscribes to nothing; what comes all the same must not fill the queue.
+async fn ignore(pushes: &mut tokio::sync::mpsc::Receiver<redis::PushInfo>) {
+    while pushes.recv().await.is_some() {}
 }

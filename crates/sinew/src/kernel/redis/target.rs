@@ -1,89 +1,139 @@
-//! Where a deployment is, read from its URL.
+//! Where a deployment is and how to get in: what a URL says, taken apart.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use super::{stack_exchange, url};
+use crate::kernel::error::Result;
 
-use crate::kernel::error::{Error, Result};
-
-const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database]";
-
-/// Address and credentials of a standalone server.
+/// A deployment of Redis.
 #[derive(Clone)]
 pub(crate) struct Target {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) database: i64,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(super) place: Place,
+    pub(super) access: Access,
+    /// Opening succeeds although Redis is away (StackExchange's `abortConnect=False`).
+    pub(crate) starts_without: bool,
+    /// How long a call may take, where the URL says so (StackExchange's `syncTimeout`).
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// Where the servers are.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// One server at a fixed address.
+    Single(Address),
+    /// The primary that these sentinels name.
+    Sentinel { sentinels: Vec<HostPort>, primary: String, access: SentinelAccess },
+    /// The masters of a cluster that one of these knows.
+    Cluster { seeds: Vec<HostPort> },
+    /// A cluster if one of these is a node of one, else whichever of them is a primary.
+    Either { seeds: Vec<HostPort> },
+}
+
+/// The address of one server.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Address {
+    Tcp(HostPort),
+    Unix(PathBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct HostPort {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// Whom to be, and how to talk.
+#[derive(Clone, Default)]
+pub(super) struct Access {
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: u16,
+    pub(super) client_name: Option<String>,
+    pub(super) tls: Option<TlsSetting>,
+}
+
+/// Whom to be with sentinels. Where nothing is said and one asks, the same as with Redis.
+#[derive(Clone, Default)]
+pub(super) struct SentinelAccess {
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+}
+
+/// What TLS checks and shows.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub(super) struct TlsSetting {
+    /// PEM file of the authorities to trust instead of the system's.
+    pub(super) ca: Option<PathBuf>,
+    /// PEM files of the client's certificate chain and key.
+    pub(super) client: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate must have, where it is not the host.
+    pub(super) server_name: Option<String>,
 }
 
 impl Target {
+    /// Reads a URL, or a StackExchange.Redis connection string.
+    ///
     /// # Errors
     /// `Misconfigured`, naming the part that is wrong and never the password.
-    pub(crate) fn parse(url: &str) -> Result<Self> {
-        let bad = |part: &str| Error::misconfigured(format!("bad Redis URL: {part}; {EXPECTED}"));
-        if !url.contains("://") {
-            return Err(bad("it does not begin with redis://"));
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let begins_like_a_url = text.split_once("://").is_some_and(|(scheme, _)| {
+            scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        });
+        match begins_like_a_url {
+            true => url::parse(text),
+            false => stack_exchange::parse(text),
         }
-        let url = url::Url::parse(url.trim()).map_err(|e| {
-            bad(&format!("{e} (a special character in a password must be percent-encoded)"))
-        })?;
-        match url.scheme() {
-            "redis" | "valkey" => {}
-            "rediss" | "valkeys" | "unix" | "redis-sentinel" | "redis-cluster" => {
-                return Err(bad(&format!("the scheme {}:// is not supported yet", url.scheme())));
-            }
-            other => return Err(bad(&format!("unknown scheme {other}://"))),
-        }
-        let host = url.host_str().filter(|h| !h.is_empty());
-        let host = host.ok_or_else(|| bad("the host is missing"))?;
-        if url.path().contains('@') {
-            // What looks like a path is the rest of a password, and the host its beginning.
-            return Err(bad("a special character in the user or password must be percent-encoded"));
-        }
-        let database = match url.path().trim_start_matches('/') {
-            "" => 0,
-            number => {
-                number.parse::<u16>().map_err(|_| bad("the database is not a number"))?.into()
-            }
-        };
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("it takes no ?options and no #fragment"));
-        }
-        let decoded = |text: &str, part: &str| {
-            percent_decode_str(text)
-                .decode_utf8()
-                .map(std::borrow::Cow::into_owned)
-                .map_err(|_| bad(&format!("the {part} is not percent-encoded UTF-8")))
-        };
-        let username = match url.username() {
-            "" => None,
-            name => Some(decoded(name, "user")?),
-        };
-        let password = match url.password() {
-            None => None,
-            Some(text) => Some(decoded(text, "password")?),
-        };
-        Ok(Self {
-            // Brackets are URL syntax, not part of an IPv6 address.
-            host: decoded(host.trim_matches(['[', ']']), "host")?,
-            port: url.port().unwrap_or(6379),
-            database,
-            username,
-            password,
-        })
+    }
+
+    /// Whom Redis will take us for.
+    pub(crate) fn user(&self) -> &str {
+        self.access.user.as_deref().unwrap_or("default")
     }
 }
 
-/// The address, never the credentials.
+/// `host:port`, `[v6]:port`, or either without the port.
+pub(super) fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        // More than one colon and no brackets: an IPv6 address alone.
+        None if text.matches(':').count() > 1 => (text, None),
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let may_be_in_a_host = |c: char| c.is_alphanumeric() || "-._:%".contains(c);
+    if host.is_empty() || !host.chars().all(may_be_in_a_host) {
+        return None;
+    }
+    let port = match port {
+        None => default_port,
+        Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+    };
+    Some(HostPort { host: host.to_owned(), port })
+}
+
+/// The addresses, never the credentials.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port)?,
-            false => write!(f, "{}:{}", self.host, self.port)?,
+        let list = |hosts: &[HostPort]| {
+            hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        match &self.place {
+            Place::Single(address) => write!(f, "{address}")?,
+            Place::Sentinel { sentinels, primary, .. } => {
+                write!(f, "{primary} by sentinels {}", list(sentinels))?;
+            }
+            Place::Cluster { seeds } => write!(f, "cluster {}", list(seeds))?,
+            Place::Either { seeds } => write!(f, "{}", list(seeds))?,
         }
-        match self.database {
+        match self.access.database {
             0 => Ok(()),
             database => write!(f, "/{database}"),
         }
@@ -96,43 +146,20 @@ impl fmt::Debug for Target {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_part_is_read() {
-        let target = Target::parse("redis://app:p%40ss%2Fword@cache.internal:7000/3").unwrap();
-        assert_eq!(target.to_string(), "cache.internal:7000/3");
-        assert_eq!(target.username.as_deref(), Some("app"));
-        assert_eq!(target.password.as_deref(), Some("p@ss/word"));
-        let target = Target::parse("valkey://:secret@[::1]").unwrap();
-        assert_eq!(target.to_string(), "[::1]:6379");
-        assert_eq!(target.username, None);
-    }
-
-    #[test]
-    fn a_bad_url_names_the_part_and_never_the_password() {
-        for (url, part) in [
-            ("localhost:6379", "does not begin with redis://"),
-            ("http://:hunter2@localhost", "unknown scheme"),
-            ("redis://", "the host is missing"),
-            ("redis://:hunter2@localhost:99999", "port"),
-            ("redis://:hunter2@localhost/one", "database"),
-            ("redis://:hunter2@localhost?x=1", "no ?options"),
-            ("redis://default:7/hunter2@localhost", "percent-encoded"),
-            ("redis://hunter2/word@localhost", "percent-encoded"),
-            ("redis://localhost/hunter2", "not a number"),
-            ("rediss://:hunter2@localhost", "not supported yet"),
-            ("redis://:hunter2@local host", "host"),
-            ("", "URL"),
-        ] {
-            let error = Target::parse(url).unwrap_err().to_string();
-            assert!(error.contains(part), "{url}: {error}");
-            assert!(error.contains("expected redis://"), "{url}: {error}");
-            assert!(!error.contains("hunter2"), "{error}");
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(at) => at.fmt(f),
+            Self::Unix(path) => write!(f, "{}", path.display()),
         }
-        let target = Target::parse("redis://u:hunter2@h").unwrap();
-        assert!(!format!("{target:?} {target}").contains("hunter2"));
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
     }
 }

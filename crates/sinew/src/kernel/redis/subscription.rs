@@ -1,0 +1,96 @@
+//! Messages of a channel, on a connection of their own that is made again for ever.
+
+// The first capability that listens is yet to come; the tests listen.
+#![cfg_attr(not(test), allow(dead_code))]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::mpsc;
+
+use super::connect::Opened;
+use super::life;
+use super::node::Node;
+use super::task::Task;
+use crate::kernel::breaker::Breaker;
+use crate::kernel::error::{Error, ErrorKind, Result};
+
+const QUEUE_LEN_MAX: usize = 1_000;
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// What a subscriber hears.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Subscribed, for the first time or again: what was published before may have been missed.
+    Subscribed,
+    Message(Bytes),
+}
+
+/// Ends when dropped. A subscriber too slow for its channel starts again with
+/// [`Heard::Subscribed`].
+pub(crate) struct Subscription {
+    heard: mpsc::Receiver<Heard>,
+    _task: Task,
+}
+
+impl Subscription {
+    pub(super) fn start(node: Arc<Node>, channel: String) -> Self {
+        let (told, heard) = mpsc::channel(QUEUE_LEN_MAX);
+        let task = Task::start(async move {
+            // Its own: a subscriber's trouble is not the callers'.
+            let breaker = Breaker::new(format!("subscriber {}", node.breaker().name()));
+            loop {
+                if let Err(error) = listen(&node, &channel, &told, &breaker).await {
+                    tracing::debug!(channel, %error, "subscribing again");
+                }
+                tokio::time::sleep(PAUSE_MAX.mul_f64(fastrand::f64())).await;
+            }
+        });
+        Self { heard, _task: task }
+    }
+
+    /// The next thing heard. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Heard {
+        // The task never ends before this handle does.
+        self.heard.recv().await.unwrap_or(Heard::Subscribed)
+    }
+}
+
+/// Comes back when the connection ended, or the subscriber fell behind.
+async fn listen(
+    node: &Node,
+    channel: &str,
+    told: &mpsc::Sender<Heard>,
+    breaker: &Breaker,
+) -> Result<()> {
+    let mut opened: Opened = node.dedicated().await?;
+    let connection = opened.connection.clone();
+    let _: Value = connection.call(redis::cmd("SUBSCRIBE").arg(channel)).await?;
+    // Waits for a slow subscriber to come to what it has: after this, nothing older follows.
+    let closed = |_| Error::new(ErrorKind::Unavailable { maybe_applied: false }, "unsubscribed");
+    told.send(Heard::Subscribed).await.map_err(closed)?;
+    let mut watching = std::pin::pin!(life::watch(&connection, breaker, Duration::MAX));
+    loop {
+        tokio::select! {
+            push = opened.pushes.recv() => match push {
+                Some(push) => if let Some(payload) = message(push)
+                    && told.try_send(Heard::Message(payload)).is_err()
+                {
+                    return Ok(());
+                },
+                None => return Ok(()),
+            },
+            _ = &mut watching => return Ok(()),
+            () = opened.driver.ended() => return Ok(()),
+        }
+    }
+}
+
+fn message(push: PushInfo) -> Option<Bytes> {
+    match (push.kind, push.data.into_iter().nth(1)) {
+        (PushKind::Message, Some(Value::BulkString(payload))) => Some(payload.into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,261 @@
+//! Failovers and slots on the move, under load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sinew::{Cache, Sinew, Status};
+
+use crate::laws::{LAW_MAX, eventually, keep_for};
+use crate::world::{Cluster, Sentinels, redis_cli, wait_until};
+
+const DEADLINE: Duration = Duration::from_millis(250);
+/// What a machine that is busy with other tests may add to a deadline.
+const BUSY: Duration = Duration::from_secs(2);
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+/// Callers that write and read their own keys until they are stopped.
+struct Load {
+    running: Arc<AtomicBool>,
+    callers: Vec<tokio::task::JoinHandle<Seen>>,
+}
+
+/// What one caller saw.
+#[derive(Default)]
+struct Seen {
+    writes: u64,
+    /// When writes succeeded, and when calls failed.
+    successes: Vec<Instant>,
+    errors: Vec<(Instant, String)>,
+    slowest: Duration,
+    /// A value that was never written under its key, or was overwritten before.
+    wrong: Vec<String>,
+}
+
+/// What may be found under a key that one caller alone writes.
+#[derive(Default)]
+struct Expected {
+    /// The last that was certainly written.
+    last: u64,
+    /// Later ones that may have been.
+    maybe: Vec<u64>,
+}
+
+/// Whether the store may lose what it has acknowledged, as a failover may.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Losses {
+    Never,
+    InFailover,
+}
+
+impl Load {
+    fn start(sinew: &Sinew, callers: u64, keys: u64, losses: Losses) -> Self {
+        let running = Arc::new(AtomicBool::new(true));
+        let callers = (0..callers)
+            .map(|caller| {
+                let cache: Cache<(u64, u64), u64> = sinew.cache("number").build().unwrap();
+                tokio::spawn(work(cache, caller, keys, losses, Arc::clone(&running)))
+            })
+            .collect();
+        Self { running, callers }
+    }
+
+    async fn stop(self) -> Seen {
+        self.running.store(false, Ordering::SeqCst);
+        let mut all = Seen::default();
+        for caller in self.callers {
+            let seen = caller.await.expect("no caller panics");
+            all.writes += seen.writes;
+            all.successes.extend(seen.successes);
+            all.errors.extend(seen.errors);
+            all.slowest = all.slowest.max(seen.slowest);
+            all.wrong.extend(seen.wrong);
+        }
+        all.successes.sort();
+        all
+    }
+}
+
+async fn work(
+    cache: Cache<(u64, u64), u64>,
+    caller: u64,
+    keys: u64,
+    losses: Losses,
+    running: Arc<AtomicBool>,
+) -> Seen {
+    let mut seen = Seen::default();
+    let mut expected: Vec<Expected> = (0..keys).map(|_| Expected::default()).collect();
+    for version in 1.. {
+        if !running.load(Ordering::SeqCst) {
+            break;
+        }
+        let key = version % keys;
+        let known = &mut expected[usize::try_from(key).expect("few keys")];
+        let began = Instant::now();
+        match cache.put(&(caller, key), &version).await {
+            Ok(()) => {
+                seen.successes.push(Instant::now());
+                (known.last, known.maybe) = (version, Vec::new());
+                seen.writes += 1;
+            }
+            Err(error) => {
+                if error.maybe_applied() {
+                    known.maybe.push(version);
+                }
+                seen.errors.push((Instant::now(), error.to_string()));
+            }
+        }
+        seen.slowest = seen.slowest.max(began.elapsed());
+        let began = Instant::now();
+        let found = cache.get(&(caller, key)).await.unwrap().as_deref().copied();
+        seen.slowest = seen.slowest.max(began.elapsed());
+        if let Some(found) = found {
+            let is_expected = found == known.last || known.maybe.contains(&found);
+            let is_lost_and_old = losses == Losses::InFailover && found < known.last;
+            if !is_expected && !is_lost_and_old || found % keys != key {
+                seen.wrong.push(format!("{found} under {key}, not {}", known.last));
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    seen
+}
+
+#[test]
+fn a_failover_of_sentinels_costs_no_more_than_their_own_time_and_a_second() {
+    keep_for(LAW_MAX * 2, || async {
+        let mut world = blocking(Sentinels::start).await;
+        let sinew = Sinew::builder().deadline(DEADLINE).connect(&world.url()).await.unwrap();
+        let load = Load::start(&sinew, 8, 50, Losses::InFailover);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (world, killed, detected) = blocking(move || {
+            let (old, sentinel) = (world.servers[0].port, world.sentinels[0].port);
+            let killed = Instant::now();
+            world.servers[0].kill();
+            wait_until("the sentinels fail over", || {
+                let at = redis_cli(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]);
+                !at.contains(&old.to_string())
+            });
+            (world, killed, killed.elapsed())
+        })
+        .await;
+        eventually("it follows", || async { matches!(sinew.status(), Status::Up) }).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let seen = load.stop().await;
+        let gap = longest_gap(&seen.successes, killed);
+        println!(
+            "sentinel failover: {} writes, {} errors, detected after {detected:?}, {gap:?} without a write, slowest call {:?}",
+            seen.writes,
+            seen.errors.len(),
+            seen.slowest
+        );
+        assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        assert!(gap <= detected + Duration::from_secs(1), "{gap:?}, detected after {detected:?}");
+        assert!(seen.slowest < DEADLINE + BUSY, "{:?}", seen.slowest);
+        drop(world);
+    });
+}
+
+/// The longest time without a success from a point on.
+fn longest_gap(successes: &[Instant], from: Instant) -> Duration {
+    let before = successes.iter().rev().find(|at| **at <= from).copied().unwrap_or(from);
+    let later = successes.iter().filter(|at| **at > from).copied();
+    let all: Vec<Instant> = std::iter::once(before).chain(later).collect();
+    assert!(all.len() > 1, "no write ever succeeded again");
+    all.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+}
+
+#[test]
+fn a_cluster_that_loses_a_master_is_followed_to_its_replica() {
+    keep_for(LAW_MAX * 2, || async {
+        let mut cluster = blocking(|| Cluster::start(1)).await;
+        let sinew = Sinew::builder().deadline(DEADLINE).connect(&cluster.url()).await.unwrap();
+        let load = Load::start(&sinew, 8, 50, Losses::InFailover);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (cluster, whole) = blocking(move || {
+            let killed = cluster.master_of(0);
+            cluster.nodes[killed].server.kill();
+            wait_until("the replica is promoted", || {
+                let others = cluster.nodes.iter().enumerate().filter(|(n, _)| *n != killed);
+                let mut infos = others.map(|(_, node)| node.cli(&["CLUSTER", "INFO"]));
+                infos.all(|info| info.contains("cluster_state:ok"))
+                    && cluster.master_of(0) != killed
+            });
+            (cluster, Instant::now())
+        })
+        .await;
+        eventually("it follows", || async { matches!(sinew.status(), Status::Up) }).await;
+        let back = whole.elapsed();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let seen = load.stop().await;
+        let late: Vec<_> =
+            seen.errors.iter().filter(|(at, _)| *at > whole + Duration::from_secs(1)).collect();
+        println!(
+            "cluster failover: {} writes, {} errors, up {back:?} after the cluster, slowest call {:?}",
+            seen.writes,
+            seen.errors.len(),
+            seen.slowest
+        );
+        assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        assert!(late.is_empty(), "errors although the cluster is well: {late:?}");
+        assert!(seen.slowest < DEADLINE + BUSY, "{:?}", seen.slowest);
+        drop(cluster);
+    });
+}
+
+#[test]
+fn slots_that_move_under_load_give_no_wrong_answer() {
+    keep_for(LAW_MAX * 2, || async {
+        let cluster = blocking(|| Cluster::start(0)).await;
+        let sinew = Sinew::builder().deadline(DEADLINE).connect(&cluster.url()).await.unwrap();
+        let load = Load::start(&sinew, 8, 50, Losses::Never);
+        let (cluster, moved) = blocking(move || {
+            let slots: Vec<u16> = used_slots(&cluster).into_iter().take(60).collect();
+            for slot in &slots {
+                let from = cluster.master_of(*slot);
+                cluster.migrate_slot(*slot, from, (from + 1) % 3, Duration::from_millis(5));
+            }
+            (cluster, slots.len())
+        })
+        .await;
+        let ended = Instant::now();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let seen = load.stop().await;
+        let late: Vec<_> =
+            seen.errors.iter().filter(|(at, _)| *at > ended + Duration::from_secs(1)).collect();
+        println!(
+            "slots moved: {moved}, {} writes, {} errors, slowest call {:?}",
+            seen.writes,
+            seen.errors.len(),
+            seen.slowest
+        );
+        assert!(moved > 0);
+        assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        assert!(late.is_empty(), "errors although no slot moves: {late:?}");
+        assert!(seen.slowest < DEADLINE + BUSY, "{:?}", seen.slowest);
+        assert!(matches!(sinew.status(), Status::Up), "{:?}", sinew.status());
+        drop(cluster);
+    });
+}
+
+/// Slots of the load's own keys.
+fn used_slots(cluster: &Cluster) -> Vec<u16> {
+    let mut slots = Vec::new();
+    wait_until("there are keys", || {
+        let keys = cluster.nodes.iter().map(|node| node.cli(&["--scan"]));
+        let keys: Vec<String> =
+            keys.flat_map(|keys| keys.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        slots = keys
+            .iter()
+            .filter(|key| key.contains("number"))
+            .map(|key| cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", key]).parse().unwrap())
+            .collect();
+        slots.len() >= 60
+    });
+    slots.sort_unstable();
+    slots.dedup();
+    slots
+}
