@@ -182,6 +182,11 @@ impl Departure {
         self.flight.asked.store(NOTHING_SENT, Ordering::SeqCst);
     }
 
+    /// Whether no invalidation has closed it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.flight.open.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn goes_without_store(&self) {
         self.flight.without_store.store(true, Ordering::SeqCst);
     }

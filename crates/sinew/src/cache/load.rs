@@ -14,6 +14,7 @@ use super::Shared;
 use super::backend::{Backend as _, Lease, Token};
 use super::flight::{Boarding, Departure, Outcome, Reach, Tick};
 use super::model::{self, LEASE, WAIT_MAX};
+use super::outage::Outage;
 use crate::kernel::clock::Monotonic;
 use crate::kernel::envelope::nonce_of;
 use crate::kernel::error::Error;
@@ -183,7 +184,11 @@ impl Pilot {
                     self.departure.goes_without_store();
                 }
                 self.departure.asks();
-                shared(self.run(loader, None).await)
+                let loaded = self.run(loader, None).await;
+                if let (Route::WithoutStore, Some(Ok(value))) = (route, &loaded) {
+                    self.keep_copy(value.as_ref());
+                }
+                shared(loaded)
             }
             Route::Load(token) => {
                 let loaded = self.run(loader, Some(token)).await;
@@ -323,6 +328,18 @@ impl Pilot {
         };
         if let Err(error) = filled {
             self.cache.recorder.shielded("fill", &error);
+        }
+    }
+
+    fn keep_copy<V: Serialize>(&self, value: &V) {
+        let Outage::Local { ttl } = self.cache.policy.outage else { return };
+        let engine = &self.cache.engine;
+        match self.cache.seal(value, self.cache.policy.ttl) {
+            Ok((entry, entry_ttl)) => {
+                let ttl = ttl.min(entry_ttl.duration());
+                engine.copies.keep(&self.key, entry, engine.clock.now(), ttl, &self.departure);
+            }
+            Err(error) => self.cache.recorder.shielded("keep", &error),
         }
     }
 

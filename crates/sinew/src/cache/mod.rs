@@ -38,6 +38,7 @@ mod flight;
 mod load;
 mod memory;
 mod model;
+mod outage;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]
@@ -64,6 +65,7 @@ use crate::kernel::ttl::Ttl;
 use flight::Flights;
 use load::Miss;
 use model::Policy;
+use outage::Copies;
 use stats::Recorder;
 
 use backend::Backend;
@@ -71,6 +73,7 @@ pub use backend::Invalidated;
 pub(crate) use backend::Store;
 pub use load::{LoadError, Source, Traced};
 pub(crate) use memory::MemoryBackend;
+pub use outage::Outage;
 #[cfg(feature = "redis")]
 pub(crate) use redis::RedisBackend;
 pub use stats::Stats;
@@ -97,6 +100,7 @@ const OTHER_CACHES: &str = "other";
 pub(crate) struct Engine {
     backend: Store,
     flights: Arc<Flights>,
+    copies: Copies,
     clock: Clock,
     value_len_max: usize,
     // By name, over all tenants.
@@ -120,11 +124,11 @@ where
     /// Only `Rejected`, for a key that cannot exist.
     ///
     /// # When Redis is down
-    /// `None`, and the failure is counted.
+    /// `None`, and the failure is counted; with [`Outage::Local`], what this process keeps.
     pub async fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
         let key = self.key(key)?;
         match self.shared.look_up::<V>(&key).await {
-            Ok(value) => Ok(Some(value)),
+            Ok(found) => Ok(Some(found.value)),
             Err(_) => {
                 self.shared.recorder.missed();
                 Ok(None)
@@ -172,7 +176,8 @@ where
     /// Dropping the future leaves a load that has begun running: it still fills the cache.
     ///
     /// # When Redis is down
-    /// The value is loaded, once for all callers in this process, and not stored.
+    /// The value is loaded, once for all callers in this process, and not stored; with
+    /// [`Outage::Local`] it is kept in this process for a short time.
     pub async fn get_or_load<F, Fut, E>(&self, key: &K, loader: F) -> Result<Arc<V>, LoadError<E>>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -200,7 +205,7 @@ where
         let key = self.key(key).map_err(LoadError::Rejected)?;
         let began = shared.engine.flights.now();
         match shared.look_up(&key).await {
-            Ok(value) => Ok(Traced { value, source: shared.engine.hit_source() }),
+            Ok(found) => Ok(found),
             // Boxed: a hit should not carry the room that a load needs.
             Err(miss) => Box::pin(load::load(shared, key, began, miss, loader)).await,
         }
@@ -225,6 +230,8 @@ where
     pub async fn put_with_ttl(&self, key: &K, value: &V, ttl: Ttl) -> Result<()> {
         let key = self.key(key)?;
         let (entry, ttl) = self.shared.seal(value, ttl)?;
+        // Whatever becomes of it: what was kept is not what the caller means any more.
+        self.shared.engine.copies.remove(&key);
         self.shared.engine.backend.put(&key, entry, ttl).await
     }
 
@@ -245,10 +252,10 @@ where
     pub async fn invalidate(&self, key: &K) -> Result<Invalidated> {
         let (key, engine) = (self.key(key)?, Arc::clone(&self.shared.engine));
         to_the_end(async move {
-            engine.flights.close(&key);
+            engine.close(&key);
             let invalidated = engine.backend.invalidate(&key).await;
             // Again: a load without Redis may have begun in between.
-            engine.flights.close(&key);
+            engine.close(&key);
             invalidated
         })
         .await
@@ -282,25 +289,32 @@ where
 
 impl Shared {
     /// Looks an entry up and counts a hit. A miss is counted by whoever knows how it ends.
-    async fn look_up<V: DeserializeOwned>(&self, key: &Key) -> Result<Arc<V>, Miss> {
-        let value = self.read(key).await?;
-        self.recorder.looked_up(self.engine.hit_source());
-        Ok(value)
+    async fn look_up<V: DeserializeOwned>(&self, key: &Key) -> Result<Traced<V>, Miss> {
+        let found = self.read(key).await?;
+        self.recorder.looked_up(found.source);
+        Ok(found)
     }
 
-    async fn read<V: DeserializeOwned>(&self, key: &Key) -> Result<Arc<V>, Miss> {
-        let stored = match self.engine.backend.read(key).await {
-            Ok(Some(stored)) => stored,
-            Ok(None) => return Err(Miss::default()),
+    async fn read<V: DeserializeOwned>(&self, key: &Key) -> Result<Traced<V>, Miss> {
+        let (stored, source) = match self.engine.backend.read(key).await {
+            Ok(answer) => {
+                // What was kept while it did not answer has had its day.
+                self.engine.copies.remove(key);
+                (answer.ok_or_else(Miss::default)?, self.engine.hit_source())
+            }
             Err(error) => {
                 self.recorder.shielded("read", &error);
-                return Err(Miss { store_is_gone: true, unusable: None });
+                let copy = self.engine.copies.get(key, self.engine.clock.now());
+                (copy.ok_or(Miss { store_is_gone: true, unusable: None })?, Source::Local)
             }
         };
-        self.open(&stored).map_err(|error| {
-            self.recorder.shielded("decode", &error);
-            Miss::unusable(&stored)
-        })
+        match self.open(&stored) {
+            Ok(value) => Ok(Traced { value, source }),
+            Err(error) => {
+                self.recorder.shielded("decode", &error);
+                Err(Miss::unusable(&stored))
+            }
+        }
     }
 
     fn open<V: DeserializeOwned>(&self, stored: &Bytes) -> Result<Arc<V>> {
@@ -328,16 +342,27 @@ impl Shared {
 
 impl Engine {
     pub(crate) fn new(backend: Store, clock: Clock, value_len_max: usize) -> Self {
-        Self { backend, flights: Arc::default(), clock, value_len_max, recorders: DashMap::new() }
+        let (flights, copies, recorders) = (Arc::default(), Copies::new(), DashMap::new());
+        Self { backend, flights, copies, clock, value_len_max, recorders }
     }
 
     /// Removes entries and closes the loads of their keys, before and after: a load without the
     /// store may have begun in between.
     pub(crate) async fn invalidate_all(&self, of: &Selection) -> Result<u64> {
-        self.flights.close_all(of);
+        let close_all = || {
+            self.flights.close_all(of);
+            self.copies.remove_all(of);
+        };
+        close_all();
         let removed = self.backend.invalidate_all(of).await;
-        self.flights.close_all(of);
+        close_all();
         removed
+    }
+
+    /// No later caller gets what a load under way brings, or what was kept of an earlier one.
+    fn close(&self, key: &Key) {
+        self.flights.close(key);
+        self.copies.remove(key);
     }
 
     pub(crate) fn stats(&self) -> BTreeMap<String, Stats> {
@@ -386,6 +411,7 @@ pub struct CacheBuilder {
     name: String,
     ttl: Duration,
     jitter: f64,
+    outage: Outage,
 }
 
 impl CacheBuilder {
@@ -396,6 +422,7 @@ impl CacheBuilder {
             name: name.to_owned(),
             ttl: model::TTL_DEFAULT,
             jitter: model::JITTER_DEFAULT,
+            outage: Outage::default(),
         }
     }
 
@@ -409,6 +436,12 @@ impl CacheBuilder {
     /// together do not die together. 0.1 unless said.
     pub fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
+        self
+    }
+
+    /// What look-ups and loads do while Redis does not answer. [`Outage::Source`] unless said.
+    pub fn on_outage(mut self, outage: Outage) -> Self {
+        self.outage = outage;
         self
     }
 
@@ -430,6 +463,7 @@ impl CacheBuilder {
             space: Space::new(&self.name)?,
             ttl: Ttl::new(self.ttl)?,
             jitter: self.jitter,
+            outage: self.outage.check()?,
             value_len_max: self.engine.value_len_max,
         };
         Ok(Cache {

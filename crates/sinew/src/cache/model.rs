@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::outage::Outage;
 use crate::kernel::clock::UnixMillis;
 use crate::kernel::envelope::{Envelope, Nonce};
 use crate::kernel::error::{Error, Result};
@@ -22,6 +23,7 @@ pub(crate) struct Policy {
     pub(crate) ttl: Ttl,
     /// Share of the TTL by which entries may die early, 0 to 1.
     pub(crate) jitter: f64,
+    pub(crate) outage: Outage,
     pub(crate) value_len_max: usize,
 }
 

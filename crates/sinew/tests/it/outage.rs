@@ -40,7 +40,8 @@ fn a_killed_redis_costs_no_caller_anything_and_comes_back_by_itself() {
         let port = server.port;
         let sinew = connect(&server).await;
         let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
-        cache.get_or_load(&1, value(1)).await.unwrap();
+        // Of a key that no caller asks for: a caller would share the load.
+        cache.get_or_load(&60, value(1)).await.unwrap();
 
         let running = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let callers: Vec<_> = (0..16u64)
@@ -67,7 +68,7 @@ fn a_killed_redis_costs_no_caller_anything_and_comes_back_by_itself() {
         .await;
         server.wait_gone();
         down(&sinew).await;
-        let loaded = cache.get_or_load_traced(&1, value(2)).await.unwrap();
+        let loaded = cache.get_or_load_traced(&60, value(2)).await.unwrap();
         assert_eq!((*loaded.value, loaded.source), (2, Source::Loaded));
         let server = blocking(move || start_redis_on(port, &[])).await;
         up(&sinew).await;
@@ -143,6 +144,80 @@ fn an_outage_loads_once_for_all_callers_of_a_process() {
         assert_eq!(loads.load(Ordering::SeqCst), 1);
         assert!(cache.put(&1, &1).await.is_err());
         assert_eq!(cache.get(&1).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn local_copies_spare_the_source_during_an_outage_and_obey_invalidations() {
+    keep(|| async {
+        let mut server = blocking(start_redis).await;
+        let port = server.port;
+        let sinew = connect(&server).await;
+        let ttl = Duration::from_secs(30);
+        let local = sinew::Outage::Local { ttl };
+        let cache: Cache<u64, u64> = sinew.cache("number").on_outage(local).build().unwrap();
+        server.kill();
+        down(&sinew).await;
+        let loaded = cache.get_or_load_traced(&1, value(1)).await.unwrap();
+        assert_eq!((*loaded.value, loaded.source), (1, Source::Loaded));
+        let kept = cache.get_or_load_traced(&1, value(2)).await.unwrap();
+        assert_eq!((*kept.value, kept.source), (1, Source::Local));
+        assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&1));
+        assert_eq!(cache.get(&2).await.unwrap(), None);
+        assert_eq!(cache.invalidate(&1).await.unwrap(), Invalidated::Queued);
+        let anew = cache.get_or_load_traced(&1, value(3)).await.unwrap();
+        assert_eq!((*anew.value, anew.source), (3, Source::Loaded));
+        cache.put(&1, &4).await.unwrap_err();
+        let anew = cache.get_or_load_traced(&1, value(5)).await.unwrap();
+        assert_eq!((*anew.value, anew.source), (5, Source::Loaded));
+        cache.invalidate_matching("*").await.unwrap_err();
+        let anew = cache.get_or_load_traced(&1, value(6)).await.unwrap();
+        assert_eq!((*anew.value, anew.source), (6, Source::Loaded));
+        // A short time is a short time.
+        let brief = sinew::Outage::Local { ttl: Duration::from_millis(50) };
+        let short: Cache<u64, u64> = sinew.cache("short").on_outage(brief).build().unwrap();
+        short.get_or_load(&1, value(1)).await.unwrap();
+        eventually("it is loaded again", || async {
+            *short.get_or_load(&1, value(2)).await.unwrap() == 2
+        })
+        .await;
+        let _server = blocking(move || start_redis_on(port, &[])).await;
+        up(&sinew).await;
+        eventually("the store decides again", || async {
+            let found = cache.get_or_load_traced(&1, value(7)).await.unwrap();
+            (*found.value, found.source) == (7, Source::Redis)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_load_that_an_invalidation_overtook_leaves_no_local_copy() {
+    keep(|| async {
+        let mut server = blocking(start_redis).await;
+        let sinew = connect(&server).await;
+        let local = sinew::Outage::Local { ttl: Duration::from_secs(30) };
+        let cache: Cache<u64, u64> = sinew.cache("number").on_outage(local).build().unwrap();
+        server.kill();
+        down(&sinew).await;
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel::<()>();
+        let load = {
+            let cache = cache.clone();
+            tokio::spawn(async move {
+                let loader = move || async move {
+                    let _ = begun.send(());
+                    let _ = wait.await;
+                    Ok::<_, Infallible>(1)
+                };
+                cache.get_or_load(&1, loader).await.unwrap()
+            })
+        };
+        begins.await.unwrap();
+        cache.invalidate(&1).await.unwrap();
+        go.send(()).unwrap();
+        assert_eq!(*load.await.unwrap(), 1);
+        assert_eq!(cache.get(&1).await.unwrap(), None, "an older load was kept");
     });
 }
 
