@@ -20,7 +20,7 @@ const DEFAULT_VALUE_LEN: usize = 1 << 20;
 
 /// The settings that are one value each: name in the file, and what it says.
 const KEYS: [(&str, &str); 7] = [
-    ("store", "embedded, or redis://[user:password@]host[:port][/database]"),
+    ("store", "embedded, or a URL like redis://[user:password@]host[:port][/database]"),
     ("listen", "an address and port like 127.0.0.1:7463"),
     ("prefix", "what all keys begin with, like BillingService_"),
     ("tenancy", "single or multi"),
@@ -104,7 +104,7 @@ pub struct Flags {
     /// Read settings from this file
     #[arg(long, value_name = "FILE", env = "SINEW_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Where data is kept: embedded, or a URL like redis://user:password@host:6379/0
+    /// Where data is kept: embedded, or redis://user:password@host:6379/0 or another URL
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
     /// What all keys begin with, like BillingService_
@@ -372,6 +372,12 @@ fn ttl_of(value: &Spanned<DeValue<'_>>) -> Result<Ttl, String> {
 fn read_store(text: &str) -> Result<StoreSetting, String> {
     if text == "embedded" {
         return Ok(StoreSetting::Embedded);
+    }
+    // A bare word would do as a host, and is more often a slip.
+    if text.chars().all(char::is_alphanumeric) {
+        return Err(format!(
+            "invalid store {text:?}: expected embedded, or a URL like redis://host:6379"
+        ));
     }
     match Sinew::check_url(text) {
         Ok(()) => Ok(StoreSetting::Redis(text.to_owned())),

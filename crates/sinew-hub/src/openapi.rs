@@ -22,6 +22,7 @@ pub(crate) struct ProblemBody {
     ),
     tags(
         (name = "cache", description = "Cache-aside with promises"),
+        (name = "redis", description = "The store itself, for operators"),
         (name = "health", description = "For load balancers and orchestrators"),
     ),
 )]

@@ -4,22 +4,18 @@
 //! `--listen`, since an embedded store lives in the hub's process.
 
 use std::io::Read as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use sinew::http::TENANT_HEADER;
 use sinew::{Sinew, Tenancy, Tenant};
 
 use super::{Documents, WrittenKey, document, documents};
+use crate::cli::request::Request;
 use crate::cli::{Outcome, configured};
 use crate::config::{Config, Flags, StoreSetting};
 use crate::duration;
-
-const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 /// Look at a cache and change it.
 #[derive(Subcommand)]
@@ -92,11 +88,6 @@ pub struct Entry {
 enum Place {
     Redis(Box<Documents>, WrittenKey),
     Hub(Request),
-}
-
-struct Request {
-    url: reqwest::Url,
-    tenant: Option<String>,
 }
 
 impl CacheCommand {
@@ -177,8 +168,7 @@ async fn delete(entry: &Entry) -> Result<(), Outcome> {
 
 async fn stats(cache: &str, json: bool, flags: &Flags) -> Result<(), Outcome> {
     let config = configured(flags)?;
-    let url = hub_url(config.listen, &["v1", "cache", cache, "stats"])?;
-    let request = Request { url, tenant: None };
+    let request = Request::to(config.listen, &["v1", "cache", cache, "stats"])?;
     let (_, text) = request.send(Method::GET, None).await?;
     if json {
         println!("{text}");
@@ -232,9 +222,9 @@ async fn place(entry: &Entry) -> Result<Place, Outcome> {
     if let Some(tenant) = &entry.tenant {
         Tenant::new(tenant).map_err(|e| Outcome::of(&e))?;
     }
-    let url = hub_url(config.listen, &["v1", "cache", &entry.cache, "entries", &entry.key])?;
+    let path = ["v1", "cache", &entry.cache, "entries", &entry.key];
     let tenant = entry.tenant.clone();
-    Ok(Place::Hub(Request { url, tenant }))
+    Ok(Place::Hub(Request { tenant, ..Request::to(config.listen, &path)? }))
 }
 
 async fn in_redis(entry: &Entry, config: &Config) -> Result<Place, Outcome> {
@@ -250,50 +240,4 @@ async fn in_redis(entry: &Entry, config: &Config) -> Result<Place, Outcome> {
         Ok(Place::Redis(Box::new(cache), WrittenKey(entry.key.clone())))
     };
     opened.await.map_err(|e| Outcome::of(&e))
-}
-
-fn hub_url(hub: SocketAddr, path: &[&str]) -> Result<reqwest::Url, Outcome> {
-    let bad = |_| Outcome::Failed(format!("no URL for the hub at {hub}"));
-    let mut url = reqwest::Url::parse(&format!("http://{hub}")).map_err(|e| bad(e.to_string()))?;
-    // Takes each part as it is, percent-encoded where need be.
-    url.path_segments_mut().map_err(|()| bad(String::new()))?.extend(path);
-    Ok(url)
-}
-
-impl Request {
-    async fn send(
-        &self,
-        method: Method,
-        body: Option<String>,
-    ) -> Result<(StatusCode, String), Outcome> {
-        let client = reqwest::Client::builder().timeout(REQUEST_MAX).no_proxy().build();
-        let mut request =
-            client.map_err(|e| Outcome::Failed(e.to_string()))?.request(method, self.url.clone());
-        if let Some(tenant) = &self.tenant {
-            request = request.header(TENANT_HEADER, tenant);
-        }
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body);
-        }
-        let hub = self.url.origin().ascii_serialization();
-        let unreachable = |_| {
-            Outcome::Failed(format!(
-                "no hub answers at {hub}: start one with `sinew serve`, name another with --listen, or work on Redis with --store redis://…"
-            ))
-        };
-        let reply = request.send().await.map_err(unreachable)?;
-        let status = reply.status();
-        let text = reply.text().await.map_err(unreachable)?;
-        if status.is_success() {
-            return Ok((status, text));
-        }
-        let detail = serde_json::from_str::<Value>(&text).ok();
-        let detail = detail.and_then(|problem| Some(problem["detail"].as_str()?.to_owned()));
-        let detail = detail.unwrap_or_else(|| format!("the hub answered {status}"));
-        Err(match status {
-            StatusCode::NOT_FOUND if self.url.path().contains("/entries/") => Outcome::NoSuchEntry,
-            _ if status.is_client_error() => Outcome::BadInput(detail),
-            _ => Outcome::Failed(detail),
-        })
-    }
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod output;
+pub(crate) mod request;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use sinew::Status;
 use crate::cache::command::CacheCommand;
 use crate::config::{Config, Fault, Flags};
 use crate::hub::Hub;
+use crate::redis::command::RedisCommand;
 use crate::serve::StopSignals;
 use crate::{serve, telemetry};
 
@@ -53,6 +55,9 @@ Examples:
     /// Look at a cache and change it
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Look at a hub's Redis
+    #[command(subcommand)]
+    Redis(RedisCommand),
     /// Look at the hub's configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -85,6 +90,7 @@ pub async fn run() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => crate::demo::run(&args).await,
         Command::Cache(command) => command.run().await,
+        Command::Redis(command) => command.run().await,
         Command::Config(ConfigCommand::Check { flags }) => check_config(&flags),
     };
     outcome.tell()

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
-use sinew::{Stats, Status};
+use sinew::{Breaker, BreakerState, Stats, Status};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::series::{Point, total};
@@ -33,6 +33,10 @@ struct Tiles {
     operations_per_second: u64,
     operations_ever: u64,
     errors: u64,
+    breaker: String,
+    breaker_note: String,
+    /// Whether every breaker is closed.
+    all_pass: bool,
 }
 
 struct CacheRow {
@@ -88,7 +92,12 @@ fn tiles_of(hub: &Hub) -> Tiles {
         Status::Down(error) | Status::Failed(error) => Some(error.to_string()),
         _ => None,
     };
+    let breakers = hub.sinew().breakers();
+    let (breaker, breaker_note, all_pass) = breakers_in_words(&breakers);
     Tiles {
+        breaker,
+        breaker_note,
+        all_pass,
         store: hub.sinew().store(),
         status: status.name(),
         reason,
@@ -99,6 +108,22 @@ fn tiles_of(hub: &Hub) -> Tiles {
         operations_ever: ever.requests(),
         errors: ever.errors,
     }
+}
+
+fn breakers_in_words(breakers: &[Breaker]) -> (String, String, bool) {
+    let held_back: Vec<String> = breakers
+        .iter()
+        .filter(|breaker| breaker.state() != BreakerState::Closed)
+        .map(|breaker| format!("{} {}", breaker.name(), breaker.state().name()))
+        .collect();
+    let (word, note) = match (breakers, held_back.as_slice()) {
+        ([], _) => ("–".to_owned(), "no Redis to guard".to_owned()),
+        ([_], []) => ("closed".to_owned(), "calls pass".to_owned()),
+        ([one], _) => (one.state().name().to_owned(), "calls are held back".to_owned()),
+        (all, []) => ("closed".to_owned(), format!("all {} nodes", all.len())),
+        (all, held) => (format!("{} of {} not closed", held.len(), all.len()), held.join(" · ")),
+    };
+    (word, note, held_back.is_empty())
 }
 
 fn caches_of(hub: &Hub) -> Vec<CacheRow> {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::hub::{Hub, exit_code, sinew, text};
-use crate::world::{free_port, redis_cli, start_redis};
+use crate::world::{SECRET, free_port, redis_cli, refusals, signal, start_redis};
 
 #[test]
 fn help_shows_examples_and_exit_codes() {
@@ -23,7 +23,8 @@ fn bad_input_ends_with_2_and_says_what_was_expected() {
     let long = "k".repeat(1100);
     let redis = format!("redis://127.0.0.1:{}", free_port());
     for arguments in [
-        &["serve", "--store", "localhost:6379"][..],
+        &["serve", "--store", "localhost:port"][..],
+        &["serve", "--store", "embeded"],
         &["serve", "--store", "redis://:hunter2@localhost:port"],
         &["serve", "--listen", "localhost"],
         &["serve", "--listen", "0.0.0.0:0"],
@@ -182,4 +183,59 @@ fn cache_commands_work_through_a_hub_with_an_embedded_store() {
     assert_eq!(json["hitsLocal"], 1);
     let unknown = sinew(&["cache", "stats", "unknown", "--listen", address]);
     assert_eq!(exit_code(&unknown), 2);
+}
+
+/// The same list as the library's.
+#[test]
+fn each_redis_that_will_not_do_ends_a_command_with_1_and_its_own_error() {
+    for refusal in refusals() {
+        let began = std::time::Instant::now();
+        let output = sinew(&["cache", "get", "greeting", "en", "--store", &refusal.url]);
+        let (took, errors) = (began.elapsed(), text(&output.stderr));
+        println!("{:<26} {:>5} ms  {}", refusal.what, took.as_millis(), errors.trim());
+        assert_eq!(exit_code(&output), 1, "{}: {errors}", refusal.what);
+        assert!(errors.starts_with("error: "), "{}: {errors}", refusal.what);
+        for part in &refusal.says {
+            assert!(errors.contains(part), "{}: {part:?} is not in: {errors}", refusal.what);
+        }
+        assert!(!errors.contains(SECRET), "{}: {errors}", refusal.what);
+        assert!(output.stdout.is_empty());
+        assert!(took < std::time::Duration::from_secs(2), "{}: {took:?}", refusal.what);
+    }
+}
+
+#[test]
+fn a_breaker_is_shown_isolated_and_reset() {
+    let redis = start_redis();
+    let (url, node) =
+        (format!("redis://127.0.0.1:{}", redis.port), format!("127.0.0.1:{}", redis.port));
+    let hub = Hub::serve(&["--store", &url]);
+    let listen = hub.url.trim_start_matches("http://").to_owned();
+    let breaker = |words: &[&str]| {
+        let output = sinew(&[&["redis", "breaker"], words, &["--listen", &listen]].concat());
+        (exit_code(&output), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let state = || breaker(&[]).1.lines().nth(1).unwrap_or_default().to_owned();
+    crate::world::wait_until("it is there", || state() == format!("{node}  closed"));
+    assert_eq!(breaker(&["isolate", &node]).0, 0);
+    assert_eq!(state(), format!("{node}  isolated"));
+    let entry = ["cache", "put", "greeting", "en", "1", "--listen", &listen];
+    let refused = sinew(&entry);
+    assert_eq!(exit_code(&refused), 1);
+    assert_eq!(
+        breaker(&["reset", &node, "--json"]).1.trim(),
+        format!("{{\"node\":\"{node}\",\"state\":\"closed\"}}")
+    );
+    assert_eq!(exit_code(&sinew(&entry)), 0);
+    let (code, unknown) = breaker(&["reset", "elsewhere:1"]);
+    assert_eq!(code, 2, "{unknown}");
+    assert!(unknown.contains("expected one of") && unknown.contains(&node), "{unknown}");
+    // It opens by itself, and closes.
+    signal(redis.pid, "STOP");
+    crate::world::wait_until("it opens", || {
+        let _ = sinew(&entry);
+        !state().ends_with("closed")
+    });
+    signal(redis.pid, "CONT");
+    crate::world::wait_until("it closes", || state().ends_with("closed"));
 }

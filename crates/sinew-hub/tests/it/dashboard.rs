@@ -6,12 +6,19 @@ use reqwest::Method;
 use thirtyfour::prelude::*;
 
 use crate::hub::Hub;
-use crate::world::start_chromedriver;
+use crate::world::{Server, start_chromedriver, start_redis};
 
 #[tokio::test]
 async fn the_overview_shows_the_hit_ratio_move() {
     let start = || (start_chromedriver(), Hub::serve(&[]));
     let (driver_server, hub) = tokio::task::spawn_blocking(start).await.unwrap();
+    in_a_browser(&driver_server, move |driver| async move { look(&driver, &hub).await }).await;
+}
+
+async fn in_a_browser<F>(server: &Server, look: impl FnOnce(WebDriver) -> F)
+where
+    F: Future<Output = WebDriverResult<()>> + Send + 'static,
+{
     let profile = tempfile::tempdir().unwrap();
     let mut browser = DesiredCapabilities::chrome();
     for argument in [
@@ -30,13 +37,9 @@ async fn the_overview_shows_the_hit_ratio_move() {
         browser.add_arg(argument).unwrap();
     }
     let driver =
-        WebDriver::new(&format!("http://127.0.0.1:{}", driver_server.port), browser).await.unwrap();
+        WebDriver::new(&format!("http://127.0.0.1:{}", server.port), browser).await.unwrap();
     // Whatever is seen, the browser ends.
-    let seen = tokio::spawn({
-        let driver = driver.clone();
-        async move { look(&driver, &hub).await }
-    })
-    .await;
+    let seen = tokio::spawn(look(driver.clone())).await;
     driver.quit().await.unwrap();
     seen.unwrap().unwrap();
 }
@@ -46,6 +49,7 @@ async fn look(driver: &WebDriver, hub: &Hub) -> WebDriverResult<()> {
     assert_eq!(driver.title().await?, "Overview · Sinew");
     assert_eq!(text_of(driver, "store").await?, "embedded");
     assert_eq!(text_of(driver, "hit-ratio").await?, "–", "nothing was looked up yet");
+    assert_eq!(text_of(driver, "breaker").await?, "–", "an embedded store has none");
 
     let entry = format!("{}/v1/cache/greeting/entries/en", hub.url);
     hub.send(Method::GET, &entry, None, None).await;
@@ -66,6 +70,25 @@ async fn look(driver: &WebDriver, hub: &Hub) -> WebDriverResult<()> {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     driver.screenshot(&folder.join("overview.png")).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn the_overview_shows_a_breaker_held_by_hand() {
+    let start = || {
+        let redis = start_redis();
+        let hub = Hub::serve(&["--store", &format!("redis://127.0.0.1:{}", redis.port)]);
+        (start_chromedriver(), redis, hub)
+    };
+    let (driver_server, redis, hub) = tokio::task::spawn_blocking(start).await.unwrap();
+    in_a_browser(&driver_server, move |driver| async move {
+        driver.goto(format!("{}/", hub.url)).await?;
+        until_text(&driver, "breaker", "closed").await?;
+        let isolate = format!("{}/v1/redis/breakers/127.0.0.1:{}/isolate", hub.url, redis.port);
+        hub.send(Method::POST, &isolate, None, None).await;
+        until_text(&driver, "breaker", "isolated").await?;
+        Ok(())
+    })
+    .await;
 }
 
 const WAIT: Duration = Duration::from_secs(20);

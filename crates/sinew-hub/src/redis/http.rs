@@ -1,0 +1,91 @@
+//! `/v1/redis/…`
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use sinew::Breaker;
+use sinew::http::Problem;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::hub::Hub;
+use crate::openapi::ProblemBody;
+
+pub(crate) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new().routes(routes!(breakers)).routes(routes!(isolate)).routes(routes!(reset))
+}
+
+/// The circuit breaker of one node of Redis, as this hub has it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NodeBreaker {
+    /// Host and port, or the name that sentinels know it by
+    node: String,
+    /// `closed`, `open`, `half-open` or `isolated`
+    state: &'static str,
+}
+
+impl NodeBreaker {
+    fn of(breaker: &Breaker) -> Self {
+        Self { node: breaker.name().to_owned(), state: breaker.state().name() }
+    }
+}
+
+/// Where the circuit breakers stand.
+///
+/// One for each primary of Redis; none on the embedded store.
+#[utoipa::path(get, path = "/v1/redis/breakers", tag = "redis", responses(
+    (status = 200, body = [NodeBreaker], description = "By node"),
+))]
+async fn breakers(State(hub): State<Hub>) -> Json<Vec<NodeBreaker>> {
+    Json(hub.sinew().breakers().iter().map(NodeBreaker::of).collect())
+}
+
+/// Keep this hub from calling a node, until its breaker is reset.
+#[utoipa::path(post, path = "/v1/redis/breakers/{node}/isolate", tag = "redis",
+    params(("node" = String, Path, description = "As the list of breakers names it")),
+    responses(
+        (status = 200, body = NodeBreaker, description = "Isolated"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such node"),
+    ))]
+async fn isolate(
+    State(hub): State<Hub>,
+    node: Result<Path<String>, PathRejection>,
+) -> Result<Json<NodeBreaker>, Problem> {
+    change(&hub, node, Breaker::isolate)
+}
+
+/// Close the breaker of a node and forget what failed.
+#[utoipa::path(post, path = "/v1/redis/breakers/{node}/reset", tag = "redis",
+    params(("node" = String, Path, description = "As the list of breakers names it")),
+    responses(
+        (status = 200, body = NodeBreaker, description = "Closed"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such node"),
+    ))]
+async fn reset(
+    State(hub): State<Hub>,
+    node: Result<Path<String>, PathRejection>,
+) -> Result<Json<NodeBreaker>, Problem> {
+    change(&hub, node, Breaker::reset)
+}
+
+fn change(
+    hub: &Hub,
+    node: Result<Path<String>, PathRejection>,
+    change: impl FnOnce(&Breaker),
+) -> Result<Json<NodeBreaker>, Problem> {
+    let Path(node) = node.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let breakers = hub.sinew().breakers();
+    let breaker = breakers.iter().find(|breaker| breaker.name() == node).ok_or_else(|| {
+        let names: Vec<&str> = breakers.iter().map(Breaker::name).collect();
+        let known = match names.as_slice() {
+            [] => "this hub has none: its store is embedded, or was not reached yet".to_owned(),
+            names => format!("expected one of {}", names.join(", ")),
+        };
+        Problem::new(StatusCode::NOT_FOUND, format!("no breaker of a node {node:?}; {known}"))
+    })?;
+    change(breaker);
+    Ok(Json(NodeBreaker::of(breaker)))
+}

@@ -1,0 +1,4 @@
+//! Redis itself, for operators.
+
+pub mod command;
+pub(crate) mod http;
