@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncCommands, IntoConnectionInfo};
+use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
 use sinew::{Cache, Sinew};
 
 use crate::measure::{Effort, Row, in_turn, rate};
+use crate::peer::raw_connection;
 use crate::world::start_redis;
 
 const TASKS: u64 = 256;
@@ -39,11 +39,7 @@ pub async fn run(effort: Effort) -> Vec<Row> {
     let url = format!("redis://127.0.0.1:{}", server.port);
     let sinew = Sinew::connect(&url).await.expect("a connection");
     let cache: Users = sinew.tenant("acme").expect("a tenant").cache("user").build().expect("a cache");
-    // The same socket and protocol as ours: by default the client leaves Nagle's delay on.
-    let info = format!("{url}?protocol=resp3").into_connection_info().expect("a URL");
-    let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-    let client = redis::Client::open(info).expect("a client");
-    let mut raw = client.get_multiplexed_async_connection().await.expect("a connection");
+    let mut raw = raw_connection(&url).await;
     for id in 0..KEYS {
         cache.put(&id, &user(id)).await.expect("stored");
         let bytes = serde_json::to_vec(&user(id)).expect("JSON");

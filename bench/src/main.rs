@@ -4,11 +4,13 @@
 //! above 1 says how many times better ours is, whichever way the unit runs.
 
 mod cache;
+mod link;
 mod measure;
+mod peer;
 
 // The same servers as the tests'.
-#[allow(dead_code)]
-#[path = "../../crates/sinew/tests/it/world.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "../../crates/sinew/tests/it/world/mod.rs"]
 mod world;
 
 use measure::Effort;
@@ -24,9 +26,14 @@ async fn main() {
         let mut named = arguments.iter().filter(|a| !a.starts_with("--")).peekable();
         named.peek().is_none() || named.any(|a| a == capability)
     };
+    let mut rows = Vec::new();
+    if wanted("link") {
+        rows.extend(link::run(effort).await);
+    }
     if wanted("cache") {
-        for row in cache::run(effort).await {
-            println!("{}", serde_json::to_string(&row).expect("plain data"));
-        }
+        rows.extend(cache::run(effort).await);
+    }
+    for row in rows {
+        println!("{}", serde_json::to_string(&row).expect("plain data"));
     }
 }

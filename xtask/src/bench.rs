@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::{setup, step};
 
-const CAPABILITIES: [&str; 1] = ["cache"];
+const CAPABILITIES: [&str; 2] = ["link", "cache"];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     let known =
@@ -30,8 +30,29 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
         print!("{}", table(&rows));
     }
     let quick = options.contains(&"--quick");
-    fs::write(step::root().join("docs/benchmarks.md"), page(&rows, quick))
-        .map_err(|e| format!("docs/benchmarks.md: {e}"))
+    let file = step::root().join("docs/benchmarks.md");
+    let before = fs::read_to_string(&file).unwrap_or_default();
+    let rows = merged(rows_of_page(&before), rows);
+    fs::write(file, page(&rows, quick)).map_err(|e| format!("docs/benchmarks.md: {e}"))
+}
+
+/// What was measured before and not this time stays.
+fn merged(before: Vec<[String; 6]>, now: Vec<[String; 6]>) -> Vec<[String; 6]> {
+    let is_measured =
+        |row: &[String; 6]| now.iter().any(|new| new[0] == row[0] && new[2] == row[2]);
+    let kept: Vec<_> = before.into_iter().filter(|row| !is_measured(row)).collect();
+    let mut all: Vec<_> = kept.into_iter().chain(now).collect();
+    all.sort();
+    all
+}
+
+fn rows_of_page(page: &str) -> Vec<[String; 6]> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = rows.filter_map(|line| {
+        let cells: Vec<String> = line.split(" | ").map(str::to_owned).collect();
+        <[String; 6]>::try_from(cells).ok()
+    });
+    rows.filter(|row| row[0].contains('.')).collect()
 }
 
 /// Runs `bench/`, whose rows come on standard output and progress on standard error.
@@ -87,7 +108,7 @@ fn page(rows: &[[String; 6]], quick: bool) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let effort = if quick { "a quick run" } else { "a full run" };
     let mut page = format!(
-        "# Benchmarks\n\nWritten by `cargo xtask bench`, in {effort} on {cores} cores, server and client on one machine. \
+        "# Benchmarks\n\nWritten by `cargo xtask bench`, the last time in {effort}, on {cores} cores, server and client on one machine. \
          `ratio` is how many times better ours is; `raw` is the least that the job needs.\n\n| {} |\n|{}\n",
         TITLES.join(" | "),
         " --- |".repeat(TITLES.len()),
@@ -100,12 +121,21 @@ fn page(rows: &[[String; 6]], quick: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::row_of;
+    use super::{merged, page, row_of, rows_of_page};
 
     #[test]
     fn a_row_is_read() {
         let line = r#"{"bench":"a.b","ours":1.0,"peer":"raw","theirs":2.0,"unit":"operations/s","ratio":0.5}"#;
         assert_eq!(row_of(line).unwrap(), ["a.b", "1.0", "raw", "2.0", "operations/s", "0.5"]);
         assert!(row_of("{}").is_none());
+    }
+
+    #[test]
+    fn a_run_of_one_capability_keeps_the_rows_of_the_others() {
+        let row =
+            |bench: &str, ratio: &str| [bench, "1", "raw", "2", "1/s", ratio].map(str::to_owned);
+        let before = page(&[row("a.x", "1.0"), row("b.y", "2.0")], false);
+        let now = merged(rows_of_page(&before), vec![row("b.y", "3.0")]);
+        assert_eq!(now, [row("a.x", "1.0"), row("b.y", "3.0")]);
     }
 }
