@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use sinew::Status;
+use sinew::{BreakerState, Status};
 use utoipa::ToSchema;
 
 use crate::hub::Hub;
@@ -44,10 +44,19 @@ pub(crate) async fn ready(State(hub): State<Hub>) -> Response {
         (false, false, true) => ("degraded", StatusCode::OK),
         (false, false, false) => ("starting", StatusCode::SERVICE_UNAVAILABLE),
     };
-    let reason = match status {
-        Status::Down(error) | Status::Failed(error) => Some(error.to_string()),
+    let held_back = hub
+        .sinew()
+        .breakers()
+        .into_iter()
+        .find(|breaker| matches!(breaker.state(), BreakerState::Open | BreakerState::Isolated));
+    let reason = match (status, held_back) {
+        (Status::Down(error) | Status::Failed(error), _) => Some(error.to_string()),
+        (_, Some(breaker)) => {
+            Some(format!("the circuit breaker of {} is {}", breaker.name(), breaker.state().name()))
+        }
         _ => None,
     };
+    let word = if word == "ready" && reason.is_some() { "degraded" } else { word };
     let health = Health { status: word, store: hub.sinew().store(), reason };
     (code, Json(health)).into_response()
 }

@@ -298,8 +298,7 @@ impl Shared {
     async fn read<V: DeserializeOwned>(&self, key: &Key) -> Result<Traced<V>, Miss> {
         let (stored, source) = match self.engine.backend.read(key).await {
             Ok(answer) => {
-                // What was kept while it did not answer has had its day.
-                self.engine.copies.remove(key);
+                self.engine.copies.answered(key, || self.engine.clock.now());
                 (answer.ok_or_else(Miss::default)?, self.engine.hit_source())
             }
             Err(error) => {

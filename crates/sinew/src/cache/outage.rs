@@ -88,6 +88,17 @@ impl Copies {
         entries.sweep(now);
     }
 
+    /// The store has answered for a key: its copy has had its day.
+    pub(super) fn answered(&self, key: &Key, now: impl FnOnce() -> Monotonic) {
+        if self.any.load(Ordering::Acquire) {
+            self.change(|entries| {
+                entries.remove(key);
+                // Those that no one asks for again must not make every look-up come by here.
+                entries.sweep(now());
+            });
+        }
+    }
+
     pub(super) fn remove(&self, key: &Key) {
         if self.any.load(Ordering::Acquire) {
             self.change(|entries| {

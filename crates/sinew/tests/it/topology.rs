@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sinew::{Cache, Sinew, Status};
 
 use crate::laws::{LAW_MAX, eventually, keep_for};
-use crate::world::{Cluster, Sentinels, redis_cli, wait_until};
+use crate::world::{Cluster, Sentinels, redis_cli, signal, wait_until};
 
 const DEADLINE: Duration = Duration::from_millis(250);
 /// What a machine that is busy with other tests may add to a deadline.
@@ -237,6 +237,81 @@ fn slots_that_move_under_load_give_no_wrong_answer() {
         assert!(late.is_empty(), "errors although no slot moves: {late:?}");
         assert!(seen.slowest < DEADLINE + BUSY, "{:?}", seen.slowest);
         assert!(matches!(sinew.status(), Status::Up), "{:?}", sinew.status());
+        drop(cluster);
+    });
+}
+
+#[test]
+fn an_old_primary_that_still_takes_writes_is_left_at_once() {
+    keep_for(LAW_MAX * 2, || async {
+        let world = blocking(Sentinels::start).await;
+        let sinew = Sinew::builder().prefix("App_").deadline(DEADLINE).connect(&world.url()).await;
+        let sinew = sinew.unwrap();
+        let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
+        cache.put(&0, &0).await.unwrap();
+        // It hangs for long enough to be voted out, and comes back as if nothing had happened.
+        let (world, new) = blocking(move || {
+            let (old, new) = (world.servers[0].port, world.servers[1].port);
+            signal(world.servers[0].pid, "STOP");
+            let sentinels = world.sentinels.iter().map(|sentinel| sentinel.port);
+            for sentinel in sentinels.collect::<Vec<_>>() {
+                wait_until("the sentinels fail over", || {
+                    let ask = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"];
+                    redis_cli(sentinel, &ask).contains(&new.to_string())
+                });
+            }
+            signal(world.servers[0].pid, "CONT");
+            wait_until("it answers", || redis_cli(old, &["PING"]) == "PONG");
+            (world, new)
+        })
+        .await;
+        for number in 1..20 {
+            eventually("a write", || async { cache.put(&number, &number).await.is_ok() }).await;
+            let key = format!("App__:number:{number}");
+            let there = blocking(move || redis_cli(new, &["EXISTS", &key])).await;
+            assert_eq!(there, "1", "write {number} went to the old primary");
+        }
+        drop(world);
+    });
+}
+
+#[test]
+fn a_key_that_is_ahead_of_its_slot_is_found_and_written() {
+    keep_for(LAW_MAX * 2, || async {
+        let cluster = blocking(|| Cluster::start(0)).await;
+        let deadline = Duration::from_secs(10);
+        let sinew = Sinew::builder().prefix("App_").deadline(deadline);
+        let sinew = sinew.connect(&cluster.url()).await.unwrap();
+        let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
+        cache.put(&7, &7).await.unwrap();
+        let (cluster, move_on) = blocking(move || {
+            let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", "App__:number:7"]);
+            let from = cluster.master_of(slot.parse().unwrap());
+            let (from, to) = (&cluster.nodes[from], &cluster.nodes[(from + 1) % 3]);
+            let (from_id, to_id, port) = (from.id(), to.id(), to.server.port.to_string());
+            to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
+            from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
+            from.cli(&["MIGRATE", "127.0.0.1", &port, "App__:number:7", "0", "5000"]);
+            let ports = [to.server.port, from.server.port];
+            let move_on = move || {
+                for port in ports {
+                    redis_cli(port, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+                }
+            };
+            (cluster, move_on)
+        })
+        .await;
+        assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&7), "it is asked for elsewhere");
+        // A write needs entry and lease together, which the cluster refuses until the slot is there.
+        let writing = tokio::spawn({
+            let cache = cache.clone();
+            async move { cache.put(&7, &8).await }
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!writing.is_finished(), "it waits for the cluster");
+        blocking(move_on).await;
+        writing.await.unwrap().unwrap();
+        assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&8));
         drop(cluster);
     });
 }

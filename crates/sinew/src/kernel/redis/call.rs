@@ -12,7 +12,7 @@ use super::node::Node;
 use super::reply::{Verdict, read, redirected, told_by};
 use super::script::Script;
 use super::target::HostPort;
-use crate::kernel::breaker::Permit;
+use crate::kernel::breaker::{BreakerState, Permit};
 use crate::kernel::error::{Error, ErrorKind, Result};
 
 /// What a second run does, should the connection be lost after the first was sent.
@@ -24,8 +24,8 @@ pub(crate) enum Rerun {
     Harmful,
 }
 
-/// More redirections in a row than a cluster that is being changed gives.
-const REDIRECTIONS_MAX: u32 = 8;
+/// So many redirections without a pause: more than a cluster that is of one mind gives.
+const REDIRECTIONS_MAX: u32 = 4;
 /// Pauses before a call that was refused for now is made again.
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
 const PAUSE_LAST: Duration = Duration::from_millis(50);
@@ -61,7 +61,8 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// For what gives back or makes up for something: it is tried even while calls are held back.
+    /// For what gives back or makes up for something: it is tried even while the breaker is open.
+    /// One that was isolated by hand holds it back too.
     pub(crate) fn past_breaker(mut self) -> Self {
         self.passes_breaker = true;
         self
@@ -127,10 +128,12 @@ impl<'a> Call<'a> {
                 _ => progress.settle(),
             }
             match verdict {
-                Verdict::Moved(address) | Verdict::Ask(address)
-                    if redirections < REDIRECTIONS_MAX =>
-                {
+                Verdict::Moved(address) | Verdict::Ask(address) => {
                     redirections += 1;
+                    if redirections % REDIRECTIONS_MAX == 0 {
+                        // They send us to and fro, until they agree.
+                        wait(&mut pause).await;
+                    }
                     let asking = matches!(Verdict::on(&error), Verdict::Ask(_));
                     if !asking {
                         self.link.topology().suspect();
@@ -155,7 +158,7 @@ impl<'a> Call<'a> {
                     self.link.topology().suspect();
                     wait(&mut pause).await;
                 }
-                Verdict::Moved(_) | Verdict::Ask(_) | Verdict::NoScript | Verdict::Final => {
+                Verdict::NoScript | Verdict::Final => {
                     return Err(told_by(error));
                 }
             }
@@ -170,12 +173,19 @@ impl<'a> Call<'a> {
     }
 
     fn permit(&self, node: &Node) -> Result<Admission> {
-        match node.breaker().permit() {
+        let breaker = node.breaker();
+        match breaker.permit() {
             Ok(permit) => Ok(Admission(Some(permit))),
-            Err(_) if self.passes_breaker => Ok(Admission(None)),
+            Err(_) if self.passes_breaker && breaker.state() != BreakerState::Isolated => {
+                Ok(Admission(None))
+            }
             Err(_) => Err(Error::new(
                 ErrorKind::Unavailable { maybe_applied: false },
-                format!("the circuit breaker of Redis at {} is open", node.breaker().name()),
+                format!(
+                    "the circuit breaker of Redis at {} is {}",
+                    breaker.name(),
+                    breaker.state().name()
+                ),
             )),
         }
     }

@@ -35,6 +35,14 @@ pub(super) struct Opened {
     pub(super) driver: Task,
     /// What the server sends of its own accord. Too much of it ends the connection.
     pub(super) pushes: mpsc::Receiver<PushInfo>,
+    pub(super) server: Server,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Copy)]
+pub(super) struct Server {
+    pub(super) is_primary: bool,
+    pub(super) is_in_cluster: bool,
 }
 
 /// What a connection is for, hence what its server must be.
@@ -132,8 +140,8 @@ impl Opening {
         let driver = Task::start(driver);
         let _ = driving.set(driver.abort_handle());
         let connection = Connection::new(multiplexed, driver.abort_handle(), heard, self.deadline);
-        self.check(&connection, address, purpose).await?;
-        Ok(Opened { connection, driver, pushes })
+        let server = self.check(&connection, address, purpose).await?;
+        Ok(Opened { connection, driver, pushes, server })
     }
 
     /// What a server says that hangs up on whoever comes: it is in protected mode, or has too many
@@ -165,7 +173,7 @@ impl Opening {
         connection: &Connection,
         address: &Address,
         purpose: Purpose,
-    ) -> Result<()> {
+    ) -> Result<Server> {
         let mut questions = redis::pipe();
         // A server that is still loading calls itself master, and fails PING.
         questions.cmd("PING").cmd("ROLE").cmd("INFO").arg("server");
@@ -181,7 +189,10 @@ impl Opening {
             .map_err(|e| misconfigured(address, "does not answer like Redis").with_source(e))?;
         check_version(&info).map_err(|e| misconfigured(address, &e))?;
         let role = role_name(&role);
-        let in_cluster = field(&info, "redis_mode") == Some("cluster");
+        let server = Server {
+            is_primary: role == Some("master"),
+            is_in_cluster: field(&info, "redis_mode") == Some("cluster"),
+        };
         match purpose {
             Purpose::Sentinel if role != Some("sentinel") => Err(misconfigured(
                 address,
@@ -191,11 +202,11 @@ impl Opening {
                 address,
                 "is a sentinel: expected redis-sentinel://host:port/primary-name",
             )),
-            Purpose::Serve(Mode::Alone) if in_cluster => {
+            Purpose::Serve(Mode::Alone) if server.is_in_cluster => {
                 Err(misconfigured(address, "is a node of a cluster: expected redis-cluster://"))
             }
-            Purpose::Serve(_) if role != Some("master") => Err(not_primary(address)),
-            _ => Ok(()),
+            Purpose::Serve(_) if !server.is_primary => Err(not_primary(address)),
+            _ => Ok(server),
         }
     }
 }
@@ -209,7 +220,7 @@ fn misconfigured(address: &Address, what: &str) -> Error {
 }
 
 /// A replica may become a primary; until then it is of no use.
-fn not_primary(address: &Address) -> Error {
+pub(super) fn not_primary(address: &Address) -> Error {
     unavailable(format!(
         "{address} is a read-only replica: expected the primary; waiting for it to become one"
     ))

@@ -7,7 +7,7 @@ use redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
 use tokio::task::AbortHandle;
 
 use super::reply::{read, told_by};
-use super::socket::Heard;
+use super::socket::Received;
 use crate::kernel::error::{Error, ErrorKind, Result};
 
 /// A connection that many callers share.
@@ -15,7 +15,7 @@ use crate::kernel::error::{Error, ErrorKind, Result};
 pub(crate) struct Connection {
     multiplexed: MultiplexedConnection,
     driver: AbortHandle,
-    heard: Heard,
+    heard: Received,
     deadline: Duration,
 }
 
@@ -23,7 +23,7 @@ impl Connection {
     pub(super) fn new(
         multiplexed: MultiplexedConnection,
         driver: AbortHandle,
-        heard: Heard,
+        heard: Received,
         deadline: Duration,
     ) -> Self {
         Self { multiplexed, driver, heard, deadline }
@@ -63,7 +63,7 @@ impl Connection {
 
     /// How many bytes the server has sent so far.
     pub(super) fn heard(&self) -> u64 {
-        self.heard.so_far()
+        self.heard.bytes()
     }
 
     /// Ends it now. Every call on it is told that the connection was lost.

@@ -41,6 +41,14 @@ impl Map {
         Self { nodes, owners: Owners::Slots(layout.owners.clone()) }
     }
 
+    /// The node that has all keys, where there is one.
+    pub(super) fn the_one(&self) -> Option<&Arc<Node>> {
+        match self.owners {
+            Owners::One => self.nodes.first(),
+            Owners::Unknown | Owners::Slots(_) => None,
+        }
+    }
+
     pub(super) fn is_known(&self) -> bool {
         !matches!(self.owners, Owners::Unknown)
     }

@@ -25,10 +25,10 @@ const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counts what the server has sent, so that its silence can be noticed.
 #[derive(Clone, Default)]
-pub(super) struct Heard(Arc<AtomicU64>);
+pub(super) struct Received(Arc<AtomicU64>);
 
-impl Heard {
-    pub(super) fn so_far(&self) -> u64 {
+impl Received {
+    pub(super) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -36,7 +36,7 @@ impl Heard {
 /// A connected socket of whatever kind.
 pub(super) struct Socket {
     stream: Stream,
-    heard: Heard,
+    heard: Received,
 }
 
 enum Stream {
@@ -72,10 +72,10 @@ impl Socket {
                 }
             }
         };
-        Ok(Self { stream, heard: Heard::default() })
+        Ok(Self { stream, heard: Received::default() })
     }
 
-    pub(super) fn heard(&self) -> Heard {
+    pub(super) fn heard(&self) -> Received {
         self.heard.clone()
     }
 }

@@ -11,7 +11,7 @@ use redis::{RedisError, Value};
 use tokio::sync::{Notify, watch};
 
 use super::Hook;
-use super::connect::{Mode, Opening, Purpose, refused_command};
+use super::connect::{Mode, Opening, Purpose, not_primary, refused_command};
 use super::connection::Connection;
 use super::map::{Layout, Map};
 use super::node::{Common, Locator, Node};
@@ -220,8 +220,14 @@ impl Topology {
 
     /// Of those who answer, the one with the latest configuration is believed.
     async fn look_around(&self, seeds: &Seeds) -> Result<Found> {
-        let connected = self.map().nodes.clone();
-        let asked = connected.iter().filter_map(|node| Some((node, node.address()?)));
+        let map = self.map().clone();
+        if let (Some(one), true) = (map.the_one(), seeds.or_one)
+            && matches!(one.status(), Status::Up | Status::Connecting)
+            && let Some(at) = one.address()
+        {
+            return Ok(Found::One(at.clone()));
+        }
+        let asked = map.nodes.iter().filter_map(|node| Some((node, node.address()?)));
         let asked = asked.map(|(node, at)| async move {
             let connection = tokio::time::timeout(ANSWER_MAX, node.ready()).await.ok()?.ok()?;
             self.ask(&connection, at).await.ok()
@@ -229,13 +235,6 @@ impl Topology {
         let known = join_all(asked).await.into_iter().flatten().max_by_key(Answer::rank);
         if let Some(answer) = known.filter(|answer| answer.is_well) {
             return Ok(Found::Cluster(answer.layout));
-        }
-        if let [one] = connected.as_slice()
-            && seeds.or_one
-            && matches!(one.status(), Status::Up)
-            && let Some(at) = one.address()
-        {
-            return Ok(Found::One(at.clone()));
         }
         let asked = join_all(seeds.at.iter().map(|at| self.ask_seed(seeds, at))).await;
         let mut errors = Vec::new();
@@ -262,18 +261,17 @@ impl Topology {
     async fn ask_seed(&self, seeds: &Seeds, at: &HostPort) -> Result<Seed> {
         let address = Address::Tcp(at.clone());
         let opened = self.common.opening.open(&address, Purpose::Ask).await?;
-        match self.ask(&opened.connection, at).await {
-            Err(error) if is_no_cluster(&error) && seeds.or_one => {
-                let serve = Purpose::Serve(Mode::Alone);
-                self.common.opening.open(&address, serve).await.map(|_| Seed::Primary(at.clone()))
-            }
-            Err(error) if is_no_cluster(&error) => Err(Error::misconfigured(format!(
-                "{at} is no node of a cluster: expected redis:// for a server on its own"
-            ))),
-            Ok(_) if seeds.database != 0 => {
+        let server = opened.server;
+        match (server.is_in_cluster, seeds.or_one) {
+            (true, _) if seeds.database != 0 => {
                 Err(Error::misconfigured("a cluster has no database but 0"))
             }
-            answer => answer.map(Seed::Cluster),
+            (true, _) => self.ask(&opened.connection, at).await.map(Seed::Cluster),
+            (false, true) if server.is_primary => Ok(Seed::Primary(at.clone())),
+            (false, true) => Err(not_primary(&address)),
+            (false, false) => Err(Error::misconfigured(format!(
+                "{at} is no node of a cluster: expected redis:// for a server on its own"
+            ))),
         }
     }
 
@@ -385,11 +383,6 @@ impl Answer {
     fn rank(&self) -> (bool, u64) {
         (self.is_well, self.epoch)
     }
-}
-
-fn is_no_cluster(error: &Error) -> bool {
-    use std::error::Error as _;
-    error.source().is_some_and(|e| e.to_string().contains("cluster support disabled"))
 }
 
 fn silent(at: &HostPort) -> Error {
