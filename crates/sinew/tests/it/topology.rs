@@ -316,6 +316,40 @@ fn a_key_that_is_ahead_of_its_slot_is_found_and_written() {
     });
 }
 
+#[test]
+fn a_slot_that_has_moved_is_soon_asked_for_at_its_new_place() {
+    keep_for(LAW_MAX * 2, || async {
+        let cluster = blocking(|| Cluster::start(0)).await;
+        let sinew = Sinew::builder().prefix("App_").deadline(Duration::from_secs(10));
+        let sinew = sinew.connect(&cluster.url()).await.unwrap();
+        let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
+        cache.put(&7, &7).await.unwrap();
+        let (cluster, from) = blocking(move || {
+            let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", "App__:number:7"]);
+            let slot = slot.parse().unwrap();
+            let from = cluster.master_of(slot);
+            cluster.migrate_slot(slot, from, (from + 1) % 3, Duration::ZERO);
+            (cluster, from)
+        })
+        .await;
+        let port = cluster.nodes[from].server.port;
+        let redirected = move || redis_cli(port, &["INFO", "errorstats"]);
+        // Well before anyone asks for the map as a matter of routine.
+        let began = Instant::now();
+        loop {
+            let before = blocking(redirected).await;
+            for _ in 0..20 {
+                assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&7));
+            }
+            if blocking(redirected).await == before {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(3), "still redirected: {before}");
+        }
+        drop(cluster);
+    });
+}
+
 /// Slots of the load's own keys.
 fn used_slots(cluster: &Cluster) -> Vec<u16> {
     let mut slots = Vec::new();

@@ -17,7 +17,10 @@ use super::task::Task;
 use crate::kernel::breaker::Breaker;
 use crate::kernel::error::{Error, ErrorKind, Result};
 
-const QUEUE_LEN_MAX: usize = 1_000;
+/// Beside the connection's own queue of pushes.
+const QUEUE_LEN_MAX: usize = 16;
+/// A subscription that ended sooner is made again after a pause.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// What a subscriber hears.
@@ -42,10 +45,13 @@ impl Subscription {
             // Its own: a subscriber's trouble is not the callers'.
             let breaker = Breaker::new(format!("subscriber {}", node.breaker().name()));
             loop {
+                let began = tokio::time::Instant::now();
                 if let Err(error) = listen(&node, &channel, &told, &breaker).await {
                     tracing::debug!(channel, %error, "subscribing again");
                 }
-                tokio::time::sleep(PAUSE_MAX.mul_f64(fastrand::f64())).await;
+                if began.elapsed() < STABLE_AFTER {
+                    tokio::time::sleep(PAUSE_MAX.mul_f64(fastrand::f64())).await;
+                }
             }
         });
         Self { heard, _task: task }
@@ -75,10 +81,10 @@ async fn listen(
     loop {
         tokio::select! {
             push = opened.pushes.recv() => match push {
-                Some(push) => if let Some(payload) = message(push)
-                    && told.try_send(Heard::Message(payload)).is_err()
-                {
-                    return Ok(());
+                // A slow subscriber is waited for: meanwhile the connection's own queue fills, and
+                // its overflow ends the connection.
+                Some(push) => if let Some(payload) = message(push) {
+                    told.send(Heard::Message(payload)).await.map_err(closed)?;
                 },
                 None => return Ok(()),
             },
