@@ -74,22 +74,23 @@ impl RedisCommand {
     pub(crate) async fn run(self) -> Outcome {
         let Self::Breaker { action, at } = self;
         let ended = match action {
-            None => ask(at, Method::GET, &["v1", "redis", "breakers"]).await,
-            Some(BreakerAction::Isolate { node, at }) => {
-                ask(at, Method::POST, &["v1", "redis", "breakers", &node, "isolate"]).await
-            }
-            Some(BreakerAction::Reset { node, at }) => {
-                ask(at, Method::POST, &["v1", "redis", "breakers", &node, "reset"]).await
-            }
+            None => ask(at, Method::GET, &["v1", "redis", "breakers"], None).await,
+            Some(BreakerAction::Isolate { node, at }) => set(at, &node, "isolated").await,
+            Some(BreakerAction::Reset { node, at }) => set(at, &node, "closed").await,
         };
         ended.err().unwrap_or(Outcome::Worked)
     }
 }
 
-async fn ask(at: At, method: Method, path: &[&str]) -> Result<(), Outcome> {
+async fn set(at: At, node: &str, state: &str) -> Result<(), Outcome> {
+    let body = serde_json::json!({ "state": state }).to_string();
+    ask(at, Method::PUT, &["v1", "redis", "breakers", node], Some(body)).await
+}
+
+async fn ask(at: At, method: Method, path: &[&str], body: Option<String>) -> Result<(), Outcome> {
     let flags = Flags { config: at.config, listen: at.listen, ..Flags::default() };
     let config = configured(&flags)?;
-    let (_, text) = Request::to(config.listen, path)?.send(method, None).await?;
+    let (_, text) = Request::to(config.listen, path)?.send(method, body).await?;
     if at.json {
         println!("{text}");
         return Ok(());

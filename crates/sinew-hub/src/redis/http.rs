@@ -1,10 +1,10 @@
 //! `/v1/redis/…`
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sinew::Breaker;
 use sinew::http::Problem;
 use utoipa::ToSchema;
@@ -15,7 +15,7 @@ use crate::hub::Hub;
 use crate::openapi::ProblemBody;
 
 pub(crate) fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::new().routes(routes!(breakers)).routes(routes!(isolate)).routes(routes!(reset))
+    OpenApiRouter::new().routes(routes!(breakers)).routes(routes!(set))
 }
 
 /// The circuit breaker of one node of Redis, as this hub has it.
@@ -43,32 +43,45 @@ async fn breakers(State(hub): State<Hub>) -> Json<Vec<NodeBreaker>> {
     Json(hub.sinew().breakers().iter().map(NodeBreaker::of).collect())
 }
 
-/// Keep this hub from calling a node, until its breaker is reset.
-#[utoipa::path(post, path = "/v1/redis/breakers/{node}/isolate", tag = "redis",
-    params(("node" = String, Path, description = "As the list of breakers names it")),
-    responses(
-        (status = 200, body = NodeBreaker, description = "Isolated"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such node"),
-    ))]
-async fn isolate(
-    State(hub): State<Hub>,
-    node: Result<Path<String>, PathRejection>,
-) -> Result<Json<NodeBreaker>, Problem> {
-    change(&hub, node, Breaker::isolate)
+/// What a breaker is to be.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Wanted {
+    /// Calls pass, and what failed is forgotten
+    Closed,
+    /// Calls are held back until the breaker is closed by hand
+    Isolated,
 }
 
-/// Close the breaker of a node and forget what failed.
-#[utoipa::path(post, path = "/v1/redis/breakers/{node}/reset", tag = "redis",
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    state: Wanted,
+}
+
+/// Isolate a node from this hub, or close its breaker.
+#[utoipa::path(put, path = "/v1/redis/breakers/{node}", tag = "redis",
     params(("node" = String, Path, description = "As the list of breakers names it")),
+    request_body = Change,
     responses(
-        (status = 200, body = NodeBreaker, description = "Closed"),
+        (status = 200, body = NodeBreaker, description = "Done"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such node"),
     ))]
-async fn reset(
+async fn set(
     State(hub): State<Hub>,
     node: Result<Path<String>, PathRejection>,
+    wanted: Result<Json<Change>, JsonRejection>,
 ) -> Result<Json<NodeBreaker>, Problem> {
-    change(&hub, node, Breaker::reset)
+    let Json(wanted) = wanted.map_err(|_| {
+        Problem::bad_request(
+            r#"expected a JSON body, {"state": "isolated"} or {"state": "closed"}"#,
+        )
+    })?;
+    change(&hub, node, |breaker| match wanted.state {
+        Wanted::Closed => breaker.reset(),
+        Wanted::Isolated => breaker.isolate(),
+    })
 }
 
 fn change(

@@ -83,8 +83,9 @@ async fn the_overview_shows_a_breaker_held_by_hand() {
     in_a_browser(&driver_server, move |driver| async move {
         driver.goto(format!("{}/", hub.url)).await?;
         until_text(&driver, "breaker", "closed").await?;
-        let isolate = format!("{}/v1/redis/breakers/127.0.0.1:{}/isolate", hub.url, redis.port);
-        hub.send(Method::POST, &isolate, None, None).await;
+        let breaker = format!("{}/v1/redis/breakers/127.0.0.1:{}", hub.url, redis.port);
+        let isolated = r#"{"state": "isolated"}"#.to_owned();
+        hub.send(Method::PUT, &breaker, None, Some(isolated)).await;
         until_text(&driver, "breaker", "isolated").await?;
         Ok(())
     })
