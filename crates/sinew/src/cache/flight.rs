@@ -107,7 +107,8 @@ impl Flights {
                     return Boarding::Joined(Arc::clone(slot.get()));
                 }
                 let led = flight();
-                slot.insert(Arc::clone(&led));
+                // An invalidation will not find the one that is replaced any more.
+                slot.insert(Arc::clone(&led)).open.store(false, Ordering::SeqCst);
                 led
             }
             Entry::Vacant(slot) => Arc::clone(&slot.insert(flight())),

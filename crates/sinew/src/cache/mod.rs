@@ -230,9 +230,11 @@ where
     pub async fn put_with_ttl(&self, key: &K, value: &V, ttl: Ttl) -> Result<()> {
         let key = self.key(key)?;
         let (entry, ttl) = self.shared.seal(value, ttl)?;
-        // Whatever becomes of it: what was kept is not what the caller means any more.
-        self.shared.engine.copies.remove(&key);
-        self.shared.engine.backend.put(&key, entry, ttl).await
+        // Whatever becomes of it: what was loaded before is not what the caller means any more.
+        self.shared.engine.close(&key);
+        let stored = self.shared.engine.backend.put(&key, entry, ttl).await;
+        self.shared.engine.close(&key);
+        stored
     }
 
     /// Removes an entry, and keeps loads that have begun from bringing it back.

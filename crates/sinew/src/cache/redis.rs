@@ -13,7 +13,7 @@ use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::Key;
 use crate::kernel::name::{Prefix, Tenancy};
 use crate::kernel::pattern::{Found, Selection};
-use crate::kernel::redis::{Connection, Link, Rerun, Script};
+use crate::kernel::redis::{Call, Connection, Link, Rerun, Script, was_split};
 use crate::kernel::ttl::Ttl;
 
 /// How many keys a SCAN looks at, and how many invalidations travel together.
@@ -87,7 +87,7 @@ impl Backend for RedisBackend {
     }
 
     async fn invalidate(&self, key: &Key) -> Result<Invalidated> {
-        match scripts::invalidate(&self.link, key.as_str(), &key.lease()).run::<bool>().await {
+        match invalidate_on(&self.link, key.as_str(), &key.lease(), Pass::WhileClosed).await {
             Ok(_) => Ok(Invalidated::Done),
             Err(error) if !error.is_final() => {
                 self.replay.keep(key);
@@ -109,7 +109,44 @@ impl Backend for RedisBackend {
 
 /// Makes up for an invalidation: it is sent even while calls are held back.
 pub(super) async fn replay_on(link: &Link, key: &Key) -> Result<()> {
-    scripts::invalidate(link, key.as_str(), &key.lease()).past_breaker().run().await
+    invalidate_on(link, key.as_str(), &key.lease(), Pass::Always).await.map(|_| ())
+}
+
+/// What an open breaker does to an invalidation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    WhileClosed,
+    Always,
+}
+
+impl Pass {
+    fn of(self, call: Call<'_>) -> Call<'_> {
+        match self {
+            Self::WhileClosed => call,
+            Self::Always => call.past_breaker(),
+        }
+    }
+}
+
+/// Whether the entry was there.
+async fn invalidate_on(link: &Link, entry: &str, lease: &str, pass: Pass) -> Result<bool> {
+    let together = pass.of(scripts::invalidate(link, entry, lease)).unless_split();
+    match together.run().await {
+        // Their slot is on the move, which may take long, or for ever. One after the other is safe
+        // in this order: without its lease, no load under way brings the old value back.
+        Err(error) if was_split(&error) => {
+            for key in [lease, entry] {
+                let mut unlink = redis::cmd("UNLINK");
+                unlink.arg(key);
+                let unlinked = pass.of(link.call(unlink, key, Rerun::Harmless)).run().await?;
+                if key == entry {
+                    return Ok(unlinked);
+                }
+            }
+            Ok(false)
+        }
+        outcome => outcome,
+    }
 }
 
 pub(super) async fn invalidate_all_on(link: &Link, selection: &Selection) -> Result<u64> {
@@ -133,7 +170,7 @@ async fn invalidate_found(
         let (next, keys) = scan(primary, cursor, glob).await?;
         let found: Vec<Found> = keys.iter().filter_map(|key| selection.found(key)).collect();
         let calls =
-            found.iter().map(|(entry, lease)| scripts::invalidate(link, entry, lease).run());
+            found.iter().map(|(entry, lease)| invalidate_on(link, entry, lease, Pass::WhileClosed));
         let gone: Vec<bool> = try_join_all(calls).await?;
         removed += gone.into_iter().filter(|there| *there).count() as u64;
         cursor = next;
@@ -173,7 +210,6 @@ fn lease_reply(reply: Vec<Value>) -> Option<Lease> {
 /// One typed door per script.
 mod scripts {
     use super::*;
-    use crate::kernel::redis::Call;
 
     // A request that runs late could revive a lease that an invalidation had revoked.
     static LEASE: Script = Script::once(include_str!("scripts/lease.lua"));

@@ -93,6 +93,10 @@ impl Replay {
         for batch in keys.chunks(BATCH) {
             // Crossed off only after the reply: a call dropped here loses nothing.
             let sent = join_all(batch.iter().map(|(key, request)| async {
+                // A write may have taken its place while other batches were sent.
+                if self.request_of(key) != Some(*request) {
+                    return Ok(());
+                }
                 settled(replay_on(link, key).await)?;
                 self.cross_off(key, *request);
                 Ok(())

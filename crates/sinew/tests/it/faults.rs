@@ -21,6 +21,10 @@ struct Behind {
 }
 
 async fn standalone() -> Behind {
+    standalone_within(DEADLINE).await
+}
+
+async fn standalone_within(deadline: Duration) -> Behind {
     let (server, proxy) = blocking(|| {
         let server = start_redis();
         let proxy = Proxy::start(server.port);
@@ -28,7 +32,7 @@ async fn standalone() -> Behind {
     })
     .await;
     let url = format!("redis://127.0.0.1:{}", proxy.port);
-    let sinew = Sinew::builder().deadline(DEADLINE).connect(&url).await.unwrap();
+    let sinew = Sinew::builder().deadline(deadline).connect(&url).await.unwrap();
     Behind { proxies: vec![proxy], ports: vec![server.port], sinew, _servers: Box::new(server) }
 }
 
@@ -237,6 +241,47 @@ fn a_write_takes_the_place_of_an_invalidation_that_waits() {
 }
 
 #[test]
+fn writes_during_a_long_replay_stay() {
+    const KEYS: u64 = 4_000;
+    keep(|| async {
+        let world = standalone_within(Duration::from_secs(20)).await;
+        let cache = world.cache();
+        let breaker = world.sinew.breakers().remove(0);
+        breaker.isolate();
+        for key in 0..KEYS {
+            assert_eq!(cache.invalidate(&key).await.unwrap(), Invalidated::Queued);
+        }
+        // Twenty batches, each with the way there and back.
+        world.all(|proxy| proxy.delay(Duration::from_millis(15)));
+        breaker.reset();
+        eventually("the replay has begun", || async { world.stored() > 0 }).await;
+        let writes = (0..KEYS).map(|key| {
+            let cache = &cache;
+            async move { cache.put(&key, &key).await }
+        });
+        let written = futures_util::future::join_all(writes).await;
+        world.all(Proxy::pass);
+        // Until nothing waits: a key that waits is not read.
+        let is_there = |key: u64| {
+            let cache = cache.clone();
+            async move { cache.get(&key).await.unwrap().is_some() }
+        };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (mut succeeded, mut kept) = (0, 0);
+        for (key, written) in (0..KEYS).zip(written) {
+            if written.is_ok() {
+                succeeded += 1;
+                kept += u64::from(is_there(key).await);
+            }
+        }
+        println!("{succeeded} written during a replay of {KEYS}, {kept} kept");
+        assert!(succeeded > KEYS / 2, "{succeeded}");
+        // One batch may be under way at the moment of the write.
+        assert!(kept + 600 >= succeeded, "{kept} of {succeeded} kept");
+    });
+}
+
+#[test]
 fn the_breaker_of_a_hung_redis_opens_and_closes_by_itself() {
     keep(|| async {
         let server: Server = blocking(start_redis).await;
@@ -306,7 +351,9 @@ fn a_process_that_only_reads_notices_a_demotion() {
         let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
         cache.put(&1, &1).await.unwrap();
         redis_cli(old.port, &["REPLICAOF", "127.0.0.1", &new.port.to_string()]);
+        let demoted = Instant::now();
         eventually("it is left", || async { matches!(sinew.status(), Status::Down(_)) }).await;
+        assert!(demoted.elapsed() < Duration::from_secs(5), "{:?}", demoted.elapsed());
         assert_eq!(cache.get(&1).await.unwrap(), None);
         redis_cli(old.port, &["REPLICAOF", "NO", "ONE"]);
         eventually("it is back", || async { matches!(sinew.status(), Status::Up) }).await;

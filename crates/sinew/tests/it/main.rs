@@ -9,6 +9,7 @@ mod world;
 mod cache;
 mod drift;
 mod faults;
+mod local_copies;
 mod outage;
 mod setup;
 mod topology;

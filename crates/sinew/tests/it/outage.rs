@@ -12,24 +12,26 @@ use crate::world::{
     SHARED_REDIS, Server, Store, free_port, redis_cli, signal, start_redis, start_redis_on,
 };
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
-async fn connect(server: &Server) -> Sinew {
+pub async fn connect(server: &Server) -> Sinew {
     let url = format!("redis://127.0.0.1:{}", server.port);
     Sinew::connect(&url).await.expect("a connection")
 }
 
-async fn up(sinew: &Sinew) {
+pub async fn up(sinew: &Sinew) {
     eventually("Redis is up again", || async { matches!(sinew.status(), Status::Up) }).await;
 }
 
-async fn down(sinew: &Sinew) {
+pub async fn down(sinew: &Sinew) {
     eventually("the loss is noticed", || async { matches!(sinew.status(), Status::Down(_)) }).await;
 }
 
-fn value(v: u64) -> impl FnOnce() -> std::future::Ready<Result<u64, Infallible>> + Send + 'static {
+pub fn value(
+    v: u64,
+) -> impl FnOnce() -> std::future::Ready<Result<u64, Infallible>> + Send + 'static {
     move || std::future::ready(Ok(v))
 }
 
@@ -144,80 +146,6 @@ fn an_outage_loads_once_for_all_callers_of_a_process() {
         assert_eq!(loads.load(Ordering::SeqCst), 1);
         assert!(cache.put(&1, &1).await.is_err());
         assert_eq!(cache.get(&1).await.unwrap(), None);
-    });
-}
-
-#[test]
-fn local_copies_spare_the_source_during_an_outage_and_obey_invalidations() {
-    keep(|| async {
-        let mut server = blocking(start_redis).await;
-        let port = server.port;
-        let sinew = connect(&server).await;
-        let ttl = Duration::from_secs(30);
-        let local = sinew::Outage::Local { ttl };
-        let cache: Cache<u64, u64> = sinew.cache("number").on_outage(local).build().unwrap();
-        server.kill();
-        down(&sinew).await;
-        let loaded = cache.get_or_load_traced(&1, value(1)).await.unwrap();
-        assert_eq!((*loaded.value, loaded.source), (1, Source::Loaded));
-        let kept = cache.get_or_load_traced(&1, value(2)).await.unwrap();
-        assert_eq!((*kept.value, kept.source), (1, Source::Local));
-        assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&1));
-        assert_eq!(cache.get(&2).await.unwrap(), None);
-        assert_eq!(cache.invalidate(&1).await.unwrap(), Invalidated::Queued);
-        let anew = cache.get_or_load_traced(&1, value(3)).await.unwrap();
-        assert_eq!((*anew.value, anew.source), (3, Source::Loaded));
-        cache.put(&1, &4).await.unwrap_err();
-        let anew = cache.get_or_load_traced(&1, value(5)).await.unwrap();
-        assert_eq!((*anew.value, anew.source), (5, Source::Loaded));
-        cache.invalidate_matching("*").await.unwrap_err();
-        let anew = cache.get_or_load_traced(&1, value(6)).await.unwrap();
-        assert_eq!((*anew.value, anew.source), (6, Source::Loaded));
-        // A short time is a short time.
-        let brief = sinew::Outage::Local { ttl: Duration::from_millis(50) };
-        let short: Cache<u64, u64> = sinew.cache("short").on_outage(brief).build().unwrap();
-        short.get_or_load(&1, value(1)).await.unwrap();
-        eventually("it is loaded again", || async {
-            *short.get_or_load(&1, value(2)).await.unwrap() == 2
-        })
-        .await;
-        let _server = blocking(move || start_redis_on(port, &[])).await;
-        up(&sinew).await;
-        eventually("the store decides again", || async {
-            let found = cache.get_or_load_traced(&1, value(7)).await.unwrap();
-            (*found.value, found.source) == (7, Source::Redis)
-        })
-        .await;
-    });
-}
-
-#[test]
-fn a_load_that_an_invalidation_overtook_leaves_no_local_copy() {
-    keep(|| async {
-        let mut server = blocking(start_redis).await;
-        let sinew = connect(&server).await;
-        let local = sinew::Outage::Local { ttl: Duration::from_secs(30) };
-        let cache: Cache<u64, u64> = sinew.cache("number").on_outage(local).build().unwrap();
-        server.kill();
-        down(&sinew).await;
-        let (go, wait) = tokio::sync::oneshot::channel::<()>();
-        let (begun, begins) = tokio::sync::oneshot::channel::<()>();
-        let load = {
-            let cache = cache.clone();
-            tokio::spawn(async move {
-                let loader = move || async move {
-                    let _ = begun.send(());
-                    let _ = wait.await;
-                    Ok::<_, Infallible>(1)
-                };
-                cache.get_or_load(&1, loader).await.unwrap()
-            })
-        };
-        begins.await.unwrap();
-        cache.invalidate(&1).await.unwrap();
-        go.send(()).unwrap();
-        assert_eq!(*load.await.unwrap(), 1);
-        assert_eq!(cache.get(&1).await.unwrap(), None, "an older load was kept");
     });
 }
 
