@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sinew::{Cache, Sinew, Status};
+use sinew::{Cache, ErrorKind, Invalidated, Sinew, Status, Tenancy};
 
 use crate::laws::{LAW_MAX, eventually, keep_for};
-use crate::world::{Cluster, Sentinels, redis_cli, signal, wait_until};
+use crate::world::{
+    Cluster, Sentinels, Server, free_port, redis_cli, signal, start_redis_on, wait_until,
+};
 
 const DEADLINE: Duration = Duration::from_millis(250);
 /// What a machine that is busy with other tests may add to a deadline.
@@ -251,15 +253,9 @@ fn an_old_primary_that_still_takes_writes_is_left_at_once() {
         cache.put(&0, &0).await.unwrap();
         // It hangs for long enough to be voted out, and comes back as if nothing had happened.
         let (world, new) = blocking(move || {
-            let (old, new) = (world.servers[0].port, world.servers[1].port);
+            let old = world.servers[0].port;
             signal(world.servers[0].pid, "STOP");
-            let sentinels = world.sentinels.iter().map(|sentinel| sentinel.port);
-            for sentinel in sentinels.collect::<Vec<_>>() {
-                wait_until("the sentinels fail over", || {
-                    let ask = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"];
-                    redis_cli(sentinel, &ask).contains(&new.to_string())
-                });
-            }
+            let new = world.wait_primary_after(old);
             signal(world.servers[0].pid, "CONT");
             wait_until("it answers", || redis_cli(old, &["PING"]) == "PONG");
             (world, new)
@@ -272,6 +268,111 @@ fn an_old_primary_that_still_takes_writes_is_left_at_once() {
             assert_eq!(there, "1", "write {number} went to the old primary");
         }
         drop(world);
+    });
+}
+
+#[test]
+fn sentinels_that_are_away_are_missed_by_no_one() {
+    keep_for(LAW_MAX * 2, || async {
+        let mut world = blocking(Sentinels::start).await;
+        let sinew = Sinew::connect(&world.url()).await.unwrap();
+        let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
+        let world = blocking(move || {
+            world.sentinels.iter_mut().for_each(Server::kill);
+            world
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        cache.put(&1, &1).await.unwrap();
+        // A new connection goes to where the primary was when they were last heard of.
+        redis_cli(world.servers[0].port, &["CLIENT", "KILL", "TYPE", "normal"]);
+        eventually("a write", || async { cache.put(&1, &2).await.is_ok() }).await;
+        assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&2));
+        drop(world);
+    });
+}
+
+#[test]
+fn a_failover_from_a_host_that_swallows_everything_takes_no_longer() {
+    keep_for(LAW_MAX * 2, || async {
+        let mut cluster = blocking(|| Cluster::start_behind_proxies(1)).await;
+        let sinew = Sinew::builder().deadline(DEADLINE).connect(&cluster.url()).await.unwrap();
+        let load = Load::start(&sinew, 8, 50, Losses::InFailover);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (cluster, whole) = blocking(move || {
+            let killed = cluster.master_of(0);
+            cluster.nodes[killed].proxy.as_ref().expect("a proxy").black_hole();
+            cluster.nodes[killed].server.kill();
+            wait_until("the replica is promoted", || {
+                let others = cluster.nodes.iter().enumerate().filter(|(n, _)| *n != killed);
+                let mut infos = others.map(|(_, node)| node.cli(&["CLUSTER", "INFO"]));
+                infos.all(|info| info.contains("cluster_state:ok"))
+                    && cluster.master_of(0) != killed
+            });
+            (cluster, Instant::now())
+        })
+        .await;
+        eventually("it follows", || async { matches!(sinew.status(), Status::Up) }).await;
+        let back = whole.elapsed();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let seen = load.stop().await;
+        let late: Vec<_> =
+            seen.errors.iter().filter(|(at, _)| *at > whole + Duration::from_secs(1)).collect();
+        println!("black-holed failover: up {back:?} after the cluster, {} writes", seen.writes);
+        assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        assert!(late.is_empty(), "errors although the cluster is well: {late:?}");
+        assert!(seen.slowest < DEADLINE + BUSY, "{:?}", seen.slowest);
+        drop(cluster);
+    });
+}
+
+#[test]
+fn a_cluster_is_found_although_a_seed_swallows_everything_and_another_was_made_anew() {
+    keep_for(LAW_MAX * 2, || async {
+        let (cluster, anew) = blocking(|| {
+            let anew = start_redis_on(free_port(), &["--cluster-enabled", "yes"]);
+            (Cluster::start(0), anew)
+        })
+        .await;
+        let hole = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let seeds = [hole.local_addr().unwrap().port(), anew.port, cluster.nodes[1].server.port];
+        let url = seeds.map(|port| format!("127.0.0.1:{port}")).join(",");
+        let builder = Sinew::builder().deadline(Duration::from_secs(10));
+        let began = Instant::now();
+        let sinew = builder.connect(&format!("redis-cluster://{url}")).await.unwrap();
+        // The one that says nothing would take longer than that.
+        assert!(began.elapsed() < Duration::from_millis(1_400), "{:?}", began.elapsed());
+        let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
+        for number in 0..20 {
+            cache.put(&number, &number).await.unwrap();
+        }
+        // A cluster that no one has joined yet is no cluster to be used.
+        let alone = Sinew::connect(&format!("redis-cluster://127.0.0.1:{}", anew.port)).await;
+        let error = alone.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error}");
+        assert!(error.to_string().contains("no node that serves a slot"), "{error}");
+        drop(cluster);
+    });
+}
+
+#[test]
+fn a_client_of_the_other_tenancy_is_refused_by_every_node_of_a_cluster() {
+    keep_for(LAW_MAX * 2, || async {
+        let cluster = blocking(|| Cluster::start(0)).await;
+        let builder = |tenancy| {
+            Sinew::builder().prefix("App_").deadline(Duration::from_secs(10)).tenancy(tenancy)
+        };
+        builder(Tenancy::Multi).connect(&cluster.url()).await.unwrap();
+        let other = builder(Tenancy::Single).connect_lazy(&cluster.url()).unwrap();
+        eventually("refused", || async { matches!(other.status(), Status::Failed(_)) }).await;
+        let cache: Cache<u64, u64> = other.cache("number").build().unwrap();
+        for number in 0..20 {
+            cache.put(&number, &number).await.unwrap_err();
+        }
+        let written =
+            cluster.nodes.iter().map(|node| node.cli(&["--scan", "--pattern", "*number*"]));
+        assert_eq!(written.collect::<String>(), "");
+        drop(cluster);
     });
 }
 
@@ -302,6 +403,9 @@ fn a_key_that_is_ahead_of_its_slot_is_found_and_written() {
         })
         .await;
         assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&7), "it is asked for elsewhere");
+        // An invalidation does not wait for the slot: it takes entry and lease one after the other.
+        assert_eq!(cache.invalidate(&7).await.unwrap(), Invalidated::Done);
+        assert_eq!(cache.get(&7).await.unwrap(), None);
         // A write needs entry and lease together, which the cluster refuses until the slot is there.
         let writing = tokio::spawn({
             let cache = cache.clone();

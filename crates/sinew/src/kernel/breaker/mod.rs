@@ -129,6 +129,9 @@ impl Breaker {
 
     /// The right to make one call, or how long calls are refused at least.
     ///
+    /// A call must come to an end: half-open, everyone else waits for the outcome of the one that
+    /// was let through. Give it a deadline of its own.
+    ///
     /// # Errors
     /// The time to wait when it is open, isolated, or half-open with a probe under way.
     pub fn permit(&self) -> Result<Permit, Duration> {
@@ -177,6 +180,11 @@ impl Breaker {
     pub fn incident(&self) {
         let now = self.0.clock.now();
         self.change(|core| core.incident(now, fastrand::f64()));
+    }
+
+    /// What it guarded is there no more: its metric is not to alarm anyone.
+    pub(crate) fn retire(&self) {
+        self.gauge(BreakerState::Closed);
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {

@@ -39,12 +39,13 @@ pub(crate) struct Call<'a> {
     script: Option<&'static Script>,
     rerun: Rerun,
     passes_breaker: bool,
+    unless_split: bool,
 }
 
 impl<'a> Call<'a> {
     /// A call of one command on one key.
     pub(super) fn new(link: &'a Link, command: Cmd, key: &'a str, rerun: Rerun) -> Self {
-        Self { link, command, key, script: None, rerun, passes_breaker: false }
+        Self { link, command, key, script: None, rerun, passes_breaker: false, unless_split: false }
     }
 
     /// A call of a script on its keys, the first of which says where.
@@ -52,8 +53,7 @@ impl<'a> Call<'a> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(script.digest()).arg(keys.len()).arg(keys);
         let key = keys.first().copied().unwrap_or_default();
-        let rerun = script.rerun();
-        Self { link, command, key, script: Some(script), rerun, passes_breaker: false }
+        Self { script: Some(script), ..Self::new(link, command, key, script.rerun()) }
     }
 
     pub(crate) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
@@ -65,6 +65,13 @@ impl<'a> Call<'a> {
     /// One that was isolated by hand holds it back too.
     pub(crate) fn past_breaker(mut self) -> Self {
         self.passes_breaker = true;
+        self
+    }
+
+    /// Does not wait where a slot is on the move and has some of the keys here and some there,
+    /// which no node serves together: the caller goes on with [`was_split`].
+    pub(crate) fn unless_split(mut self) -> Self {
+        self.unless_split = true;
         self
     }
 
@@ -88,105 +95,117 @@ impl<'a> Call<'a> {
             Ok(Err(error)) if progress.is_unknown => Err(error.made_unsure()),
             Ok(Err(error)) => Err(error),
             Err(_) => {
-                let maybe_applied = progress.is_unknown || progress.permit.is_some();
-                if let Some(permit) = progress.permit.take() {
-                    permit.failed();
-                }
-                Err(Error::new(
-                    ErrorKind::Timeout { maybe_applied },
-                    format!("no reply from Redis within {deadline:?}"),
-                ))
+                let kind = ErrorKind::Timeout { maybe_applied: progress.time_out() };
+                Err(Error::new(kind, format!("no reply from Redis within {deadline:?}")))
             }
         }
     }
 
     async fn attempts(&self, progress: &mut Progress) -> Result<Value> {
-        let mut redirected_to: Option<Redirection> = None;
-        let mut redirections = 0;
-        let mut pause = PAUSE_FIRST;
+        let mut course = Course { next: None, redirections: 0, pause: PAUSE_FIRST };
         loop {
-            let Redirection { node, asking } = match redirected_to.take() {
-                Some(redirection) => redirection,
-                None => Redirection {
-                    node: self.link.topology().node_of(self.key).await?,
-                    asking: false,
-                },
+            let stop = match course.next.take() {
+                Some(stop) => stop,
+                None => {
+                    let node = self.link.topology().node_of(self.key).await?;
+                    Stop { node, asking: false }
+                }
             };
-            let connection = node.ready().await?;
-            progress.permit = Some(self.permit(&node)?);
-            let error = match self.send(&connection, asking).await {
+            let connection = stop.node.ready().await?;
+            progress.begin(self.permit(&stop.node)?);
+            match self.send(&connection, stop.asking).await {
                 Ok(value) => {
-                    progress.settle();
+                    progress.answered();
                     return Ok(value);
                 }
-                Err(error) => error,
-            };
-            let verdict = Verdict::on(&error);
-            match &verdict {
-                // The node counts lost connections, each once.
-                Verdict::Lost => progress.lose(),
-                _ => progress.settle(),
-            }
-            match verdict {
-                Verdict::Moved(address) | Verdict::Ask(address) => {
-                    redirections += 1;
-                    if redirections % REDIRECTIONS_MAX == 0 {
-                        // They send us to and fro, until they agree.
-                        wait(&mut pause).await;
+                Err(error) => {
+                    let verdict = Verdict::on(&error);
+                    match &verdict {
+                        // The node counts lost connections, each once.
+                        Verdict::Lost => progress.lost(),
+                        _ => progress.answered(),
                     }
-                    let asking = matches!(Verdict::on(&error), Verdict::Ask(_));
-                    if !asking {
-                        self.link.topology().suspect();
-                    }
-                    let node = self.node_named(&address, &node)?;
-                    redirected_to = Some(Redirection { node, asking });
-                }
-                Verdict::NoScript if let Some(script) = self.script => {
-                    // Refused before it ran, so sending it again runs it once.
-                    connection.send(&script.load()).await.map_err(told_by)?;
-                    redirected_to = Some(Redirection { node, asking });
-                }
-                Verdict::Lost if self.rerun == Rerun::Harmful => return Err(told_by(error)),
-                Verdict::Lost => self.link.topology().suspect(),
-                Verdict::NotPrimary => {
-                    // It was one when we connected. What it reads from now on is old: look anew.
-                    connection.kill();
-                    self.link.topology().suspect();
-                    wait(&mut pause).await;
-                }
-                Verdict::NotNow => {
-                    self.link.topology().suspect();
-                    wait(&mut pause).await;
-                }
-                Verdict::NoScript | Verdict::Final => {
-                    return Err(told_by(error));
+                    self.go_on(&mut course, stop, &connection, verdict, error).await?;
                 }
             }
         }
     }
 
+    /// Where to go after an error, or that it was the last word.
+    async fn go_on(
+        &self,
+        course: &mut Course,
+        stop: Stop,
+        connection: &Connection,
+        verdict: Verdict,
+        error: RedisError,
+    ) -> Result<()> {
+        let topology = self.link.topology();
+        match verdict {
+            Verdict::Moved(address) => {
+                topology.suspect();
+                course.redirect(self.node_named(&address, &stop.node)?, false).await;
+            }
+            Verdict::Ask(address) => {
+                course.redirect(self.node_named(&address, &stop.node)?, true).await;
+            }
+            Verdict::NoScript if let Some(script) = self.script => {
+                match connection.send(&script.load()).await {
+                    // It was refused before it ran, so sending it again runs it once.
+                    Ok(_) => course.next = Some(stop),
+                    Err(error) if matches!(Verdict::on(&error), Verdict::Final) => {
+                        return Err(told_by(error));
+                    }
+                    Err(_) => course.wait().await,
+                }
+            }
+            Verdict::Lost if self.rerun == Rerun::Harmful => {
+                let kind = ErrorKind::Unavailable { maybe_applied: true };
+                let lost = "the connection to Redis was lost, and with it the reply";
+                return Err(Error::new(kind, lost).with_source(error));
+            }
+            Verdict::Lost => topology.suspect(),
+            Verdict::NotPrimary => {
+                // It was one when we connected. What it reads from now on is old: look anew.
+                connection.kill();
+                topology.suspect();
+                course.wait().await;
+            }
+            Verdict::NotNow if self.unless_split && is_split(&error) => {
+                return Err(told_by(error));
+            }
+            Verdict::NotNow => {
+                topology.suspect();
+                course.wait().await;
+            }
+            Verdict::NoScript | Verdict::Final => return Err(told_by(error)),
+        }
+        Ok(())
+    }
+
     fn node_named(&self, address: &str, asked: &Node) -> Result<Arc<Node>> {
+        if !self.link.topology().is_cluster() {
+            return Err(Error::corrupt("Redis redirected, and is no cluster"));
+        }
         let nowhere = HostPort { host: String::new(), port: 0 };
         let at = redirected(address, asked.address().unwrap_or(&nowhere));
         let at = at.ok_or_else(|| Error::corrupt("Redis redirected to what is no address"))?;
         self.link.topology().node_at(&at)
     }
 
-    fn permit(&self, node: &Node) -> Result<Admission> {
+    /// The breaker's leave; `None` where none is needed.
+    fn permit(&self, node: &Node) -> Result<Option<Permit>> {
         let breaker = node.breaker();
         match breaker.permit() {
-            Ok(permit) => Ok(Admission(Some(permit))),
-            Err(_) if self.passes_breaker && breaker.state() != BreakerState::Isolated => {
-                Ok(Admission(None))
+            Ok(permit) => Ok(Some(permit)),
+            Err(_) if self.passes_breaker && breaker.state() != BreakerState::Isolated => Ok(None),
+            Err(_) => {
+                let (name, state) = (breaker.name(), breaker.state().name());
+                Err(Error::new(
+                    ErrorKind::Unavailable { maybe_applied: false },
+                    format!("the circuit breaker of Redis at {name} is {state}"),
+                ))
             }
-            Err(_) => Err(Error::new(
-                ErrorKind::Unavailable { maybe_applied: false },
-                format!(
-                    "the circuit breaker of Redis at {} is {}",
-                    breaker.name(),
-                    breaker.state().name()
-                ),
-            )),
         }
     }
 
@@ -198,50 +217,85 @@ impl<'a> Call<'a> {
         let mut both = redis::pipe();
         both.cmd("ASKING").add_command(self.command.clone());
         let mut replies = connection.send_all(&both).await?.into_iter();
-        replies.nth(1).unwrap_or(Ok(Value::Nil))
+        match (replies.next(), replies.next()) {
+            // Without it, the command was only sent back.
+            (Some(Err(refused)), Some(Err(_))) => Err(refused),
+            (_, reply) => reply.unwrap_or(Ok(Value::Nil)),
+        }
     }
 }
 
-struct Redirection {
+fn is_split(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::TryAgain)
+}
+
+/// Whether a call was refused because its keys are on two nodes, as [`Call::unless_split`] says.
+pub(crate) fn was_split(error: &Error) -> bool {
+    use std::error::Error as _;
+    error.source().and_then(|source| source.downcast_ref()).is_some_and(is_split)
+}
+
+/// A node to send to, and whether it has to be told that the slot is still on its way.
+struct Stop {
     node: Arc<Node>,
     asking: bool,
 }
 
-/// The breaker's leave, or none where none was needed.
-struct Admission(Option<Permit>);
+/// The way of a call from node to node.
+struct Course {
+    /// `None`: to whoever has the key, by the map.
+    next: Option<Stop>,
+    redirections: u32,
+    pause: Duration,
+}
 
-impl Admission {
-    fn failed(self) {
-        if let Some(permit) = self.0 {
-            permit.failed();
+impl Course {
+    async fn redirect(&mut self, node: Arc<Node>, asking: bool) {
+        self.redirections += 1;
+        if self.redirections.is_multiple_of(REDIRECTIONS_MAX) {
+            // They send us to and fro, until they agree.
+            self.wait().await;
         }
+        self.next = Some(Stop { node, asking });
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        self.pause = (self.pause * 2).min(PAUSE_LAST);
     }
 }
 
 /// How far a call has come, for when it is cut off.
 #[derive(Default)]
 struct Progress {
-    /// There while a command is under way.
-    permit: Option<Admission>,
+    is_under_way: bool,
+    permit: Option<Permit>,
     /// An earlier attempt may have run.
     is_unknown: bool,
 }
 
 impl Progress {
-    /// The server answered: whatever it said, it is well.
-    fn settle(&mut self) {
-        if let Some(Admission(Some(permit))) = self.permit.take() {
+    fn begin(&mut self, permit: Option<Permit>) {
+        (self.is_under_way, self.permit) = (true, permit);
+    }
+
+    /// Whatever the server said, it is well.
+    fn answered(&mut self) {
+        self.is_under_way = false;
+        if let Some(permit) = self.permit.take() {
             permit.succeeded();
         }
     }
 
-    fn lose(&mut self) {
-        self.permit = None;
-        self.is_unknown = true;
+    fn lost(&mut self) {
+        (self.is_under_way, self.permit, self.is_unknown) = (false, None, true);
     }
-}
 
-async fn wait(pause: &mut Duration) {
-    tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-    *pause = (*pause * 2).min(PAUSE_LAST);
+    /// Whether it may have run.
+    fn time_out(&mut self) -> bool {
+        if let Some(permit) = self.permit.take() {
+            permit.failed();
+        }
+        self.is_unknown || self.is_under_way
+    }
 }

@@ -232,7 +232,9 @@ fn refused(address: &Address, error: RedisError) -> Error {
     if let Some(told) = refused_over_tls(address, &error) {
         return told;
     }
-    let of_database = error.to_string().contains("DB index");
+    if let Some(told) = refused_database(address, &error) {
+        return told;
+    }
     let is_lost = error.is_io_error();
     let told = told_by(error);
     let context = match told.kind() {
@@ -241,7 +243,6 @@ fn refused(address: &Address, error: RedisError) -> Error {
         ErrorKind::Misconfigured => {
             return misconfigured(address, &told.to_string()).with_source(told);
         }
-        _ if of_database => "has no such database: expected a number below its `databases` setting",
         _ if is_lost => {
             return unavailable(format!(
                 "{address} closed the connection during the handshake (a TLS port wants rediss://)"
@@ -255,6 +256,24 @@ fn refused(address: &Address, error: RedisError) -> Error {
         _ => ErrorKind::Misconfigured,
     };
     Error::new(kind, format!("{address} {context}")).with_source(told)
+}
+
+/// The client makes one error of whatever a server has against a database.
+fn refused_database(address: &Address, error: &RedisError) -> Option<Error> {
+    if !error.to_string().contains("refused to switch database") {
+        return None;
+    }
+    let why = error.detail().unwrap_or_default();
+    let denied = why.contains("NOPERM") || why.contains("permission");
+    let what = match why {
+        _ if denied => "refuses the permission to run SELECT, which a database but 0 needs",
+        why if why.contains("cluster") => {
+            "is a node of a cluster: expected redis-cluster://, which has no database but 0"
+        }
+        _ => "has no such database: expected a number below its `databases` setting",
+    };
+    let kind = if denied { ErrorKind::Denied } else { ErrorKind::Misconfigured };
+    Some(Error::new(kind, format!("{address} {what}")).with_source(error.clone()))
 }
 
 /// A server refuses a client's certificate only after the client has finished its part.

@@ -41,6 +41,14 @@ impl Map {
         Self { nodes, owners: Owners::Slots(layout.owners.clone()) }
     }
 
+    /// How many slots nobody serves.
+    pub(super) fn uncovered(&self) -> usize {
+        match &self.owners {
+            Owners::Slots(owners) => owners.iter().filter(|owner| **owner == NOBODY).count(),
+            Owners::Unknown | Owners::One => 0,
+        }
+    }
+
     /// The node that has all keys, where there is one.
     pub(super) fn the_one(&self) -> Option<&Arc<Node>> {
         match self.owners {
@@ -72,7 +80,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Reads the reply to `CLUSTER SLOTS`. `asked` stands in for hosts that are left out.
-    pub(super) fn read(reply: &Value, asked: &HostPort) -> Option<Self> {
+    pub(super) fn read(reply: &Value, asked: &HostPort, nodes_max: usize) -> Option<Self> {
         let Value::Array(ranges) = reply else { return None };
         let mut layout =
             Self { primaries: Vec::new(), owners: vec![NOBODY; SLOTS.into()].into_boxed_slice() };
@@ -84,6 +92,9 @@ impl Layout {
             };
             let at = node_address(primary, asked)?;
             let place = layout.place_of(at)?;
+            if layout.primaries.len() > nodes_max {
+                return None;
+            }
             let (first, last) = (usize::try_from(*first).ok()?, usize::try_from(*last).ok()?);
             layout.owners.get_mut(first..=last)?.fill(place);
         }
@@ -97,11 +108,6 @@ impl Layout {
             self.primaries.len() - 1
         });
         u16::try_from(place).ok().filter(|place| *place != NOBODY)
-    }
-
-    /// How many slots nobody serves.
-    pub(super) fn uncovered(&self) -> usize {
-        self.owners.iter().filter(|owner| **owner == NOBODY).count()
     }
 
     pub(super) fn addresses(&self) -> HashSet<&HostPort> {
@@ -135,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_says_who_serves_which_slot_and_how_many_nobody_does() {
+    fn a_layout_says_who_serves_which_slot() {
         let asked = HostPort { host: "10.0.0.9".to_owned(), port: 7000 };
         let named = |host: &str| Value::BulkString(host.into());
         let reply = Value::Array(vec![
@@ -143,11 +149,12 @@ mod tests {
             range(200, 16_383, Value::Nil, 7001),
             range(100, 149, named("10.0.0.1"), 7000),
         ]);
-        let layout = Layout::read(&reply, &asked).unwrap();
+        let layout = Layout::read(&reply, &asked, 9).unwrap();
         let at: Vec<String> = layout.primaries.iter().map(ToString::to_string).collect();
         assert_eq!(at, ["10.0.0.1:7000", "10.0.0.9:7001"]);
         assert_eq!((layout.owners[0], layout.owners[149], layout.owners[200]), (0, 0, 1));
-        assert_eq!((layout.owners[150], layout.uncovered()), (NOBODY, 50));
+        assert_eq!(layout.owners[150], NOBODY);
+        assert_eq!(Layout::read(&reply, &asked, 1), None, "more nodes than there may be");
     }
 
     #[test]
@@ -162,7 +169,7 @@ mod tests {
             Value::Array(vec![range(0, 5, host(), 70_000)]),
             Value::Array(vec![range(9, 5, Value::Int(3), 1)]),
         ] {
-            assert_eq!(Layout::read(&reply, &asked), None, "{reply:?}");
+            assert_eq!(Layout::read(&reply, &asked, 9), None, "{reply:?}");
         }
     }
 }

@@ -32,11 +32,11 @@ mod url;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use redis::Cmd;
 use tokio::sync::watch;
 
-pub(crate) use call::{Call, Rerun};
+pub(crate) use call::{Call, Rerun, was_split};
 pub(crate) use connection::{Connection, record_once};
 pub(crate) use permission::permission_hook;
 pub(crate) use script::Script;
@@ -106,32 +106,27 @@ impl Link {
     /// # Errors
     /// `Unavailable` if one of them is away.
     pub(crate) async fn primaries(&self) -> Result<Vec<Arc<Connection>>> {
-        let nodes = self.0.topology.known_map().await?.nodes.clone();
-        let mut connections = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            connections.push(tokio::time::timeout(self.0.deadline, node.ready()).await.map_err(
-                |_| {
-                    let kind = ErrorKind::Unavailable { maybe_applied: false };
-                    Error::new(kind, format!("no connection within {:?}", self.0.deadline))
-                },
-            )??);
-        }
-        Ok(connections)
+        let all = async {
+            let nodes = self.0.topology.known_map().await?.nodes.clone();
+            try_join_all(nodes.iter().map(|node| node.ready())).await
+        };
+        tokio::time::timeout(self.0.deadline, all).await.unwrap_or_else(|_| {
+            let kind = ErrorKind::Timeout { maybe_applied: false };
+            Err(Error::new(kind, format!("no connection within {:?}", self.0.deadline)))
+        })
     }
 
     /// Messages of a channel, by way of any primary.
     #[cfg_attr(not(test), allow(dead_code))]
-    pub(crate) async fn subscribe(&self, channel: &str) -> Result<Subscription> {
-        let map = self.0.topology.known_map().await?;
-        let node = map.nodes.first().cloned().ok_or_else(|| Error::corrupt("no node"))?;
-        Ok(Subscription::start(node, channel.to_owned()))
+    pub(crate) fn subscribe(&self, channel: &str) -> Subscription {
+        Subscription::start(Arc::downgrade(&self.0.topology), channel.to_owned())
     }
 
     /// A connection to the node of a key for one consumer alone, whose commands may block.
     #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) async fn dedicate(&self, key: &str) -> Result<Dedicated> {
         let node = self.0.topology.node_of(key).await?;
-        Ok(Dedicated::new(node.dedicated().await?))
+        Ok(Dedicated::new(node.dedicated().await?.1))
     }
 
     /// The breakers of the primaries of the moment, each under its node's name.

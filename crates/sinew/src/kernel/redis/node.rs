@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::connect::{Mode, Opened, Opening, Purpose};
 use super::reply::is_elsewhere;
-use super::sentinel::Sentinels;
+use super::sentinel::{Report, Sentinels};
 use super::target::{Address, HostPort};
 use super::task::Task;
 use super::{Connection, Hook, life};
@@ -37,6 +37,9 @@ pub(super) struct Common {
     pub(super) hooks: Vec<Hook>,
     /// Told at each change of a node's status.
     pub(super) changed: Arc<Notify>,
+    /// Whether some node could run every hook. In a cluster only one has the keys for that, and
+    /// none is used before.
+    pub(super) hooks_ran: watch::Sender<bool>,
 }
 
 struct Shared {
@@ -46,6 +49,15 @@ struct Shared {
     // Read by every call, written once a reconnect.
     connection: ArcSwapOption<Connection>,
     status: watch::Sender<Status>,
+    /// Told when there is reason to try at once.
+    hurry: Notify,
+}
+
+/// Where a node was found to be.
+pub(super) struct Located {
+    address: Address,
+    /// Of the sentinels' configuration.
+    epoch: u64,
 }
 
 /// Where a node is.
@@ -56,17 +68,22 @@ pub(super) enum Locator {
 }
 
 impl Locator {
-    async fn locate(&self) -> Result<Address> {
+    async fn locate(&self) -> Result<Located> {
         match self {
-            Self::Fixed(address) => Ok(address.clone()),
-            Self::Sentinels(sentinels) => sentinels.primary().await.map(Address::Tcp),
+            Self::Fixed(address) => Ok(Located { address: address.clone(), epoch: 0 }),
+            Self::Sentinels(sentinels) => {
+                let Report { epoch, primary } = sentinels.primary().await?;
+                Ok(Located { address: Address::Tcp(primary), epoch })
+            }
         }
     }
 
     /// Comes back when the node is elsewhere.
-    async fn moved_from(&self, address: &Address) {
-        match (self, address) {
-            (Self::Sentinels(sentinels), Address::Tcp(at)) => sentinels.moved_from(at).await,
+    async fn moved_from(&self, located: &Located) {
+        match (self, &located.address) {
+            (Self::Sentinels(sentinels), Address::Tcp(at)) => {
+                sentinels.moved_from(located.epoch, at).await;
+            }
             _ => std::future::pending().await,
         }
     }
@@ -87,6 +104,7 @@ impl Node {
             locator,
             connection: ArcSwapOption::empty(),
             status: watch::Sender::new(Status::Connecting),
+            hurry: Notify::new(),
         });
         Arc::new(Self {
             _supervisor: Task::start(supervise(Arc::clone(&shared))),
@@ -123,13 +141,26 @@ impl Node {
         }
     }
 
-    fn connection(&self) -> Option<Arc<Connection>> {
+    /// The connection, if there is one right now.
+    pub(super) fn connection(&self) -> Option<Arc<Connection>> {
         self.shared.connection.load_full().filter(|connection| !connection.is_dead())
     }
 
-    /// A connection of one's own.
-    pub(super) async fn dedicated(&self) -> Result<Opened> {
-        self.shared.open(&self.shared.locator.locate().await?).await
+    /// A connection of one's own, and where it leads.
+    pub(super) async fn dedicated(&self) -> Result<(Located, Opened)> {
+        let located = self.shared.locator.locate().await?;
+        let opened = self.shared.open(&located.address).await?;
+        Ok((located, opened))
+    }
+
+    /// Comes back when the node is elsewhere.
+    pub(super) async fn moved_from(&self, located: &Located) {
+        self.shared.locator.moved_from(located).await;
+    }
+
+    /// Ends the pause before the next attempt to connect.
+    pub(super) fn hurry(&self) {
+        self.shared.hurry.notify_one();
     }
 
     pub(super) fn status(&self) -> Status {
@@ -153,10 +184,18 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        // What is not there any more holds no one back.
+        self.shared.breaker.retire();
+    }
+}
+
 async fn supervise(shared: Arc<Shared>) {
     let mut pause_max = PAUSE_FIRST;
     loop {
-        match shared.locate_and_open().await {
+        let mut located = None;
+        let lost = match shared.connect(&mut located).await {
             Ok((address, opened)) => {
                 let since = tokio::time::Instant::now();
                 let lost = shared.serve(&address, opened).await;
@@ -164,30 +203,64 @@ async fn supervise(shared: Arc<Shared>) {
                     pause_max = PAUSE_FIRST;
                     // The first attempt to replace it is made at once, and callers wait for it.
                     shared.tell(Status::Connecting);
-                    tracing::info!(redis = %address, reason = %lost, "connecting again");
+                    tracing::info!(redis = %address.address, reason = %lost, "connecting again");
                     continue;
                 }
-                shared.failed(lost);
+                located = Some(address);
+                lost
             }
-            Err(error) => shared.failed(error),
+            Err(error) => error,
+        };
+        shared.failed(lost);
+        let moved = async {
+            match &located {
+                Some(located) => shared.locator.moved_from(located).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause_max.mul_f64(fastrand::f64())) => {}
+            () = shared.hurry.notified() => {}
+            // The next attempt goes elsewhere.
+            () = moved => {}
         }
-        tokio::time::sleep(pause_max.mul_f64(fastrand::f64())).await;
         pause_max = (pause_max * 2).min(PAUSE_LAST);
     }
 }
 
 impl Shared {
-    async fn locate_and_open(&self) -> Result<(Address, Opened)> {
-        let address = self.locator.locate().await?;
-        let opened = self.open(&address).await?;
+    /// Locates and opens, and anew when the node moves meanwhile. `at` says where it was tried.
+    async fn connect(&self, at: &mut Option<Located>) -> Result<(Located, Opened)> {
+        loop {
+            let located = at.insert(self.locator.locate().await?);
+            tokio::select! {
+                opened = self.open_ready(&located.address) => {
+                    let opened = opened?;
+                    // There, since it was inserted above.
+                    let located = at.take().ok_or_else(|| Error::corrupt("not located"))?;
+                    return Ok((located, opened));
+                }
+                () = self.locator.moved_from(located) => {}
+            }
+        }
+    }
+
+    /// A connection whose hooks have run.
+    async fn open_ready(&self, address: &Address) -> Result<Opened> {
+        let opened = self.open(address).await?;
         let hooks = async {
             for hook in &self.common.hooks {
                 match hook(opened.connection.clone()).await {
-                    // Another node keeps the key, and its connection runs the hook.
-                    Err(error) if is_elsewhere(&error) => {}
+                    // Another node keeps the key: it runs the hook, and this one waits for it.
+                    Err(error) if is_elsewhere(&error) => {
+                        let mut hooks_ran = self.common.hooks_ran.subscribe();
+                        let _ = hooks_ran.wait_for(|ran| *ran).await;
+                        return Ok(());
+                    }
                     other => other?,
                 }
             }
+            self.common.hooks_ran.send_replace(true);
             Ok(())
         };
         let unfinished = |_| {
@@ -195,7 +268,7 @@ impl Shared {
             Err(Error::new(kind, format!("{address} did not get ready within {HOOKS_MAX:?}")))
         };
         tokio::time::timeout(HOOKS_MAX, hooks).await.unwrap_or_else(unfinished)?;
-        Ok((address, opened))
+        Ok(opened)
     }
 
     async fn open(&self, address: &Address) -> Result<Opened> {
@@ -203,7 +276,7 @@ impl Shared {
     }
 
     /// Says why it ended.
-    async fn serve(&self, address: &Address, mut opened: Opened) -> Error {
+    async fn serve(&self, located: &Located, mut opened: Opened) -> Error {
         let connection = opened.connection;
         self.connection.store(Some(Arc::new(connection.clone())));
         // It answered the handshake.
@@ -217,7 +290,7 @@ impl Shared {
                 life::End::Lost => "was lost",
                 life::End::NotPrimary => "is to a primary no more",
             },
-            () = self.locator.moved_from(address) => "is to a primary no more",
+            () = self.locator.moved_from(located) => "is to a primary no more",
             () = ignore(&mut opened.pushes) => "was lost",
         };
         self.connection.store(None);
@@ -225,7 +298,7 @@ impl Shared {
         self.breaker.incident();
         Error::new(
             ErrorKind::Unavailable { maybe_applied: false },
-            format!("the connection to Redis at {address} {reason}"),
+            format!("the connection to Redis at {} {reason}", located.address),
         )
     }
 

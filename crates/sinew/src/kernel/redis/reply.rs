@@ -64,6 +64,20 @@ pub(super) fn is_elsewhere(error: &Error) -> bool {
     source.is_some_and(|e| matches!(Verdict::on(e), Verdict::Moved(_) | Verdict::Ask(_)))
 }
 
+/// One error for several, of as many servers. It is final only if every one is: another server
+/// may come back and know better.
+pub(super) fn all_in_one(errors: Vec<Error>) -> Option<Error> {
+    let (passing, last_words): (Vec<Error>, Vec<Error>) =
+        errors.into_iter().partition(Error::is_retryable);
+    match (passing.into_iter().next(), last_words.into_iter().next()) {
+        (Some(passing), Some(last_word)) => {
+            let context = format!("{passing}; another said: {last_word}");
+            Some(Error::new(passing.kind(), context).with_source(last_word))
+        }
+        (passing, last_word) => passing.or(last_word),
+    }
+}
+
 /// Takes a reply apart.
 pub(crate) fn read<T: FromRedisValue>(value: Value) -> Result<T> {
     T::from_redis_value(value)

@@ -3,17 +3,17 @@
 // The first capability that listens is yet to come; the tests listen.
 #![cfg_attr(not(test), allow(dead_code))]
 
-use std::sync::Arc;
+use std::sync::Weak;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 
-use super::connect::Opened;
 use super::life;
 use super::node::Node;
 use super::task::Task;
+use super::topology::Topology;
 use crate::kernel::breaker::Breaker;
 use crate::kernel::error::{Error, ErrorKind, Result};
 
@@ -39,14 +39,19 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn start(node: Arc<Node>, channel: String) -> Self {
+    pub(super) fn start(topology: Weak<Topology>, channel: String) -> Self {
         let (told, heard) = mpsc::channel(QUEUE_LEN_MAX);
         let task = Task::start(async move {
             // Its own: a subscriber's trouble is not the callers'.
-            let breaker = Breaker::new(format!("subscriber {}", node.breaker().name()));
-            loop {
+            let breaker = Breaker::new("subscriber");
+            // Each time at whatever node is a primary then.
+            while let Some(node) = topology.upgrade().map(|topology| topology.any_node()) {
                 let began = tokio::time::Instant::now();
-                if let Err(error) = listen(&node, &channel, &told, &breaker).await {
+                let heard = match node {
+                    Ok(node) => listen(&node, &channel, &told, &breaker).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = heard {
                     tracing::debug!(channel, %error, "subscribing again");
                 }
                 if began.elapsed() < STABLE_AFTER {
@@ -57,10 +62,9 @@ impl Subscription {
         Self { heard, _task: task }
     }
 
-    /// The next thing heard. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Heard {
-        // The task never ends before this handle does.
-        self.heard.recv().await.unwrap_or(Heard::Subscribed)
+    /// The next thing heard; `None` once the link is gone. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Heard> {
+        self.heard.recv().await
     }
 }
 
@@ -71,7 +75,7 @@ async fn listen(
     told: &mpsc::Sender<Heard>,
     breaker: &Breaker,
 ) -> Result<()> {
-    let mut opened: Opened = node.dedicated().await?;
+    let (located, mut opened) = node.dedicated().await?;
     let connection = opened.connection.clone();
     let _: Value = connection.call(redis::cmd("SUBSCRIBE").arg(channel)).await?;
     // Waits for a slow subscriber to come to what it has: after this, nothing older follows.
@@ -90,6 +94,7 @@ async fn listen(
             },
             _ = &mut watching => return Ok(()),
             () = opened.driver.ended() => return Ok(()),
+            () = node.moved_from(&located) => return Ok(()),
         }
     }
 }

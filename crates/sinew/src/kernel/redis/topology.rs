@@ -1,11 +1,12 @@
 //! Finding the primaries and following them: one server, the one that sentinels name, or a cluster's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use redis::{RedisError, Value};
 use tokio::sync::{Notify, watch};
@@ -15,7 +16,7 @@ use super::connect::{Mode, Opening, Purpose, not_primary, refused_command};
 use super::connection::Connection;
 use super::map::{Layout, Map};
 use super::node::{Common, Locator, Node};
-use super::reply::read;
+use super::reply::{all_in_one, read};
 use super::sentinel::Sentinels;
 use super::slot::slot_of;
 use super::target::{Address, HostPort, Place, Target};
@@ -29,6 +30,8 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 const ASK_AGAIN_MAX: Duration = Duration::from_millis(500);
 const ANSWER_MAX: Duration = Duration::from_millis(500);
+/// How long the first good answer waits for those of the others.
+const OTHERS_MAX: Duration = Duration::from_millis(50);
 /// How long a node that owns no slot is kept connected: one that is about to get its first.
 const KEEP_IDLE: Duration = Duration::from_secs(60);
 const NODES_MAX: usize = 1_000;
@@ -73,6 +76,7 @@ impl Topology {
             mode: if seeds.is_some() { Mode::Either } else { Mode::Alone },
             hooks,
             changed: Arc::new(Notify::new()),
+            hooks_ran: watch::Sender::new(false),
         });
         let seeds = seeds.map(|(at, or_one)| Seeds {
             at: at.clone(),
@@ -154,6 +158,24 @@ impl Topology {
         })
     }
 
+    /// Whether there are nodes to be found out, and redirections to be followed.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.seeds.is_some()
+    }
+
+    /// A primary, whichever.
+    ///
+    /// # Errors
+    /// `Unavailable` when none is known.
+    pub(super) fn any_node(&self) -> Result<Arc<Node>> {
+        let map = self.map();
+        let up = map.nodes.iter().find(|node| node.connection().is_some());
+        up.or(map.nodes.first()).cloned().ok_or_else(|| {
+            let kind = ErrorKind::Unavailable { maybe_applied: false };
+            Error::new(kind, format!("no node of {} is known", self.address))
+        })
+    }
+
     /// Someone was redirected, or refused: what we know is old.
     pub(super) fn suspect(&self) {
         self.stale.notify_one();
@@ -166,6 +188,8 @@ impl Topology {
     pub(super) fn node_at(&self, at: &HostPort) -> Result<Arc<Node>> {
         let mut nodes = self.nodes.lock();
         if let Some(node) = nodes.get(at) {
+            // Someone has just said that it is there.
+            node.hurry();
             return Ok(Arc::clone(node));
         }
         if nodes.len() >= NODES_MAX {
@@ -190,35 +214,44 @@ impl Topology {
                 let found = self.look_around(seeds).await;
                 looked = Some(found.map(|found| self.install(found)));
             }
-            // Node after node may come or go before anyone has to look around again.
-            let again = loop {
-                self.tell(self.status_of_all(looked.as_ref()));
-                let is_well = matches!(*self.status.borrow(), Status::Up);
-                if is_well {
-                    pause = ASK_AGAIN;
-                }
-                let wait = if is_well { ASK_EVERY } else { pause };
-                tokio::select! {
-                    () = self.common.changed.notified() => {
-                        // A node that was lost may have handed its slots on.
-                        if !matches!(self.status_of_all(looked.as_ref()), Status::Up) {
-                            self.tell(self.status_of_all(looked.as_ref()));
-                            break ASK_AGAIN;
-                        }
+            self.tell(self.status_of_all(looked.as_ref()));
+            if matches!(*self.status.borrow(), Status::Up) {
+                pause = ASK_AGAIN;
+            }
+            let wait = if matches!(*self.status.borrow(), Status::Up) { ASK_EVERY } else { pause };
+            let again = self.until_stale(tokio::time::Instant::now() + wait, looked.as_ref()).await;
+            // Many are redirected at once, and one look is enough for them all.
+            tokio::time::sleep(again).await;
+            pause = (pause * 2).min(ASK_AGAIN_MAX);
+        }
+    }
+
+    /// Follows the nodes' status until there is something to look for. Says how soon.
+    async fn until_stale(
+        &self,
+        next_look: tokio::time::Instant,
+        looked: Option<&Result<()>>,
+    ) -> Duration {
+        loop {
+            tokio::select! {
+                () = self.common.changed.notified() => {
+                    self.tell(self.status_of_all(looked));
+                    let is_well = matches!(*self.status.borrow(), Status::Up);
+                    // A node that was lost may have handed its slots on.
+                    if self.is_cluster() && !is_well {
+                        return ASK_AGAIN;
                     }
-                    () = self.stale.notified() => break ASK_AGAIN,
-                    () = tokio::time::sleep(wait), if self.seeds.is_some() => break Duration::ZERO,
                 }
-            };
-            if self.seeds.is_some() {
-                // Many are redirected at once, and one look is enough for them all.
-                tokio::time::sleep(again).await;
-                pause = (pause * 2).min(ASK_AGAIN_MAX);
+                () = self.stale.notified(), if self.is_cluster() => return ASK_AGAIN,
+                () = tokio::time::sleep_until(next_look), if self.is_cluster() => {
+                    return Duration::ZERO;
+                }
             }
         }
     }
 
-    /// Of those who answer, the one with the latest configuration is believed.
+    /// Of those who answer, the one with the latest configuration is believed, and first of all
+    /// one whose cluster is well.
     async fn look_around(&self, seeds: &Seeds) -> Result<Found> {
         let map = self.map().clone();
         if let (Some(one), true) = (map.the_one(), seeds.or_one)
@@ -227,34 +260,38 @@ impl Topology {
         {
             return Ok(Found::One(at.clone()));
         }
-        let asked = map.nodes.iter().filter_map(|node| Some((node, node.address()?)));
-        let asked = asked.map(|(node, at)| async move {
-            let connection = tokio::time::timeout(ANSWER_MAX, node.ready()).await.ok()?.ok()?;
-            self.ask(&connection, at).await.ok()
-        });
-        let known = join_all(asked).await.into_iter().flatten().max_by_key(Answer::rank);
-        if let Some(answer) = known.filter(|answer| answer.is_well) {
-            return Ok(Found::Cluster(answer.layout));
-        }
-        let asked = join_all(seeds.at.iter().map(|at| self.ask_seed(seeds, at))).await;
-        let mut errors = Vec::new();
         let mut best: Option<Answer> = None;
-        for answer in asked {
-            match answer {
-                Ok(Seed::Cluster(answer)) => {
+        let connected = map.nodes.iter().filter_map(|n| Some((n.connection()?, n.address()?)));
+        let asked: FuturesUnordered<_> =
+            connected
+                .map(|(connection, at)| async move {
+                    self.ask(&connection, at).await.map(Seed::Cluster)
+                })
+                .collect();
+        let (mut seen, mut errors) = (gather(asked).await, Vec::new());
+        if !seen.iter().any(Seed::is_well) {
+            let asked: FuturesUnordered<_> =
+                seeds.at.iter().map(|at| async move { self.ask_seed(seeds, at).await }).collect();
+            let more = gather_all(asked);
+            let (more, troubles) = match seen.is_empty() {
+                true => more.await,
+                // The nodes that we know have answered: the seeds need not all be waited for.
+                false => tokio::time::timeout(ANSWER_MAX, more).await.unwrap_or_default(),
+            };
+            seen.extend(more);
+            errors = troubles;
+        }
+        for seed in seen {
+            match seed {
+                Seed::Primary(at) => return Ok(Found::One(at)),
+                Seed::Cluster(answer) => {
                     best = best.into_iter().chain([answer]).max_by_key(Answer::rank);
                 }
-                Ok(Seed::Primary(at)) => return Ok(Found::One(at)),
-                Err(error) => errors.push(error),
             }
         }
         match best {
             Some(answer) => Ok(Found::Cluster(answer.layout)),
-            None => {
-                // What can't be helped by waiting goes first.
-                errors.sort_by_key(Error::is_retryable);
-                Err(errors.into_iter().next().unwrap_or_else(|| Error::misconfigured("no host")))
-            }
+            None => Err(all_in_one(errors).unwrap_or_else(|| Error::misconfigured("no host"))),
         }
     }
 
@@ -288,8 +325,13 @@ impl Topology {
         );
         let mut next = || replies.next().unwrap_or(Ok(Value::Nil));
         let (info, slots) = (read::<String>(next()?)?, next()?);
-        let layout = Layout::read(&slots, at)
+        let layout = Layout::read(&slots, at, NODES_MAX)
             .ok_or_else(|| Error::corrupt(format!("{at} gave no map of its cluster")))?;
+        if layout.primaries.is_empty() {
+            // One that was made anew, and has yet to join.
+            let kind = ErrorKind::Unavailable { maybe_applied: false };
+            return Err(Error::new(kind, format!("{at} knows of no node that serves a slot")));
+        }
         let field =
             |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         Ok(Answer {
@@ -313,8 +355,15 @@ impl Topology {
         };
         let primaries = layout.addresses();
         let mut nodes = self.nodes.lock();
+        let known: HashSet<&HostPort> =
+            map.nodes.iter().filter_map(|node| node.address()).collect();
         let new = Map::of_cluster(&layout, |at| {
-            Arc::clone(nodes.entry(at.clone()).or_insert_with(|| self.start(at)))
+            let node = nodes.entry(at.clone()).or_insert_with(|| self.start(at));
+            if !known.contains(at) {
+                // It has just become a primary.
+                node.hurry();
+            }
+            Arc::clone(node)
         });
         nodes.retain(|at, node| primaries.contains(at) || node.age() < KEEP_IDLE);
         drop(nodes);
@@ -323,26 +372,33 @@ impl Topology {
             metrics::counter!(telemetry::REDIS_FAILOVERS).increment(1);
             tracing::warn!(redis = %self.address, "other primaries than before");
         }
-        if layout.uncovered() > 0 {
-            tracing::debug!(redis = %self.address, slots = layout.uncovered(), "slots that nobody serves");
-        }
         self.map.store(Arc::new(new));
     }
 
     /// All of it is up, or what is wrong with the part that is not.
     fn status_of_all(&self, looked: Option<&Result<()>>) -> Status {
-        let statuses: Vec<Status> = self.map().nodes.iter().map(|node| node.status()).collect();
-        let failed = statuses.iter().find(|status| matches!(status, Status::Failed(_)));
-        let down = statuses.iter().find(|status| matches!(status, Status::Down(_)));
-        match (failed.or(down), looked) {
-            (Some(status), _) => status.clone(),
-            (None, Some(Err(error))) if statuses.is_empty() => match error.is_retryable() {
-                true => Status::Down(error.clone()),
-                false => Status::Failed(error.clone()),
+        let map = self.map();
+        let statuses: Vec<Status> = map.nodes.iter().map(|node| node.status()).collect();
+        let any = |is: fn(&Status) -> bool| statuses.iter().find(|status| is(status)).cloned();
+        let failed = any(|status| matches!(status, Status::Failed(_)));
+        let down = any(|status| matches!(status, Status::Down(_)));
+        if let Some(status) = failed.or(down) {
+            return status;
+        }
+        match looked {
+            Some(Err(error)) if statuses.is_empty() && error.is_retryable() => {
+                Status::Down(error.clone())
+            }
+            Some(Err(error)) if statuses.is_empty() => Status::Failed(error.clone()),
+            _ if statuses.is_empty() => Status::Connecting,
+            _ if !statuses.iter().all(|status| matches!(status, Status::Up)) => Status::Connecting,
+            _ => match map.uncovered() {
+                0 => Status::Up,
+                slots => {
+                    let kind = ErrorKind::Unavailable { maybe_applied: false };
+                    Status::Down(Error::new(kind, format!("nobody serves {slots} of the slots")))
+                }
             },
-            (None, _) if statuses.is_empty() => Status::Connecting,
-            (None, _) if statuses.iter().all(|status| matches!(status, Status::Up)) => Status::Up,
-            (None, _) => Status::Connecting,
         }
     }
 
@@ -370,6 +426,51 @@ impl Topology {
 enum Seed {
     Cluster(Answer),
     Primary(HostPort),
+}
+
+impl Seed {
+    fn is_well(&self) -> bool {
+        match self {
+            Self::Cluster(answer) => answer.is_well,
+            Self::Primary(_) => true,
+        }
+    }
+}
+
+/// Answers as they come, up to a moment after the first that is well: a host that swallows
+/// everything must not hold up the others.
+async fn gather<F>(asked: FuturesUnordered<F>) -> Vec<Seed>
+where
+    F: Future<Output = Result<Seed>>,
+{
+    gather_all(asked).await.0
+}
+
+async fn gather_all<F>(mut asked: FuturesUnordered<F>) -> (Vec<Seed>, Vec<Error>)
+where
+    F: Future<Output = Result<Seed>>,
+{
+    let (mut seen, mut errors) = (Vec::new(), Vec::new());
+    let mut until = None;
+    loop {
+        let next = match until {
+            None => asked.next().await,
+            Some(until) => match tokio::time::timeout_at(until, asked.next()).await {
+                Ok(next) => next,
+                Err(_) => return (seen, errors),
+            },
+        };
+        match next {
+            None => return (seen, errors),
+            Some(Err(error)) => errors.push(error),
+            Some(Ok(seed)) => {
+                if seed.is_well() && until.is_none() {
+                    until = Some(tokio::time::Instant::now() + OTHERS_MAX);
+                }
+                seen.push(seed);
+            }
+        }
+    }
 }
 
 /// What one node says of its cluster.

@@ -1,4 +1,4 @@
-//! A primary, a replica, and three sentinels that watch them.
+//! A primary, two replicas, and three sentinels that watch them.
 
 use super::{Server, free_port, redis_cli, start_redis_on, temporary_folder, wait_until};
 
@@ -14,10 +14,15 @@ impl Sentinels {
     pub fn start() -> Self {
         let primary = start_redis_on(free_port(), &["--repl-diskless-sync-delay", "0"]);
         let port = primary.port.to_string();
-        let replica = start_redis_on(free_port(), &["--replicaof", "127.0.0.1", &port]);
-        wait_until("the replica follows", || {
-            redis_cli(replica.port, &["INFO", "replication"]).contains("master_link_status:up")
-        });
+        // Two: only once the last of them follows the new primary is a failover over, and until
+        // then the sentinels do not all say the same.
+        let replica = || start_redis_on(free_port(), &["--replicaof", "127.0.0.1", &port]);
+        let replicas = [replica(), replica()];
+        for replica in &replicas {
+            wait_until("the replica follows", || {
+                redis_cli(replica.port, &["INFO", "replication"]).contains("master_link_status:up")
+            });
+        }
         let sentinels: Vec<Server> = (0..3).map(|_| start_sentinel(primary.port)).collect();
         for sentinel in &sentinels {
             wait_until("the sentinels know each other and the replica", || {
@@ -27,10 +32,26 @@ impl Sentinels {
                     lines.nth(1).map(str::to_owned)
                 };
                 field("num-other-sentinels").as_deref() == Some("2")
-                    && field("num-slaves").as_deref() == Some("1")
+                    && field("num-slaves").as_deref() == Some("2")
             });
         }
-        Self { servers: vec![primary, replica], sentinels }
+        let servers = [primary].into_iter().chain(replicas).collect();
+        Self { servers, sentinels }
+    }
+
+    /// The port of the primary, as all sentinels say, once it is another than `old`.
+    pub fn wait_primary_after(&self, old: u16) -> u16 {
+        let ask = |sentinel: &Server| {
+            let at = redis_cli(sentinel.port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY]);
+            at.lines().nth(1).and_then(|port| port.parse().ok()).unwrap_or(0)
+        };
+        let mut new = 0;
+        wait_until("the sentinels fail over", || {
+            let said: Vec<u16> = self.sentinels.iter().map(ask).collect();
+            new = said[0];
+            new != 0 && new != old && said.iter().all(|port| *port == new)
+        });
+        new
     }
 
     pub fn url(&self) -> String {
