@@ -37,6 +37,12 @@ pub(super) fn parse(text: &str) -> Result<Target> {
     let (mut starts_without, mut deadline) = (false, None);
     for token in text.split(',').map(str::trim).filter(|token| !token.is_empty()) {
         let Some((option, value)) = token.split_once('=') else {
+            // Not shown: it may be the rest of a password.
+            if access.password.is_some() {
+                return Err(bad(
+                    "an endpoint comes after the password: expected endpoints first (a password can't hold a comma)",
+                ));
+            }
             endpoints.push(token);
             continue;
         };
@@ -55,8 +61,11 @@ pub(super) fn parse(text: &str) -> Result<Target> {
             "name" if may_be_a_name(value) => access.client_name = Some(value.to_owned()),
             "name" => return Err(bad("name has spaces or control characters")),
             known if TAKEN_AND_LEFT.contains(&known) => {}
-            // Its name only: what looks like an option may be the rest of a password.
-            _ => return Err(bad("an option is unknown (a password can't hold a comma)")),
+            // What looks like an option may be the rest of a password.
+            _ if access.password.is_some() => {
+                return Err(bad("an option is unknown (a password can't hold a comma)"));
+            }
+            unknown => return Err(bad(&format!("the option {unknown:?} is unknown"))),
         }
     }
     if tls.unwrap_or(ssl_host.is_some()) {
@@ -137,7 +146,9 @@ mod tests {
             ("", "no endpoint"),
             ("password=hunter2", "no endpoint"),
             ("h,password=x,hunter2=y", "unknown"),
-            ("h,password=x,hunter2 and more", "endpoint is not"),
+            ("h,password=x,hunter2 and more", "endpoint comes after"),
+            ("h:1,password=x,hunter2", "endpoint comes after"),
+            ("h,pasword=hunter2", "\"pasword\" is unknown"),
             ("h,ssl=maybe,password=hunter2", "ssl is neither"),
             ("h,defaultDatabase=one,password=hunter2", "defaultDatabase"),
             ("h:port,password=hunter2", "endpoint is not"),

@@ -1,6 +1,7 @@
 //! Where a deployment is and how to get in: what a URL says, taken apart.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -109,7 +110,11 @@ pub(super) fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
         },
     };
     let may_be_in_a_host = |c: char| c.is_alphanumeric() || "-._:%".contains(c);
-    if host.is_empty() || !host.chars().all(may_be_in_a_host) {
+    let is_v6 =
+        |host: &str| host.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+    // More colons than an address has are those of a password whose @host was forgotten.
+    if host.is_empty() || !host.chars().all(may_be_in_a_host) || host.contains(':') && !is_v6(host)
+    {
         return None;
     }
     let port = match port {

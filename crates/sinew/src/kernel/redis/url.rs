@@ -50,7 +50,7 @@ pub(super) fn parse(url: &str) -> Result<Target> {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    if path.contains('@') {
+    if path.contains('@') || query.contains('@') {
         // What looks like a path is the rest of a password, and the host its beginning.
         return Err(bad("a special character in the user or password must be percent-encoded"));
     }
@@ -167,11 +167,12 @@ impl Options {
             let value = percent_decode_str(value).decode_utf8().map(std::borrow::Cow::into_owned);
             let value = value.ok().filter(|value| !value.is_empty());
             let unknown = || {
-                bad(
-                    "unknown or misplaced option (known: ca, cert, key and server_name with TLS; sentinel_user and sentinel_password with sentinels; database with unix; name)",
-                )
+                bad(&format!(
+                    "unknown or misplaced option {name:?} (known: ca, cert, key and server_name with TLS; sentinel_user and sentinel_password with sentinels; database with unix; name)"
+                ))
             };
-            let value = value.ok_or_else(|| bad("an option has no value, or not in UTF-8"))?;
+            let value =
+                value.ok_or_else(|| bad(&format!("the option {name:?} has no value in UTF-8")))?;
             match name {
                 "ca" if tls => options.tls.ca = Some(value.into()),
                 "cert" if tls => cert = Some(PathBuf::from(value)),
@@ -264,7 +265,10 @@ mod tests {
             ("redis://:hunter2@local host", "host"),
             ("redis://:hunter2@a,b", "redis-cluster://"),
             ("rediss://:hunter2@h?cert=x", "both cert and key"),
-            ("rediss://:hunter2@h?ca=", "no value"),
+            ("rediss://:hunter2@h?ca=", "\"ca\" has no value"),
+            ("redis://:hunt?hunter2@h", "percent-encoded"),
+            ("redis://user:hun:hunter2", "host"),
+            ("redis://:x@h:1:hunter2", "host"),
             ("redis-sentinel://:hunter2@a,b", "name of the primary"),
             ("redis-cluster://:hunter2@a/1", "no database but 0"),
             ("redis-cluster://:hunter2@a,", "host"),
