@@ -209,6 +209,40 @@ fn a_cluster_that_loses_a_master_is_followed_to_its_replica() {
 }
 
 #[test]
+fn a_cluster_that_is_down_says_so_and_costs_no_one_a_deadline() {
+    keep_for(LAW_MAX * 2, || async {
+        let mut cluster = blocking(|| Cluster::start(0)).await;
+        let deadline = Duration::from_secs(5);
+        let sinew = Sinew::builder().deadline(deadline).connect(&cluster.url()).await.unwrap();
+        let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
+        let cluster = blocking(move || {
+            cluster.nodes[2].server.kill();
+            wait_until("the cluster is down", || {
+                let down = |n: usize| {
+                    cluster.nodes[n].cli(&["CLUSTER", "INFO"]).contains("cluster_state:fail")
+                };
+                down(0) && down(1)
+            });
+            cluster
+        })
+        .await;
+        // Of all keys, also those whose nodes are there.
+        for key in 0..10 {
+            cache.put(&key, &key).await.unwrap_err();
+        }
+        let began = Instant::now();
+        let mut told = String::new();
+        for key in 0..50 {
+            told = format!("{told}{:#}\n", cache.put(&key, &key).await.unwrap_err());
+        }
+        assert!(began.elapsed() < deadline, "{:?} for 50 calls", began.elapsed());
+        assert!(told.contains("CLUSTERDOWN") || told.contains("ClusterDown"), "{told}");
+        assert!(!told.contains("no reply"), "{told}");
+        drop(cluster);
+    });
+}
+
+#[test]
 fn slots_that_move_under_load_give_no_wrong_answer() {
     keep_for(LAW_MAX * 2, || async {
         let cluster = blocking(|| Cluster::start(0)).await;

@@ -84,10 +84,11 @@ impl<'a> Call<'a> {
     /// socket does; else what Redis said.
     pub(crate) async fn run<T: FromRedisValue>(self) -> Result<T> {
         let mut progress = Progress::default();
+        let mut course = Course { next: None, redirections: 0, pause: PAUSE_FIRST, refusal: None };
         let deadline = self.link.deadline();
         let outcome = {
             // Pinned here: moving a future into another makes room for it twice.
-            let attempts = pin!(self.attempts(&mut progress));
+            let attempts = pin!(self.attempts(&mut progress, &mut course));
             tokio::time::timeout(deadline, attempts).await
         };
         match outcome {
@@ -95,14 +96,20 @@ impl<'a> Call<'a> {
             Ok(Err(error)) if progress.is_unknown => Err(error.made_unsure()),
             Ok(Err(error)) => Err(error),
             Err(_) => {
-                let kind = ErrorKind::Timeout { maybe_applied: progress.time_out() };
-                Err(Error::new(kind, format!("no reply from Redis within {deadline:?}")))
+                let (is_under_way, maybe_applied) = (progress.is_under_way, progress.time_out());
+                let kind = ErrorKind::Timeout { maybe_applied };
+                Err(match course.refusal {
+                    Some(refusal) if !is_under_way => {
+                        let context = format!("Redis could not serve this for {deadline:?}");
+                        Error::new(kind, context).with_source(refusal)
+                    }
+                    _ => Error::new(kind, format!("no reply from Redis within {deadline:?}")),
+                })
             }
         }
     }
 
-    async fn attempts(&self, progress: &mut Progress) -> Result<Value> {
-        let mut course = Course { next: None, redirections: 0, pause: PAUSE_FIRST };
+    async fn attempts(&self, progress: &mut Progress, course: &mut Course) -> Result<Value> {
         loop {
             let stop = match course.next.take() {
                 Some(stop) => stop,
@@ -125,7 +132,7 @@ impl<'a> Call<'a> {
                         Verdict::Lost => progress.lost(),
                         _ => progress.answered(),
                     }
-                    self.go_on(&mut course, stop, &connection, verdict, error).await?;
+                    self.go_on(course, stop, &connection, verdict, error).await?;
                 }
             }
         }
@@ -169,13 +176,19 @@ impl<'a> Call<'a> {
                 // It was one when we connected. What it reads from now on is old: look anew.
                 connection.kill();
                 topology.suspect();
+                course.refusal = Some(error);
                 course.wait().await;
             }
             Verdict::NotNow if self.unless_split && is_split(&error) => {
                 return Err(told_by(error));
             }
+            // Someone has looked, and found the same: nobody's waiting helps.
+            Verdict::NotNow if is_cluster_down(&error) && topology.is_known_down() => {
+                return Err(told_by(error));
+            }
             Verdict::NotNow => {
                 topology.suspect();
+                course.refusal = Some(error);
                 course.wait().await;
             }
             Verdict::NoScript | Verdict::Final => return Err(told_by(error)),
@@ -229,6 +242,10 @@ fn is_split(error: &RedisError) -> bool {
     error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::TryAgain)
 }
 
+fn is_cluster_down(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ClusterDown)
+}
+
 /// Whether a call was refused because its keys are on two nodes, as [`Call::unless_split`] says.
 pub(crate) fn was_split(error: &Error) -> bool {
     use std::error::Error as _;
@@ -247,6 +264,8 @@ struct Course {
     next: Option<Stop>,
     redirections: u32,
     pause: Duration,
+    /// Why the last node did not serve it.
+    refusal: Option<RedisError>,
 }
 
 impl Course {

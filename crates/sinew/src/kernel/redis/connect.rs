@@ -236,8 +236,12 @@ fn refused(address: &Address, error: RedisError) -> Error {
         return told;
     }
     let is_lost = error.is_io_error();
+    let wants_password = error.code() == Some("NOAUTH");
     let told = told_by(error);
     let context = match told.kind() {
+        ErrorKind::Denied if wants_password => {
+            "wants a password, and none was given: expected :password@ or user:password@ before the host"
+        }
         ErrorKind::Denied => "refused user or password",
         ErrorKind::Corrupt => "does not answer like Redis",
         ErrorKind::Misconfigured => {

@@ -20,7 +20,7 @@ pub(crate) fn permission_hook(user: String, prefix: String, commands: Vec<String
                 Error::new(
                     ErrorKind::Denied,
                     format!(
-                        "user {user:?} of Redis may not run {missing}, which Sinew needs: grant it with ACL SETUSER {user} ~{prefix}* {}",
+                        "user {user:?} of Redis may not run {missing} on keys that begin with {prefix:?}, which Sinew needs: expected the prefix of the keys that this user may use, or ACL SETUSER {user} {} for those",
                         grants(missing)
                     ),
                 )

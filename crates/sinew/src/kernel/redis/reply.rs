@@ -94,10 +94,12 @@ pub(super) fn told_by(error: RedisError) -> Error {
         redis::ErrorKind::Server(ServerErrorKind::NoPerm) => {
             (ErrorKind::Denied, "Redis refused the permission")
         }
+        redis::ErrorKind::Server(ServerErrorKind::ClusterDown) => {
+            (not_executed, "the cluster is down (CLUSTERDOWN)")
+        }
         redis::ErrorKind::Server(
             ServerErrorKind::BusyLoading
             | ServerErrorKind::TryAgain
-            | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown
             | ServerErrorKind::ReadOnly
             | ServerErrorKind::Moved
@@ -119,9 +121,10 @@ pub(super) fn told_by(error: RedisError) -> Error {
             Some("WRONGTYPE") => (ErrorKind::Conflict, "the key holds another type of data"),
             // Out of memory, persistence in trouble, too few replicas, stuck in a script:
             // refused before anything ran.
-            Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY") => {
+            Some("OOM" | "MISCONF" | "NOREPLICAS") => {
                 (not_executed, "Redis refuses writes for now")
             }
+            Some("BUSY") => (not_executed, "Redis is busy with a script"),
             // Too many clients, a killed script, a proxy's own trouble: nothing says for good.
             Some(_) => {
                 (ErrorKind::Unavailable { maybe_applied: true }, "Redis refused the command")

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -45,6 +46,8 @@ pub(super) struct Topology {
     seeds: Option<Seeds>,
     nodes: Mutex<HashMap<HostPort, Arc<Node>>>,
     stale: Notify,
+    /// As the cluster itself said when it was last asked.
+    is_down: AtomicBool,
     address: String,
 }
 
@@ -57,7 +60,7 @@ struct Seeds {
 
 /// What a look around found.
 enum Found {
-    Cluster(Layout),
+    Cluster(Answer),
     One(HostPort),
 }
 
@@ -102,6 +105,7 @@ impl Topology {
             seeds,
             nodes: Mutex::default(),
             stale: Notify::new(),
+            is_down: AtomicBool::new(false),
             address: target.to_string(),
         }))
     }
@@ -174,6 +178,11 @@ impl Topology {
             let kind = ErrorKind::Unavailable { maybe_applied: false };
             Error::new(kind, format!("no node of {} is known", self.address))
         })
+    }
+
+    /// Whether the cluster calls itself down.
+    pub(super) fn is_known_down(&self) -> bool {
+        self.is_down.load(Ordering::Relaxed)
     }
 
     /// Someone was redirected, or refused: what we know is old.
@@ -290,7 +299,7 @@ impl Topology {
             }
         }
         match best {
-            Some(answer) => Ok(Found::Cluster(answer.layout)),
+            Some(answer) => Ok(Found::Cluster(answer)),
             None => Err(all_in_one(errors).unwrap_or_else(|| Error::misconfigured("no host"))),
         }
     }
@@ -351,7 +360,10 @@ impl Topology {
                 self.map.store(Arc::new(Map::of_one(one)));
                 return;
             }
-            Found::Cluster(layout) => layout,
+            Found::Cluster(answer) => {
+                self.is_down.store(!answer.is_well, Ordering::Relaxed);
+                answer.layout
+            }
         };
         let primaries = layout.addresses();
         let mut nodes = self.nodes.lock();
@@ -392,13 +404,17 @@ impl Topology {
             Some(Err(error)) if statuses.is_empty() => Status::Failed(error.clone()),
             _ if statuses.is_empty() => Status::Connecting,
             _ if !statuses.iter().all(|status| matches!(status, Status::Up)) => Status::Connecting,
-            _ => match map.uncovered() {
-                0 => Status::Up,
-                slots => {
+            _ => {
+                let down = |why: String| {
                     let kind = ErrorKind::Unavailable { maybe_applied: false };
-                    Status::Down(Error::new(kind, format!("nobody serves {slots} of the slots")))
+                    Status::Down(Error::new(kind, why))
+                };
+                match map.uncovered() {
+                    0 if self.is_known_down() => down("the cluster calls itself down".to_owned()),
+                    0 => Status::Up,
+                    slots => down(format!("nobody serves {slots} of the slots")),
                 }
-            },
+            }
         }
     }
 
@@ -409,7 +425,11 @@ impl Topology {
         if before.name() != status.name() {
             match (&before, &status) {
                 (_, Status::Down(error) | Status::Failed(error)) => {
-                    tracing::warn!(redis = %self.address, %error, "Redis is {}", status.name());
+                    let what = match status {
+                        Status::Failed(_) => "Redis will not do",
+                        _ => "Redis is down",
+                    };
+                    tracing::warn!(redis = %self.address, error = format!("{error:#}"), "{what}");
                 }
                 // As loud as the line that it answers.
                 (Status::Down(_) | Status::Failed(_), Status::Up) => {

@@ -41,7 +41,7 @@ pub fn refusals() -> Vec<Refusal> {
     all.push(Refusal::new(
         "no password",
         format!("redis://127.0.0.1:{port}"),
-        &["refused user or password"],
+        &["wants a password"],
         vec![],
     ));
     all.push(Refusal::new(
@@ -174,7 +174,7 @@ fn not_permitted() -> Vec<Refusal> {
         Refusal::new("may not write", reader, &["\"reader\"", "UNLINK", "SET", "+set"], vec![]),
         Refusal::new("may not run scripts", runner, &["\"runner\"", "EVALSHA"], vec![]),
         Refusal::new("may not ask for the role", asker, &["\"asker\"", "ROLE"], vec![]),
-        Refusal::new("other keys", other, &["\"other\"", "GET", "~"], vec![Box::new(server)]),
+        Refusal::new("other keys", other, &["\"other\"", "GET", "prefix"], vec![Box::new(server)]),
     ]
 }
 
