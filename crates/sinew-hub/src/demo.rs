@@ -17,7 +17,7 @@ use crate::{serve, telemetry};
 Examples:
   sinew demo
   sinew demo --store redis://127.0.0.1:6379
-  DATABASE_URL=postgres://user:password@127.0.0.1/rent sinew demo")]
+  SINEW_DEMO_DATABASE=postgres://user:password@127.0.0.1/rent sinew demo")]
 pub(crate) struct DemoArgs {
     #[command(flatten)]
     flags: Flags,
@@ -28,7 +28,7 @@ pub(crate) struct DemoArgs {
     #[arg(
         long,
         value_name = "URL",
-        env = "DATABASE_URL",
+        env = "SINEW_DEMO_DATABASE",
         hide_env_values = true,
         default_value = "sqlite::memory:"
     )]

@@ -50,7 +50,7 @@ pub(crate) async fn ready(State(hub): State<Hub>) -> Response {
         .into_iter()
         .find(|breaker| matches!(breaker.state(), BreakerState::Open | BreakerState::Isolated));
     let reason = match (status, held_back) {
-        (Status::Down(error) | Status::Failed(error), _) => Some(error.to_string()),
+        (Status::Down(error) | Status::Failed(error), _) => Some(format!("{error:#}")),
         (_, Some(breaker)) => {
             Some(format!("the circuit breaker of {} is {}", breaker.name(), breaker.state().name()))
         }

@@ -158,7 +158,8 @@ impl Sinew {
         self.deployment.caches.stats()
     }
 
-    /// Whether the store answers right now.
+    /// Whether the store is connected. One that stopped answering is noticed within seconds; whether
+    /// calls are held back meanwhile, [`Sinew::breakers`] say.
     #[must_use]
     pub fn status(&self) -> Status {
         match &self.deployment.store {

@@ -3,6 +3,7 @@
 //! | Capability | Handle | Read |
 //! | --- | --- | --- |
 //! | cache-aside, one load in the fleet, invalidation that wins | [`Cache`] | [`cache`] |
+//! | a circuit breaker for your own calls | [`Breaker`], [`BreakerLayer`] | [`Breaker`] |
 //!
 //! Everything begins with a [`Sinew`]: [`Sinew::connect`] for Redis, [`Sinew::embedded`] for this
 //! process. [`Sinew::tenant`] narrows it to one tenant.

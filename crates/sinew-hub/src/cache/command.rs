@@ -117,7 +117,11 @@ async fn get(entry: &Entry) -> Result<(), Outcome> {
             }
             found.map(|value| value.get().to_owned())
         }
-        Place::Hub(request) => Some(request.send(Method::GET, None).await?.1),
+        Place::Hub(request) => match request.send(Method::GET, None).await {
+            // Over HTTP an outage is a miss like any other; a person at a terminal wants to know.
+            Err(Outcome::NoSuchEntry) => return Err(request.no_entry().await),
+            reply => Some(reply?.1),
+        },
     };
     println!("{}", value.ok_or(Outcome::NoSuchEntry)?);
     Ok(())

@@ -19,17 +19,7 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// The end that an error of the library means.
     pub(crate) fn of(error: &Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            // A line each, and none twice: some say their cause's words as their own.
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            if !message.contains(line) {
-                message = format!("{message}: {line}");
-            }
-            cause = error.source();
-        }
+        let message = format!("{error:#}");
         match error.kind() {
             ErrorKind::Rejected => Self::BadInput(message),
             _ => Self::Failed(message),

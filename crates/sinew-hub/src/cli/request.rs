@@ -55,13 +55,29 @@ impl Request {
         if status.is_success() {
             return Ok((status, text));
         }
-        let detail = serde_json::from_str::<Value>(&text).ok();
-        let detail = detail.and_then(|problem| Some(problem["detail"].as_str()?.to_owned()));
-        let detail = detail.unwrap_or_else(|| format!("the hub answered {status}"));
+        let problem = serde_json::from_str::<Value>(&text).ok();
+        let detail = problem.and_then(|problem| Some(problem["detail"].as_str()?.to_owned()));
+        let Some(detail) = detail else {
+            return Err(Outcome::Failed(format!(
+                "{hub} answered {status}, and not as a hub does: expected the address of one with --listen"
+            )));
+        };
         Err(match status {
             StatusCode::NOT_FOUND if self.url.path().contains("/entries/") => Outcome::NoSuchEntry,
             _ if status.is_client_error() => Outcome::BadInput(detail),
             _ => Outcome::Failed(detail),
         })
+    }
+
+    /// Why there was no entry: there is none, or the hub cannot know.
+    pub(crate) async fn no_entry(&self) -> Outcome {
+        let mut url = self.url.clone();
+        url.set_path("/health/ready");
+        let health = Self { url, tenant: None }.send(Method::GET, None).await;
+        let health = health.ok().and_then(|(_, text)| serde_json::from_str::<Value>(&text).ok());
+        match health.as_ref().and_then(|health| health["reason"].as_str()) {
+            Some(reason) => Outcome::Failed(format!("the hub cannot look it up now: {reason}")),
+            None => Outcome::NoSuchEntry,
+        }
     }
 }

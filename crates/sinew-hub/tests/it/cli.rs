@@ -222,6 +222,10 @@ fn a_breaker_is_shown_isolated_and_reset() {
     let entry = ["cache", "put", "greeting", "en", "1", "--listen", &listen];
     let refused = sinew(&entry);
     assert_eq!(exit_code(&refused), 1);
+    // Whether there is an entry no one knows.
+    let look = sinew(&["cache", "get", "greeting", "en", "--listen", &listen]);
+    assert_eq!(exit_code(&look), 1);
+    assert!(text(&look.stderr).contains("isolated"), "{}", text(&look.stderr));
     assert_eq!(
         breaker(&["reset", &node, "--json"]).1.trim(),
         format!("{{\"node\":\"{node}\",\"state\":\"closed\"}}")

@@ -51,7 +51,12 @@ impl From<Error> for Problem {
             ErrorKind::Rejected | ErrorKind::Conflict => error.to_string(),
             // The rest names hosts, and is for the log.
             _ => {
-                tracing::warn!(%error, "a request failed");
+                let told = format!("{error:#}");
+                match error.is_retryable() {
+                    // A line a request would drown the one that says that Redis went away.
+                    true => tracing::debug!(error = told, "a request failed"),
+                    false => tracing::warn!(error = told, "a request failed"),
+                }
                 "the store cannot serve this now".to_owned()
             }
         };

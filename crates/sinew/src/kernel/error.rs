@@ -124,9 +124,24 @@ impl ErrorKind {
     }
 }
 
+/// With its causes as `{:#}`, each once: some say their cause's words as their own.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.context)
+        f.write_str(&self.context)?;
+        if !f.alternate() {
+            return Ok(());
+        }
+        let (mut told, mut cause) = (self.context.to_string(), self.source());
+        while let Some(error) = cause {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            if !told.contains(line) {
+                write!(f, ": {line}")?;
+                told.push_str(line);
+            }
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,14 @@
 //! Whether the store answers.
 
+use std::fmt;
+
 use super::error::Error;
 
 /// What a handle knows of its store right now.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Status {
-    /// The first connection is still being made.
+    /// A connection is being made: the first, or one that replaces one just lost.
     Connecting,
     /// The store answers.
     Up,
@@ -26,6 +28,18 @@ impl Status {
             Self::Up => "up",
             Self::Down(_) => "down",
             Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// Its name, and why. The causes too as `{:#}`.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Connecting | Self::Up => Ok(()),
+            Self::Down(error) | Self::Failed(error) if f.alternate() => write!(f, ": {error:#}"),
+            Self::Down(error) | Self::Failed(error) => write!(f, ": {error}"),
         }
     }
 }

@@ -133,7 +133,8 @@ impl Breaker {
     /// was let through. Give it a deadline of its own.
     ///
     /// # Errors
-    /// The time to wait when it is open, isolated, or half-open with a probe under way.
+    /// The time to wait when it is open or half-open with a probe under way; the longest that it
+    /// stays open when it is isolated.
     pub fn permit(&self) -> Result<Permit, Duration> {
         let now = self.0.clock.now();
         let ticket = self.change(|core| core.permit(now))?;

@@ -31,16 +31,22 @@ impl Policy {
     pub(super) fn check(&self) -> Result<()> {
         let bad = |what: &str| Err(Error::rejected(format!("a breaker's {what}")));
         if self.in_a_row == 0 || self.at_least == 0 {
-            return bad("numbers of failures are at least 1");
+            return bad("numbers (failures_in_a_row, failure_percent) are at least 1");
         }
         if self.percent == 0 || self.percent > 100 {
-            return bad("share of failures is 1 to 100 percent");
+            return bad("share of failures (failure_percent) is 1 to 100");
         }
         if self.window < Duration::from_millis(10) || self.window > Duration::from_secs(3_600) {
-            return bad("window is 10 ms to an hour");
+            return bad("window (failure_percent) is 10 ms to an hour");
         }
-        if self.open_for < Duration::from_millis(1) || self.open_for_max < self.open_for {
-            return bad("time open is at least 1 ms, and its longest no shorter than its first");
+        let day = Duration::from_secs(24 * 3_600);
+        if self.open_for < Duration::from_millis(1)
+            || self.open_for_max < self.open_for
+            || self.open_for_max > day
+        {
+            return bad(
+                "time open (open_for) is 1 ms to a day, its longest no shorter than its first",
+            );
         }
         Ok(())
     }
