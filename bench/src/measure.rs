@@ -14,8 +14,9 @@ pub struct Effort {
 }
 
 impl Effort {
-    pub const QUICK: Self = Self { rounds: 3, each: Duration::from_millis(700) };
-    pub const FULL: Self = Self { rounds: 9, each: Duration::from_secs(2) };
+    // Many short turns: what else a machine does comes and goes within seconds, and is to meet both.
+    pub const QUICK: Self = Self { rounds: 9, each: Duration::from_millis(250) };
+    pub const FULL: Self = Self { rounds: 61, each: Duration::from_millis(300) };
 }
 
 /// One comparison.
