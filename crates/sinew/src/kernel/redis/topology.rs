@@ -269,7 +269,6 @@ impl Topology {
         {
             return Ok(Found::One(at.clone()));
         }
-        let mut best: Option<Answer> = None;
         let connected = map.nodes.iter().filter_map(|n| Some((n.connection()?, n.address()?)));
         let asked: FuturesUnordered<_> =
             connected
@@ -290,17 +289,21 @@ impl Topology {
             seen.extend(more);
             errors = troubles;
         }
+        let (mut best, mut alone): (Option<Answer>, _) = (None, None);
         for seed in seen {
             match seed {
-                Seed::Primary(at) => return Ok(Found::One(at)),
+                Seed::Primary(at) => alone = Some(at),
                 Seed::Cluster(answer) => {
                     best = best.into_iter().chain([answer]).max_by_key(Answer::rank);
                 }
             }
         }
-        match best {
-            Some(answer) => Ok(Found::Cluster(answer)),
-            None => Err(all_in_one(errors).unwrap_or_else(|| Error::misconfigured("no host"))),
+        match (best, alone) {
+            (Some(answer), _) => Ok(Found::Cluster(answer)),
+            (None, Some(at)) => Ok(Found::One(at)),
+            (None, None) => {
+                Err(all_in_one(errors).unwrap_or_else(|| Error::misconfigured("no host")))
+            }
         }
     }
 

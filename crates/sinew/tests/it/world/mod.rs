@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub use cluster::{Cluster, SHARED_CLUSTER};
+pub use cluster::{Cluster, Node, SHARED_CLUSTER};
 pub use postgres::start_postgres;
 pub use proxy::Proxy;
 pub use refusals::{Refusal, SECRET, refusals};
