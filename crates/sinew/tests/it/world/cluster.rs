@@ -19,13 +19,15 @@ pub struct Node {
     pub server: Server,
     pub proxy: Option<Proxy>,
     settings: Vec<String>,
-    /// What it knows of its cluster, also after a kill.
-    memory: PathBuf,
+    /// What it knows of its cluster, where it is to outlive a kill.
+    memory: Option<PathBuf>,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.memory);
+        if let Some(memory) = &self.memory {
+            let _ = std::fs::remove_dir_all(memory);
+        }
     }
 }
 
@@ -165,12 +167,14 @@ impl Cluster {
 fn start_node(proxied: bool) -> Node {
     let (port, bus) = (free_port(), free_port());
     let proxy = proxied.then(|| Proxy::start(port));
-    let memory = temporary_folder("cluster");
+    // The shared cluster is never dropped, and its servers' own folders go with them.
+    let memory = proxied.then(|| temporary_folder("cluster"));
+    let nodes = memory.clone().unwrap_or_default().join("nodes.conf");
     let mut settings: Vec<String> = [
         "--cluster-enabled",
         "yes",
         "--cluster-config-file",
-        &memory.join("nodes.conf").to_string_lossy(),
+        &nodes.to_string_lossy(),
         "--cluster-port",
         &bus.to_string(),
         "--cluster-node-timeout",
