@@ -1,12 +1,19 @@
 //! Running a command as one step of several.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Instant;
 
-/// The project's root, wherever xtask was called from.
+/// The project's root, wherever xtask was called from. Cargo says it anew at each run: of two
+/// checkouts with one target folder, either may have built this.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let folder = folder.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        folder.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    });
+    &ROOT
 }
 
 /// A command in the project's root.
