@@ -30,6 +30,19 @@ impl Monotonic {
     }
 }
 
+/// A point on a clock that is cheap to read and exact to some milliseconds: for what is looked at
+/// with every hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Coarse(u64);
+
+impl Coarse {
+    pub(crate) const LONG_AGO: Self = Self(0);
+
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
 /// Where Sinew takes the time from.
 ///
 /// [`Clock::system`] in production; [`Clock::manual`] in tests of what expires.
@@ -40,6 +53,9 @@ pub struct Clock(Source);
 enum Source {
     System,
     Manual(Arc<watch::Sender<Duration>>),
+    /// The runtime's own, which a test can stop.
+    #[cfg(test)]
+    Runtime(tokio::time::Instant),
 }
 
 /// The hands of a [`Clock::manual`].
@@ -68,10 +84,18 @@ impl Clock {
         (Self(Source::Manual(Arc::clone(&hands))), ManualClock(hands))
     }
 
+    /// The runtime's clock, for tests that stop it.
+    #[cfg(test)]
+    pub(crate) fn runtime() -> Self {
+        Self(Source::Runtime(tokio::time::Instant::now()))
+    }
+
     pub(crate) fn wall(&self) -> UnixMillis {
         let since_epoch = match &self.0 {
             Source::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             Source::Manual(now) => *now.borrow(),
+            #[cfg(test)]
+            Source::Runtime(began) => Duration::from_secs(1_700_000_000) + began.elapsed(),
         };
         UnixMillis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
@@ -86,6 +110,27 @@ impl Clock {
                 ))
             }
             Source::Manual(now) => Monotonic(*now.borrow()),
+            #[cfg(test)]
+            Source::Runtime(began) => Monotonic(began.elapsed()),
+        }
+    }
+
+    /// A fifth of the cost of [`Clock::now`], and it stands still while a machine is suspended.
+    pub(crate) fn coarse(&self) -> Coarse {
+        match &self.0 {
+            Source::System => {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+                let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+                let millis = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or_default();
+                Coarse(seconds * 1_000 + millis)
+            }
+            Source::Manual(now) => {
+                Coarse(u64::try_from(now.borrow().as_millis()).unwrap_or(u64::MAX))
+            }
+            #[cfg(test)]
+            Source::Runtime(began) => {
+                Coarse(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
+            }
         }
     }
 
@@ -93,6 +138,8 @@ impl Clock {
     pub(crate) async fn sleep_until(&self, at: Monotonic) {
         match &self.0 {
             Source::System => tokio::time::sleep(at.since(self.now())).await,
+            #[cfg(test)]
+            Source::Runtime(began) => tokio::time::sleep_until(*began + at.0).await,
             Source::Manual(now) => {
                 let mut moves = now.subscribe();
                 // The sender lives in `self`, so waiting cannot fail.

@@ -5,6 +5,10 @@
 
 pub(crate) mod breaker;
 pub(crate) mod clock;
+pub(crate) mod codec;
+// Tests have it a second time, on atomics of a scheduler.
+#[allow(clippy::duplicate_mod)]
+pub(crate) mod coherence;
 pub(crate) mod envelope;
 pub(crate) mod error;
 pub(crate) mod key;
@@ -13,6 +17,9 @@ pub(crate) mod name;
 pub(crate) mod pattern;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(test)]
+mod shuttled;
 pub(crate) mod status;
+pub(crate) mod sync;
 pub(crate) mod telemetry;
 pub(crate) mod ttl;

@@ -13,6 +13,7 @@ use super::reply::{Verdict, read, redirected, told_by};
 use super::script::Script;
 use super::target::HostPort;
 use crate::kernel::breaker::{BreakerState, Permit};
+use crate::kernel::coherence::{Coherence, Note};
 use crate::kernel::error::{Error, ErrorKind, Result};
 
 /// What a second run does, should the connection be lost after the first was sent.
@@ -40,12 +41,24 @@ pub(crate) struct Call<'a> {
     rerun: Rerun,
     passes_breaker: bool,
     unless_split: bool,
+    noted: Option<&'a Coherence>,
+    also_noted: &'a [&'a str],
 }
 
 impl<'a> Call<'a> {
     /// A call of one command on one key.
     pub(super) fn new(link: &'a Link, command: Cmd, key: &'a str, rerun: Rerun) -> Self {
-        Self { link, command, key, script: None, rerun, passes_breaker: false, unless_split: false }
+        Self {
+            link,
+            command,
+            key,
+            script: None,
+            rerun,
+            passes_breaker: false,
+            unless_split: false,
+            noted: None,
+            also_noted: &[],
+        }
     }
 
     /// A call of a script on its keys, the first of which says where.
@@ -83,8 +96,45 @@ impl<'a> Call<'a> {
     /// `Unavailable` at once while there is no connection, `Timeout` at the deadline, whatever the
     /// socket does; else what Redis said.
     pub(crate) async fn run<T: FromRedisValue>(self) -> Result<T> {
+        Ok(self.run_on_a_course().await?.0)
+    }
+
+    /// Makes a call that reads the key, and says on what terms its answer may be kept. `None`: it
+    /// may not, since no one would tell of a change.
+    ///
+    /// # Errors
+    /// As [`Call::run`].
+    pub(crate) async fn run_noted<T: FromRedisValue>(
+        mut self,
+        coherence: &'a Coherence,
+    ) -> Result<(T, Option<Note>)> {
+        self.noted = Some(coherence);
+        let (value, mut notes) = self.run_on_a_course().await?;
+        Ok((value, notes.pop()))
+    }
+
+    /// The same for a call that reads several keys: a note for each, in order, or none at all.
+    ///
+    /// # Errors
+    /// As [`Call::run`].
+    pub(crate) async fn run_noted_all<T: FromRedisValue>(
+        mut self,
+        coherence: &'a Coherence,
+        others: &'a [&'a str],
+    ) -> Result<(T, Vec<Note>)> {
+        (self.noted, self.also_noted) = (Some(coherence), others);
+        self.run_on_a_course().await
+    }
+
+    async fn run_on_a_course<T: FromRedisValue>(self) -> Result<(T, Vec<Note>)> {
         let mut progress = Progress::default();
-        let mut course = Course { next: None, redirections: 0, pause: PAUSE_FIRST, refusal: None };
+        let mut course = Course {
+            next: None,
+            redirections: 0,
+            pause: PAUSE_FIRST,
+            refusal: None,
+            notes: Vec::new(),
+        };
         let deadline = self.link.deadline();
         let outcome = {
             // Pinned here: moving a future into another makes room for it twice.
@@ -92,7 +142,7 @@ impl<'a> Call<'a> {
             tokio::time::timeout(deadline, attempts).await
         };
         match outcome {
-            Ok(Ok(value)) => read(value),
+            Ok(Ok(value)) => Ok((read(value)?, course.notes)),
             Ok(Err(error)) if progress.is_unknown => Err(error.made_unsure()),
             Ok(Err(error)) => Err(error),
             Err(_) => {
@@ -118,8 +168,10 @@ impl<'a> Call<'a> {
                     Stop { node, asking: false }
                 }
             };
-            let connection = stop.node.ready().await?;
-            progress.begin(self.permit(&stop.node)?);
+            let connection = self.connection(&stop, course).await?;
+            let permit = self.permit(&stop.node)?;
+            // Trouble on the second connection is not the callers': the permit is only given back.
+            progress.begin(permit.filter(|_| course.notes.is_empty()));
             match self.send(&connection, stop.asking).await {
                 Ok(value) => {
                     progress.answered();
@@ -136,6 +188,25 @@ impl<'a> Call<'a> {
                 }
             }
         }
+    }
+
+    /// Where to send it, and what is noted of the key before it is sent.
+    async fn connection(&self, stop: &Stop, course: &mut Course) -> Result<Arc<Connection>> {
+        course.notes.clear();
+        // A slot on its way is told of by neither of its nodes.
+        if let (Some(coherence), false) = (self.noted, stop.asking) {
+            // The terms first, then the connection: it is the one of these terms, or a later one,
+            // and then they hold no more.
+            let lane = stop.node.lane();
+            let keys = std::iter::once(&self.key).chain(self.also_noted);
+            let notes: Option<Vec<_>> =
+                keys.map(|key| coherence.note(key.as_bytes(), lane)).collect();
+            if let (Some(notes), Some(connection)) = (notes, stop.node.tracked()) {
+                course.notes = notes;
+                return Ok(connection);
+            }
+        }
+        stop.node.ready().await
     }
 
     /// Where to go after an error, or that it was the last word.
@@ -266,6 +337,8 @@ struct Course {
     pause: Duration,
     /// Why the last node did not serve it.
     refusal: Option<RedisError>,
+    /// On what terms the answer may be kept.
+    notes: Vec<Note>,
 }
 
 impl Course {

@@ -39,11 +39,16 @@ pub(super) struct Opened {
 }
 
 /// What a server says of itself.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Server {
     pub(super) is_primary: bool,
     pub(super) is_in_cluster: bool,
+    /// Its name for this very run of itself.
+    pub(super) process: String,
 }
+
+/// Who is told of pushes by the driver itself, before any later reply: neither waits nor panics.
+pub(super) type Hears = Arc<dyn Fn(&PushInfo) + Send + Sync>;
 
 /// What a connection is for, hence what its server must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,8 +98,14 @@ impl Opening {
     ///
     /// # Errors
     /// `Unavailable` when trying again may help, `Denied` or `Misconfigured` when it will not.
-    pub(super) async fn open(&self, address: &Address, purpose: Purpose) -> Result<Opened> {
-        let opened = tokio::time::timeout(CONNECT_MAX, self.open_unbounded(address, purpose)).await;
+    pub(super) async fn open(
+        &self,
+        address: &Address,
+        purpose: Purpose,
+        hears: Option<Hears>,
+    ) -> Result<Opened> {
+        let opening = self.open_unbounded(address, purpose, hears);
+        let opened = tokio::time::timeout(CONNECT_MAX, opening).await;
         opened.unwrap_or_else(|_| {
             let over = match self.access.tls {
                 None => "",
@@ -106,7 +117,12 @@ impl Opening {
         })
     }
 
-    async fn open_unbounded(&self, address: &Address, purpose: Purpose) -> Result<Opened> {
+    async fn open_unbounded(
+        &self,
+        address: &Address,
+        purpose: Purpose,
+        hears: Option<Hears>,
+    ) -> Result<Opened> {
         let socket = Socket::open(address, &self.transport).await?;
         let heard = socket.heard();
         let (pushed, pushes) = mpsc::channel(PUSH_QUEUE_LEN_MAX);
@@ -115,6 +131,10 @@ impl Opening {
         let driving = Arc::new(std::sync::OnceLock::<tokio::task::AbortHandle>::new());
         let overflows = Arc::clone(&driving);
         let push = move |push: PushInfo| {
+            if let Some(hears) = &hears {
+                hears(&push);
+                return Ok(());
+            }
             let kept = pushed.try_send(push);
             if let (Err(mpsc::error::TrySendError::Full(_)), Some(driver)) =
                 (&kept, overflows.get())
@@ -192,6 +212,7 @@ impl Opening {
         let server = Server {
             is_primary: role == Some("master"),
             is_in_cluster: field(&info, "redis_mode") == Some("cluster"),
+            process: field(&info, "run_id").unwrap_or_default().to_owned(),
         };
         match purpose {
             Purpose::Sentinel if role != Some("sentinel") => Err(misconfigured(

@@ -49,6 +49,27 @@ impl Map {
         }
     }
 
+    /// The nodes of this map that have fewer slots in the next one.
+    pub(super) fn losers(&self, next: &Self) -> Vec<Arc<Node>> {
+        let (Owners::Slots(owners), Owners::Slots(new_owners)) = (&self.owners, &next.owners)
+        else {
+            return Vec::new();
+        };
+        let mut losers: Vec<Arc<Node>> = Vec::new();
+        for (owner, new_owner) in owners.iter().zip(new_owners) {
+            let (Some(owner), new_owner) =
+                (self.nodes.get(usize::from(*owner)), next.nodes.get(usize::from(*new_owner)))
+            else {
+                continue;
+            };
+            let stays = new_owner.is_some_and(|new| Arc::ptr_eq(new, owner));
+            if !stays && !losers.iter().any(|loser| Arc::ptr_eq(loser, owner)) {
+                losers.push(Arc::clone(owner));
+            }
+        }
+        losers
+    }
+
     /// The node that has all keys, where there is one.
     pub(super) fn the_one(&self) -> Option<&Arc<Node>> {
         match self.owners {

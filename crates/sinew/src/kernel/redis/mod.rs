@@ -27,6 +27,7 @@ mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod tracking;
 mod url;
 
 use std::sync::{Arc, Weak};
@@ -43,6 +44,7 @@ pub(crate) use script::Script;
 pub(crate) use target::Target;
 
 use super::breaker::Breaker;
+use super::coherence::{Coherence, Note};
 use super::error::{Error, ErrorKind, Result};
 use super::status::Status;
 use dedicated::Dedicated;
@@ -127,6 +129,36 @@ impl Link {
     pub(crate) async fn dedicate(&self, key: &str) -> Result<Dedicated> {
         let node = self.0.topology.node_of(key).await?;
         Ok(Dedicated::new(node.dedicated().await?.1))
+    }
+
+    /// From here on, [`Call::run_noted`] may find that its answer may be kept.
+    pub(crate) fn track(&self, coherence: &Arc<Coherence>) {
+        self.0.topology.track(coherence);
+    }
+
+    /// What tells whether a key was changed since, as far as anyone tells.
+    pub(crate) fn note(&self, key: &str, coherence: &Coherence) -> Option<Note> {
+        let map = self.0.topology.map();
+        let node = map.node_of(|| slot::slot_of(key.as_bytes()))?;
+        Some(coherence.note_anyway(key.as_bytes(), node.lane()))
+    }
+
+    /// All that was kept is old.
+    pub(crate) fn forget(&self) {
+        for node in &self.0.topology.map().nodes {
+            node.lane().moved_on();
+        }
+    }
+
+    /// Moves on when another server has taken the place of one that was written to: it may not
+    /// know of the last writes.
+    pub(crate) fn successions(&self) -> watch::Receiver<u64> {
+        self.0.topology.successions()
+    }
+
+    /// A number that is the same for keys that one command may name together.
+    pub(crate) fn together(&self, key: &str) -> u16 {
+        if self.0.topology.is_cluster() { slot::slot_of(key.as_bytes()) } else { 0 }
     }
 
     /// The breakers of the primaries of the moment, each under its node's name.

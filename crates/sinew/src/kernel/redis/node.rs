@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::connect::{Mode, Opened, Opening, Purpose};
+use super::connect::{Hears, Mode, Opened, Opening, Purpose};
 use super::reply::is_elsewhere;
 use super::sentinel::{Report, Sentinels};
 use super::target::{Address, HostPort};
 use super::task::Task;
-use super::{Connection, Hook, life};
+use super::{Connection, Hook, life, tracking};
 use crate::kernel::breaker::Breaker;
+use crate::kernel::coherence::{Coherence, Lane};
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::status::Status;
 
@@ -28,6 +30,7 @@ pub(super) struct Node {
     shared: Arc<Shared>,
     started: tokio::time::Instant,
     _supervisor: Task,
+    _tracking: Task,
 }
 
 /// What the nodes of one link have in common.
@@ -40,15 +43,24 @@ pub(super) struct Common {
     /// Whether some node could run every hook. In a cluster only one has the keys for that, and
     /// none is used before.
     pub(super) hooks_ran: watch::Sender<bool>,
+    /// Where changes of what was read are noted, once someone wants to know of them.
+    pub(super) tracking: watch::Sender<Option<Arc<Coherence>>>,
+    /// How often another server took the place of one: writes may have been lost then.
+    pub(super) successions: watch::Sender<u64>,
 }
 
-struct Shared {
-    common: Arc<Common>,
-    locator: Locator,
+pub(super) struct Shared {
+    pub(super) common: Arc<Common>,
+    pub(super) locator: Locator,
     breaker: Breaker,
     // Read by every call, written once a reconnect.
     connection: ArcSwapOption<Connection>,
-    status: watch::Sender<Status>,
+    /// The one whose server tells of changes, while `lane` says that it does.
+    pub(super) tracked: ArcSwapOption<Connection>,
+    pub(super) lane: Arc<Lane>,
+    /// Which process served last, by its own name for itself.
+    served_by: Mutex<Option<String>>,
+    pub(super) status: watch::Sender<Status>,
     /// Told when there is reason to try at once.
     hurry: Notify,
 }
@@ -68,7 +80,7 @@ pub(super) enum Locator {
 }
 
 impl Locator {
-    async fn locate(&self) -> Result<Located> {
+    pub(super) async fn locate(&self) -> Result<Located> {
         match self {
             Self::Fixed(address) => Ok(Located { address: address.clone(), epoch: 0 }),
             Self::Sentinels(sentinels) => {
@@ -79,7 +91,7 @@ impl Locator {
     }
 
     /// Comes back when the node is elsewhere.
-    async fn moved_from(&self, located: &Located) {
+    pub(super) async fn moved_from(&self, located: &Located) {
         match (self, &located.address) {
             (Self::Sentinels(sentinels), Address::Tcp(at)) => {
                 sentinels.moved_from(located.epoch, at).await;
@@ -103,11 +115,15 @@ impl Node {
             breaker: Breaker::new(locator.name()),
             locator,
             connection: ArcSwapOption::empty(),
+            tracked: ArcSwapOption::empty(),
+            lane: Arc::new(Lane::new()),
+            served_by: Mutex::default(),
             status: watch::Sender::new(Status::Connecting),
             hurry: Notify::new(),
         });
         Arc::new(Self {
             _supervisor: Task::start(supervise(Arc::clone(&shared))),
+            _tracking: Task::start(tracking::keep(Arc::clone(&shared))),
             started: tokio::time::Instant::now(),
             shared,
         })
@@ -146,10 +162,19 @@ impl Node {
         self.shared.connection.load_full().filter(|connection| !connection.is_dead())
     }
 
+    /// The connection whose server tells of changes, if there is one right now.
+    pub(super) fn tracked(&self) -> Option<Arc<Connection>> {
+        self.shared.tracked.load_full().filter(|connection| !connection.is_dead())
+    }
+
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        &self.shared.lane
+    }
+
     /// A connection of one's own, and where it leads.
     pub(super) async fn dedicated(&self) -> Result<(Located, Opened)> {
         let located = self.shared.locator.locate().await?;
-        let opened = self.shared.open(&located.address).await?;
+        let opened = self.shared.open(&located.address, None).await?;
         Ok((located, opened))
     }
 
@@ -186,8 +211,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // What is not there any more holds no one back.
+        // What is not there any more holds no one back, and tells of nothing.
         self.shared.breaker.retire();
+        self.shared.lane.lost();
     }
 }
 
@@ -220,7 +246,8 @@ async fn supervise(shared: Arc<Shared>) {
         };
         tokio::select! {
             () = tokio::time::sleep(pause_max.mul_f64(fastrand::f64())) => {}
-            () = shared.hurry.notified() => {}
+            // Whoever is redirected here says so: not to be hammered on if it is dead.
+            () = async { tokio::time::sleep(PAUSE_FIRST).await; shared.hurry.notified().await } => {}
             // The next attempt goes elsewhere.
             () = moved => {}
         }
@@ -247,7 +274,7 @@ impl Shared {
 
     /// A connection whose hooks have run.
     async fn open_ready(&self, address: &Address) -> Result<Opened> {
-        let opened = self.open(address).await?;
+        let opened = self.open(address, None).await?;
         let hooks = async {
             for hook in &self.common.hooks {
                 match hook(opened.connection.clone()).await {
@@ -271,14 +298,37 @@ impl Shared {
         Ok(opened)
     }
 
-    async fn open(&self, address: &Address) -> Result<Opened> {
-        self.common.opening.open(address, Purpose::Serve(self.common.mode)).await
+    async fn open(&self, address: &Address, hears: Option<Hears>) -> Result<Opened> {
+        self.common.opening.open(address, Purpose::Serve(self.common.mode), hears).await
+    }
+
+    /// A connection whose pushes are told to `hears`.
+    pub(super) async fn open_hearing(&self, at: &Located, hears: Hears) -> Result<Opened> {
+        self.open(&at.address, Some(hears)).await
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.locator.name()
+    }
+
+    /// Whether the callers' connection leads to this server.
+    pub(super) fn is_served_by(&self, server: &str) -> bool {
+        self.served_by.lock().as_deref() == Some(server)
+    }
+
+    /// Another process than the last one may not know all that the last one acknowledged.
+    fn serves(&self, server: &str) {
+        let before = self.served_by.lock().replace(server.to_owned());
+        if before.is_some_and(|before| before != server) {
+            self.common.successions.send_modify(|count| *count += 1);
+        }
     }
 
     /// Says why it ended.
     async fn serve(&self, located: &Located, mut opened: Opened) -> Error {
         let connection = opened.connection;
         self.connection.store(Some(Arc::new(connection.clone())));
+        self.serves(&opened.server.process);
         // It answered the handshake.
         self.breaker.recovered();
         self.tell(Status::Up);

@@ -172,9 +172,9 @@ impl Shared {
 
     async fn open(&self, at: &HostPort) -> Result<Opened> {
         let address = Address::Tcp(at.clone());
-        match (self.opening.open(&address, Purpose::Sentinel).await, &self.fallback) {
+        match (self.opening.open(&address, Purpose::Sentinel, None).await, &self.fallback) {
             (Err(error), Some(fallback)) if error.kind() == ErrorKind::Denied => {
-                fallback.open(&address, Purpose::Sentinel).await
+                fallback.open(&address, Purpose::Sentinel, None).await
             }
             (opened, _) => opened,
         }

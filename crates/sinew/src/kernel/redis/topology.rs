@@ -21,6 +21,7 @@ use super::reply::{all_in_one, read};
 use super::sentinel::Sentinels;
 use super::slot::slot_of;
 use super::target::{Address, HostPort, Place, Target};
+use crate::kernel::coherence::Coherence;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::status::Status;
 use crate::kernel::telemetry;
@@ -80,6 +81,8 @@ impl Topology {
             hooks,
             changed: Arc::new(Notify::new()),
             hooks_ran: watch::Sender::new(false),
+            tracking: watch::Sender::new(None),
+            successions: watch::Sender::new(0),
         });
         let seeds = seeds.map(|(at, or_one)| Seeds {
             at: at.clone(),
@@ -309,7 +312,7 @@ impl Topology {
 
     async fn ask_seed(&self, seeds: &Seeds, at: &HostPort) -> Result<Seed> {
         let address = Address::Tcp(at.clone());
-        let opened = self.common.opening.open(&address, Purpose::Ask).await?;
+        let opened = self.common.opening.open(&address, Purpose::Ask, None).await?;
         let server = opened.server;
         match (server.is_in_cluster, seeds.or_one) {
             (true, _) if seeds.database != 0 => {
@@ -359,6 +362,9 @@ impl Topology {
         let layout = match found {
             Found::One(at) if map.is_known() && same_place(&at) => return,
             Found::One(at) => {
+                if map.is_known() {
+                    self.common.successions.send_modify(|count| *count += 1);
+                }
                 let one = self.start(&at);
                 self.map.store(Arc::new(Map::of_one(one)));
                 return;
@@ -382,12 +388,38 @@ impl Topology {
         });
         nodes.retain(|at, node| primaries.contains(at) || node.age() < KEEP_IDLE);
         drop(nodes);
+        self.hand_over(&map, &new);
         let before: Vec<_> = map.nodes.iter().filter_map(|node| node.address()).collect();
         if !before.is_empty() && before.iter().any(|at| !primaries.contains(at)) {
             metrics::counter!(telemetry::REDIS_FAILOVERS).increment(1);
             tracing::warn!(redis = %self.address, "other primaries than before");
         }
         self.map.store(Arc::new(new));
+    }
+
+    /// A slot that changes hands tells no one: whoever had it has told all that it will.
+    fn hand_over(&self, before: &Map, after: &Map) {
+        let losers = before.losers(after);
+        for node in &losers {
+            node.lane().moved_on();
+        }
+        if !losers.is_empty() {
+            self.common.successions.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Changes of what is read on tracked connections are noted here from now on.
+    pub(super) fn track(&self, coherence: &Arc<Coherence>) {
+        self.common.tracking.send_if_modified(|tracking| {
+            let first = tracking.is_none();
+            tracking.get_or_insert_with(|| Arc::clone(coherence));
+            first
+        });
+    }
+
+    /// Moves on when another server has taken the place of one that was written to.
+    pub(super) fn successions(&self) -> watch::Receiver<u64> {
+        self.common.successions.subscribe()
     }
 
     /// All of it is up, or what is wrong with the part that is not.
