@@ -332,7 +332,7 @@ impl Builder {
             tenancy: self.tenancy,
             value_len_max: self.value_len_max,
             store,
-            caches: Arc::new(caches),
+            caches,
         });
         Sinew { deployment, scope }
     }

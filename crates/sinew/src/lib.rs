@@ -21,33 +21,57 @@
 //! ```
 //!
 //! # Features
+//! - `macros` (default): [`macro@cached`] and [`macro@evicts`].
 //! - `redis` (default): the link to Redis. Without it, everything runs on the embedded store.
 //! - `tls`: `rediss://` and its kin, through rustls.
+//! - `formats`: MessagePack and Postcard beside JSON, as [`Format`]s of a cache.
+//! - `compression`: lz4 and zstd. `encryption`: XChaCha20-Poly1305.
 //! - `axum`: the tenant of a request and problem replies, for axum services.
 
 // The tests' servers are shared with the integration tests, which know the crate by its name.
 #[cfg(test)]
 extern crate self as sinew;
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 pub mod cache;
 mod client;
 #[cfg(feature = "axum")]
 pub mod http;
 mod kernel;
 
-pub use cache::{Cache, CacheBuilder, Invalidated, LoadError, Outage, Source, Stats, Traced};
+#[cfg(feature = "axum")]
+pub use cache::http::{CacheBody, CacheLayer, CacheService, HttpKey, StoredResponse};
+pub use cache::{
+    Cache, CacheBuilder, Counter, Inspected, Invalidated, KeyHeat, KeySize, LoadError, Loaded,
+    Loading, Local, Outage, PutOptions, Source, Stats, Traced, Warmed,
+};
 pub use client::{Builder, Sinew};
 pub use kernel::breaker::{
     Breaker, BreakerBuilder, BreakerError, BreakerLayer, BreakerService, BreakerState, Permit,
 };
 pub use kernel::clock::{Clock, ManualClock};
+#[cfg(feature = "compression")]
+pub use kernel::codec::Compression;
+pub use kernel::codec::Format;
+#[cfg(feature = "encryption")]
+pub use kernel::codec::Keyring;
 pub use kernel::error::{Error, ErrorKind, Result};
 pub use kernel::key::{CacheKey, KEY_LEN_MAX, Segments};
 pub use kernel::name::{Prefix, Tenancy, Tenant};
 pub use kernel::status::Status;
 pub use kernel::ttl::Ttl;
+#[cfg(feature = "macros")]
+pub use sinew_macros::{cached, evicts};
 
 // The README's example is a test like any other.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+// And so are the guide's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/cache.md")]
+struct CacheGuide;

@@ -6,14 +6,17 @@
 //! begins after an invalidation could be handed what was loaded before it.
 
 use std::any::{Any, TypeId};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::watch;
+use dashmap::{DashMap, DashSet};
+use tokio::sync::Notify;
 
 use super::backend::Token;
+use super::tags::Tide;
+use crate::kernel::coherence::{Coherence, Note};
+use crate::kernel::error::Error;
 use crate::kernel::key::Key;
 use crate::kernel::pattern::Selection;
 
@@ -24,12 +27,14 @@ pub(crate) struct Tick(u64);
 /// The value or error of a load, of types that only its callers know.
 #[derive(Clone)]
 pub(crate) enum Outcome {
-    /// A value, and whether it came from the store after all.
+    /// A value, or that the source has none, and whether it came from the store after all.
     Value {
-        value: Arc<dyn Any + Send + Sync>,
+        value: Option<Arc<dyn Any + Send + Sync>>,
         from_store: bool,
     },
     Failed(Arc<dyn Any + Send + Sync>),
+    /// What the loader asked for is not acceptable.
+    Rejected(Error),
     /// The load panicked or was stopped.
     Aborted,
 }
@@ -48,12 +53,29 @@ pub(crate) struct Flight {
     /// When the last question was sent to the store that the outcome depends on;
     /// `NOTHING_SENT` while the next one is still to come.
     asked: AtomicU64,
-    without_store: AtomicBool,
+    /// Set once it goes on without the store: what was noted of the key before it began, where
+    /// changes are told.
+    without_store: OnceLock<Option<Terms>>,
+    /// What its loader's value is dated with, in a cache with tags.
+    tide: OnceLock<Tide>,
     open: AtomicBool,
-    outcome: watch::Sender<Option<Outcome>>,
+    outcome: OnceLock<Outcome>,
+    has_landed: Notify,
 }
 
 const NOTHING_SENT: u64 = u64::MAX;
+
+/// What was noted of a key, and of its cache's tags.
+pub(crate) struct Terms {
+    pub(crate) coherence: Arc<Coherence>,
+    pub(crate) notes: Vec<Note>,
+}
+
+impl Terms {
+    fn hold(&self) -> bool {
+        self.notes.iter().all(|note| self.coherence.holds(note))
+    }
+}
 
 /// What a caller that missed is to do.
 pub(crate) enum Boarding {
@@ -69,6 +91,19 @@ pub(crate) struct Flights {
     ticks: AtomicU64,
     by_key: DashMap<Key, Arc<Flight>>,
     by_lease: DashMap<Token, Arc<Flight>>,
+    refreshing: DashSet<Key>,
+}
+
+/// Given back when dropped.
+pub(crate) struct Turn {
+    flights: Arc<Flights>,
+    key: Key,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.flights.refreshing.remove(&self.key);
+    }
 }
 
 impl Flights {
@@ -91,35 +126,47 @@ impl Flights {
         began: Tick,
         reach: Reach,
     ) -> Boarding {
-        let flight = || {
-            Arc::new(Flight {
-                key: key.clone(),
-                types,
-                asked: AtomicU64::new(NOTHING_SENT),
-                without_store: AtomicBool::new(false),
-                open: AtomicBool::new(true),
-                outcome: watch::Sender::new(None),
-            })
-        };
         let led = match self.by_key.entry(key.clone()) {
             Entry::Occupied(mut slot) => {
                 if slot.get().may_be_joined(types, began, reach) {
                     return Boarding::Joined(Arc::clone(slot.get()));
                 }
-                let led = flight();
+                let led = Flight::new(key, types);
                 // An invalidation will not find the one that is replaced any more.
                 slot.insert(Arc::clone(&led)).open.store(false, Ordering::SeqCst);
                 led
             }
-            Entry::Vacant(slot) => Arc::clone(&slot.insert(flight())),
+            Entry::Vacant(slot) => Arc::clone(&slot.insert(Flight::new(key, types))),
         };
         Boarding::Lead(Departure { flights: Arc::clone(self), flight: led, lease: None })
     }
 
-    /// The flight of this process that holds a lease and loads the same types.
-    pub(crate) fn holding(&self, lease: Token, types: TypeId) -> Option<Arc<Flight>> {
+    /// A flight that no one finds by its key.
+    pub(crate) fn alone(self: &Arc<Self>, key: &Key, types: TypeId) -> Departure {
+        let flight = Flight::new(key, types);
+        Departure { flights: Arc::clone(self), flight, lease: None }
+    }
+
+    /// The right to refresh an entry in the background, for one at a time.
+    pub(crate) fn refresh(self: &Arc<Self>, key: &Key) -> Option<Turn> {
+        match self.refreshing.insert(key.clone()) {
+            true => Some(Turn { flights: Arc::clone(self), key: key.clone() }),
+            false => None,
+        }
+    }
+
+    /// The flight of this process that holds a lease and loads the same types. Invalidating a tag
+    /// revokes no lease: in a cache with tags, none may have been invalidated since it began.
+    pub(crate) fn holding(
+        &self,
+        lease: Token,
+        types: TypeId,
+        tide: Option<Tide>,
+    ) -> Option<Arc<Flight>> {
         let flight = self.by_lease.get(&lease)?;
-        (flight.types == types).then(|| Arc::clone(&flight))
+        let same_tide = flight.tide.get().copied() == tide || planted!(FlightsJoinedPastTags);
+        let is_current = flight.types == types && same_tide;
+        is_current.then(|| Arc::clone(&flight))
     }
 
     /// No later caller joins the flight for `key`.
@@ -139,19 +186,40 @@ impl Flights {
 }
 
 impl Flight {
+    fn new(key: &Key, types: TypeId) -> Arc<Self> {
+        Arc::new(Self {
+            key: key.clone(),
+            types,
+            asked: AtomicU64::new(NOTHING_SENT),
+            without_store: OnceLock::new(),
+            tide: OnceLock::new(),
+            open: AtomicBool::new(true),
+            outcome: OnceLock::new(),
+            has_landed: Notify::new(),
+        })
+    }
+
     fn may_be_joined(&self, types: TypeId, began: Tick, reach: Reach) -> bool {
         let asked_later = self.asked.load(Ordering::SeqCst) > began.0;
         // While the store is gone no one can say more, and one load must do for all.
-        let both_without = reach == Reach::StoreIsGone && self.without_store.load(Ordering::SeqCst);
+        // One that was told of a change since does not.
+        let is_without = |terms: &Option<Terms>| terms.as_ref().is_none_or(Terms::hold);
+        let both_without =
+            reach == Reach::StoreIsGone && self.without_store.get().is_some_and(is_without);
+        let asked_later = asked_later || planted!(FlightsJoinedByAnyone);
         self.types == types && self.open.load(Ordering::SeqCst) && (asked_later || both_without)
     }
 
     /// Waits for the outcome. Dropping this future does not stop the flight.
     pub(crate) async fn outcome(&self) -> Outcome {
-        let mut outcome = self.outcome.subscribe();
-        match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or(Outcome::Aborted),
-            Err(_) => Outcome::Aborted,
+        loop {
+            let mut landing = std::pin::pin!(self.has_landed.notified());
+            // Registered before the look: what comes between wakes us.
+            landing.as_mut().enable();
+            if let Some(outcome) = self.outcome.get() {
+                return outcome.clone();
+            }
+            landing.await;
         }
     }
 }
@@ -188,8 +256,14 @@ impl Departure {
         self.flight.open.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn goes_without_store(&self) {
-        self.flight.without_store.store(true, Ordering::SeqCst);
+    pub(crate) fn is_dated(&self, tide: Tide) {
+        // Set once, before anything is asked.
+        let _ = self.flight.tide.set(tide);
+    }
+
+    pub(crate) fn goes_without_store(&self, terms: Option<Terms>) {
+        // Once: it never finds the store again.
+        let _ = self.flight.without_store.set(terms);
     }
 
     pub(crate) fn holds(&mut self, lease: Token) {
@@ -207,13 +281,10 @@ impl Departure {
         if let Some(lease) = self.lease {
             self.flights.by_lease.remove(&lease);
         }
-        self.flight.outcome.send_if_modified(|landed| {
-            let first = landed.is_none();
-            if first {
-                *landed = Some(outcome);
-            }
-            first
-        });
+        // The first one counts: a flight that has landed is dropped after that.
+        if self.flight.outcome.set(outcome).is_ok() {
+            self.flight.has_landed.notify_waiters();
+        }
     }
 }
 

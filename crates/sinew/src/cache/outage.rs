@@ -63,7 +63,7 @@ impl Copies {
     }
 
     pub(super) fn get(&self, key: &Key, now: Monotonic) -> Option<Bytes> {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.any.load(Ordering::SeqCst) {
             return None;
         }
         self.entries.lock().get(key, now).cloned()
@@ -79,18 +79,19 @@ impl Copies {
         flight: &Departure,
     ) {
         let mut entries = self.entries.lock();
-        // Under the lock: whoever closes the flight removes the copy after that.
+        // Before the look: whoever closes the flight after it waits for the lock, and removes the copy.
+        self.any.store(true, Ordering::SeqCst);
         if flight.is_open() {
             let weight = entry.len() + key.as_str().len() + OVERHEAD;
             entries.insert(key.clone(), entry, weight, now.after(ttl));
-            self.any.store(true, Ordering::Release);
         }
         entries.sweep(now);
+        self.any.store(entries.keys().next().is_some(), Ordering::SeqCst);
     }
 
     /// The store has answered for a key: its copy has had its day.
     pub(super) fn answered(&self, key: &Key, now: impl FnOnce() -> Monotonic) {
-        if self.any.load(Ordering::Acquire) {
+        if self.any.load(Ordering::SeqCst) {
             self.change(|entries| {
                 entries.remove(key);
                 // Those that no one asks for again must not make every look-up come by here.
@@ -100,7 +101,7 @@ impl Copies {
     }
 
     pub(super) fn remove(&self, key: &Key) {
-        if self.any.load(Ordering::Acquire) {
+        if self.any.load(Ordering::SeqCst) {
             self.change(|entries| {
                 entries.remove(key);
             });
@@ -108,7 +109,7 @@ impl Copies {
     }
 
     pub(super) fn remove_all(&self, of: &Selection) {
-        if self.any.load(Ordering::Acquire) {
+        if self.any.load(Ordering::SeqCst) {
             self.change(|entries| {
                 let gone: Vec<Key> =
                     entries.keys().filter(|key| of.contains(key)).cloned().collect();
@@ -122,6 +123,6 @@ impl Copies {
     fn change(&self, change: impl FnOnce(&mut ExpiringMap<Key, Bytes>)) {
         let mut entries = self.entries.lock();
         change(&mut entries);
-        self.any.store(entries.keys().next().is_some(), Ordering::Release);
+        self.any.store(entries.keys().next().is_some(), Ordering::SeqCst);
     }
 }

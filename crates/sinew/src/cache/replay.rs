@@ -1,4 +1,5 @@
-//! Invalidations that could not be sent, kept until they can.
+//! Invalidations that could not be sent, kept until they can; and the latest of those that were, for
+//! when a failover has lost them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,34 +8,114 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::redis::{invalidate_all_on, replay_on};
 use crate::kernel::error::{Error, ErrorKind, Result};
-use crate::kernel::key::Key;
+use crate::kernel::key::{Key, TagsKey};
 use crate::kernel::pattern::Selection;
-use crate::kernel::redis::Link;
 use crate::kernel::status::Status;
+use crate::kernel::ttl::Ttl;
 
 /// More waiting keys than this, and all caches of the deployment are cleared.
 const KEYS_MAX: usize = 10_000;
 const BATCH: usize = 200;
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_WHILE_DOWN: Duration = Duration::from_secs(1);
+/// How long what was made is remembered, should a failover lose it.
+const RECENT: Duration = Duration::from_secs(30);
+/// Of more, the oldest half is forgotten.
+const RECENT_MAX: usize = 20_000;
+
+/// One invalidation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Owed {
+    Entry(Key),
+    Expiry(Key),
+    /// Of all entries with a tag, or of all entries.
+    Tag {
+        key: TagsKey,
+        tag: Option<Box<str>>,
+        ttl: Ttl,
+    },
+}
+
+impl Owed {
+    fn is_of(&self, key: &Key) -> bool {
+        matches!(self, Self::Entry(owed) | Self::Expiry(owed) if owed == key)
+    }
+}
+
+/// The invalidations of an entry that come before a write of it.
+#[derive(Clone, Copy)]
+pub(super) struct BeforeWrite {
+    request: Option<u64>,
+    made: u64,
+}
+
+/// Where invalidations are sent.
+pub(super) trait Recipient: Sized + Send + Sync + 'static {
+    type Weak: Send + Sync + 'static;
+
+    /// A handle that keeps no connection.
+    fn downgrade(&self) -> Self::Weak;
+    fn upgrade(weak: &Self::Weak) -> Option<Self>;
+    fn status(&self) -> watch::Receiver<Status>;
+    /// Moves on when another server took over, which may have missed the last writes.
+    fn successions(&self) -> watch::Receiver<u64>;
+    /// Makes one invalidation, even while other calls are held back.
+    fn make(&self, owed: &Owed) -> impl Future<Output = Result<()>> + Send;
+    fn make_all(&self, of: &Selection) -> impl Future<Output = Result<()>> + Send;
+}
 
 /// The bounded list of one process.
 pub(crate) struct Replay {
     everything: Selection,
     waiting: Mutex<Waiting>,
+    recent: Mutex<Recent>,
     // So that a look-up takes the mutex only while something waits.
     anything_waits: AtomicBool,
     running: AtomicBool,
+}
+
+/// What was made of late, in order.
+#[derive(Default)]
+struct Recent {
+    made: HashMap<Owed, (u64, Instant)>,
+    count: u64,
+}
+
+impl Recent {
+    fn remember(&mut self, owed: &Owed) {
+        let now = Instant::now();
+        if self.made.len() >= RECENT_MAX {
+            self.made.retain(|_, (_, made)| now.duration_since(*made) < RECENT);
+        }
+        if self.made.len() >= RECENT_MAX {
+            let mut numbers: Vec<u64> = self.made.values().map(|(number, _)| *number).collect();
+            let (_, middle, _) = numbers.select_nth_unstable(RECENT_MAX / 2);
+            let middle = *middle;
+            self.made.retain(|_, (number, _)| *number > middle);
+        }
+        self.count += 1;
+        self.made.insert(owed.clone(), (self.count, now));
+    }
+
+    fn take(&mut self) -> Vec<Owed> {
+        let mut made: Vec<_> = self.made.drain().collect();
+        made.retain(|(_, (_, made))| made.elapsed() < RECENT);
+        made.sort_by_key(|(_, (number, _))| *number);
+        made.into_iter().map(|(owed, _)| owed).collect()
+    }
 }
 
 /// Each with the number of its latest request: one that comes while an earlier one of the
 /// same key is being sent must not be crossed off with it.
 #[derive(Default)]
 struct Waiting {
-    keys: HashMap<Key, u64>,
+    owed: HashMap<Owed, u64>,
+    /// How many of them are of tags.
+    of_tags: usize,
     everything: Option<u64>,
     requests: u64,
 }
@@ -44,13 +125,43 @@ impl Replay {
         Self {
             everything,
             waiting: Mutex::default(),
+            recent: Mutex::default(),
             anything_waits: AtomicBool::new(false),
             running: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn keep(&self, key: &Key) {
-        self.change(|waiting| waiting.keep(key));
+    pub(super) fn keep(&self, owed: Owed) {
+        self.change(|waiting| waiting.keep(owed));
+    }
+
+    /// Remembers what was made, for as long as a failover may lose it.
+    pub(super) fn made(&self, owed: &Owed) {
+        self.recent.lock().remember(owed);
+    }
+
+    /// When another server takes over, it may never have heard of the last invalidations: they are
+    /// made again. To remove what is new costs a load; to keep what is old costs a promise.
+    pub(super) fn repeat_after_successions<R: Recipient>(self: &Arc<Self>, to: &R) {
+        let (replay, weak, mut successions) =
+            (Arc::downgrade(self), to.downgrade(), to.successions());
+        tokio::spawn(async move {
+            while successions.changed().await.is_ok() {
+                let (Some(replay), Some(to)) = (replay.upgrade(), R::upgrade(&weak)) else {
+                    return;
+                };
+                let recent = replay.recent.lock().take();
+                if recent.is_empty() {
+                    continue;
+                }
+                tracing::info!(
+                    count = recent.len(),
+                    "another server serves: the latest invalidations are made again"
+                );
+                replay.change(|waiting| recent.into_iter().for_each(|owed| waiting.keep(owed)));
+                replay.run_when_up(&to);
+            }
+        });
     }
 
     /// Refuses to read what was invalidated and may still be there.
@@ -67,17 +178,48 @@ impl Replay {
         ))
     }
 
-    /// The invalidation of this very entry that waits, if one does.
-    pub(super) fn request_of(&self, key: &Key) -> Option<u64> {
+    /// Refuses to read the tags of a cache while an invalidation of one waits.
+    ///
+    /// # Errors
+    /// `Unavailable`: for this cache, Redis is as good as gone.
+    pub(super) fn permits_tags(&self, key: &TagsKey) -> Result<()> {
+        if !self.anything_waits.load(Ordering::Acquire) || !self.waiting.lock().covers_tags(key) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable { maybe_applied: false },
+            "an invalidation by tag waits to be sent",
+        ))
+    }
+
+    /// The latest request to invalidate this very entry that waits, if one does.
+    fn request_of(&self, key: &Key) -> Option<u64> {
         if !self.anything_waits.load(Ordering::Acquire) {
             return None;
         }
-        self.waiting.lock().keys.get(key).copied()
+        self.waiting.lock().request_of(key)
     }
 
-    /// That invalidation is not needed any more.
-    pub(super) fn cross_off(&self, key: &Key, request: u64) {
-        self.change(|waiting| waiting.cross_off(key, request));
+    /// What there is to cross off should a write that is sent now succeed.
+    pub(super) fn before_write(&self, key: &Key) -> BeforeWrite {
+        BeforeWrite { request: self.request_of(key), made: self.recent.lock().count }
+    }
+
+    /// An entry was written. Invalidations of it up to that request are not needed any more, and a
+    /// failover need not repeat those that were made.
+    pub(super) fn overwritten(&self, key: &Key, before: BeforeWrite) {
+        if let Some(request) = before.request {
+            self.change(|waiting| waiting.cross_off_entry(key, request));
+        }
+        let mut recent = self.recent.lock();
+        if !recent.made.is_empty() {
+            for owed in [Owed::Entry(key.clone()), Owed::Expiry(key.clone())] {
+                // One that was made since may have come after the write.
+                if recent.made.get(&owed).is_some_and(|(number, _)| *number <= before.made) {
+                    recent.made.remove(&owed);
+                }
+            }
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Waiting)) {
@@ -87,36 +229,37 @@ impl Replay {
     }
 
     /// Sends what waits. What could not be sent waits on; the rest does not wait for it.
-    async fn run(&self, link: &Link) -> Result<()> {
-        let keys = self.waiting.lock().all_keys();
+    async fn run(&self, to: &impl Recipient) -> Result<()> {
+        let all = self.waiting.lock().all();
         let mut outcome = Ok(());
-        for batch in keys.chunks(BATCH) {
+        for batch in all.chunks(BATCH) {
             // Crossed off only after the reply: a call dropped here loses nothing.
-            let sent = join_all(batch.iter().map(|(key, request)| async {
+            let sent = join_all(batch.iter().map(|(owed, request)| async {
                 // A write may have taken its place while other batches were sent.
-                if self.request_of(key) != Some(*request) {
+                if self.waiting.lock().owed.get(owed) != Some(request) {
                     return Ok(());
                 }
-                settled(replay_on(link, key).await)?;
-                self.cross_off(key, *request);
+                settled(to.make(owed).await)?;
+                self.change(|waiting| waiting.cross_off(owed, *request));
+                self.made(owed);
                 Ok(())
             }));
             outcome = sent.await.into_iter().fold(outcome, Result::and);
         }
         let everything = self.waiting.lock().everything;
         if let Some(request) = everything {
-            settled(invalidate_all_on(link, &self.everything).await)?;
+            settled(to.make_all(&self.everything).await)?;
             self.change(|waiting| waiting.cross_off_everything(request));
         }
         outcome
     }
 
     /// Sees to it that what waits is sent: by one task, which ends when nothing waits.
-    pub(super) fn run_when_up(self: &Arc<Self>, link: &Link) {
+    pub(super) fn run_when_up<R: Recipient>(self: &Arc<Self>, to: &R) {
         if self.running.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (replay, link, mut status) = (Arc::clone(self), link.downgrade(), link.status());
+        let (replay, weak, mut status) = (Arc::clone(self), to.downgrade(), to.status());
         tokio::spawn(async move {
             while !replay.waiting.lock().is_empty() {
                 // A part of a cluster may be up while another is not for long.
@@ -125,19 +268,19 @@ impl Replay {
                     // The last handle is gone, and the TTLs have to do.
                     return;
                 }
-                let Some(link) = link.upgrade() else { return };
-                if let Err(error) = replay.run(&link).await {
+                let Some(to) = R::upgrade(&weak) else { return };
+                if let Err(error) = replay.run(&to).await {
                     tracing::debug!(%error, "queued invalidations wait on");
                 }
-                drop(link);
+                drop(to);
                 tokio::time::sleep(PAUSE).await;
             }
             replay.running.store(false, Ordering::Release);
             // Something may have been kept between the last look and the flag.
-            if let Some(link) = link.upgrade()
+            if let Some(to) = R::upgrade(&weak)
                 && !replay.waiting.lock().is_empty()
             {
-                replay.run_when_up(&link);
+                replay.run_when_up(&to);
             }
         });
     }
@@ -156,35 +299,60 @@ fn settled<T>(sent: Result<T>) -> Result<()> {
 }
 
 impl Waiting {
-    fn keep(&mut self, key: &Key) {
+    fn keep(&mut self, owed: Owed) {
         self.requests += 1;
         if self.everything.is_none() {
-            self.keys.insert(key.clone(), self.requests);
+            self.of_tags += usize::from(matches!(owed, Owed::Tag { .. }));
+            self.owed.insert(owed, self.requests);
         }
-        if self.everything.is_some() || self.keys.len() > KEYS_MAX {
+        if self.everything.is_some() || self.owed.len() > KEYS_MAX {
             if self.everything.is_none() {
                 tracing::warn!("too many invalidations wait for Redis: all caches will be cleared");
             }
             self.everything = Some(self.requests);
-            self.keys.clear();
+            self.owed.clear();
+            self.of_tags = 0;
         }
     }
 
     fn covers(&self, key: &Key) -> bool {
-        self.everything.is_some() || self.keys.contains_key(key)
+        self.everything.is_some() || self.request_of(key).is_some()
+    }
+
+    fn covers_tags(&self, key: &TagsKey) -> bool {
+        let of_it = |owed: &Owed| matches!(owed, Owed::Tag { key: owed, .. } if owed == key);
+        self.everything.is_some() || (self.of_tags > 0 && self.owed.keys().any(of_it))
+    }
+
+    fn request_of(&self, key: &Key) -> Option<u64> {
+        let of = |owed: Owed| self.owed.get(&owed).copied();
+        of(Owed::Entry(key.clone())).max(of(Owed::Expiry(key.clone())))
     }
 
     fn is_empty(&self) -> bool {
-        self.everything.is_none() && self.keys.is_empty()
+        self.everything.is_none() && self.owed.is_empty()
     }
 
-    fn all_keys(&self) -> Vec<(Key, u64)> {
-        self.keys.iter().map(|(key, request)| (key.clone(), *request)).collect()
+    fn all(&self) -> Vec<(Owed, u64)> {
+        let mut all: Vec<_> = self.owed.iter().map(|(owed, n)| (owed.clone(), *n)).collect();
+        all.sort_by_key(|(_, request)| *request);
+        all
     }
 
-    fn cross_off(&mut self, key: &Key, request: u64) {
-        if self.keys.get(key) == Some(&request) {
-            self.keys.remove(key);
+    fn cross_off(&mut self, owed: &Owed, request: u64) {
+        if self.owed.get(owed) == Some(&request) {
+            self.owed.remove(owed);
+            self.count_tags();
+        }
+    }
+
+    fn cross_off_entry(&mut self, key: &Key, up_to: u64) {
+        self.owed.retain(|owed, request| !owed.is_of(key) || *request > up_to);
+    }
+
+    fn count_tags(&mut self) {
+        if self.of_tags > 0 {
+            self.of_tags = self.owed.keys().filter(|owed| matches!(owed, Owed::Tag { .. })).count();
         }
     }
 
@@ -209,12 +377,12 @@ mod tests {
     #[test]
     fn a_request_made_while_its_key_is_being_sent_is_not_crossed_off_with_it() {
         let mut waiting = Waiting::default();
-        waiting.keep(&key(1));
-        let batch = waiting.all_keys();
-        waiting.keep(&key(1));
+        waiting.keep(Owed::Entry(key(1)));
+        let batch = waiting.all();
+        waiting.keep(Owed::Entry(key(1)));
         waiting.cross_off(&batch[0].0, batch[0].1);
         assert!(waiting.covers(&key(1)));
-        let batch = waiting.all_keys();
+        let batch = waiting.all();
         waiting.cross_off(&batch[0].0, batch[0].1);
         assert!(waiting.is_empty());
     }
@@ -223,12 +391,12 @@ mod tests {
     fn overflow_covers_everything_until_all_of_it_is_cleared() {
         let mut waiting = Waiting::default();
         for id in 0..=KEYS_MAX {
-            waiting.keep(&key(id));
+            waiting.keep(Owed::Entry(key(id)));
         }
-        assert!(waiting.all_keys().is_empty());
+        assert!(waiting.all().is_empty());
         assert!(waiting.covers(&key(123_456_789)));
         let first = waiting.everything.unwrap();
-        waiting.keep(&key(7));
+        waiting.keep(Owed::Entry(key(7)));
         waiting.cross_off_everything(first);
         assert!(!waiting.is_empty(), "one came while everything was being cleared");
         waiting.cross_off_everything(waiting.everything.unwrap());

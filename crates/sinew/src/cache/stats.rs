@@ -1,13 +1,13 @@
 //! Counters of one cache in one process.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 
-use super::load::Source;
+use super::heat::Heat;
+use super::loader::Source;
 use crate::kernel::error::Error;
 use crate::kernel::telemetry;
 
@@ -18,6 +18,8 @@ pub struct Stats {
     pub hits_local: u64,
     /// Look-ups answered from Redis.
     pub hits_redis: u64,
+    /// Look-ups answered with a value that was fresh no more.
+    pub stale: u64,
     /// Look-ups that found nothing to serve.
     pub misses: u64,
     /// Loads from the source that gave a value.
@@ -26,13 +28,17 @@ pub struct Stats {
     pub load_errors: u64,
     /// Failures of the store that callers were shielded from.
     pub errors: u64,
+    /// Hits that were compared with the source; see [`Cache::checked`](crate::Cache::checked).
+    pub checked: u64,
+    /// Of these, those that differed from it for longer than a change takes to arrive.
+    pub inconsistencies: u64,
 }
 
 impl Stats {
     /// All look-ups that found something.
     #[must_use]
     pub fn hits(&self) -> u64 {
-        self.hits_local + self.hits_redis
+        self.hits_local + self.hits_redis + self.stale
     }
 
     /// All look-ups.
@@ -57,10 +63,13 @@ impl Stats {
         Self {
             hits_local: self.hits_local + other.hits_local,
             hits_redis: self.hits_redis + other.hits_redis,
+            stale: self.stale + other.stale,
             misses: self.misses + other.misses,
             loads: self.loads + other.loads,
             load_errors: self.load_errors + other.load_errors,
             errors: self.errors + other.errors,
+            checked: self.checked + other.checked,
+            inconsistencies: self.inconsistencies + other.inconsistencies,
         }
     }
 }
@@ -68,59 +77,83 @@ impl Stats {
 /// The counters behind [`Stats`], and the same as metrics.
 pub(crate) struct Recorder {
     cache: Arc<str>,
-    hits_local: Tally,
-    hits_redis: Tally,
-    misses: Tally,
-    loads: Tally,
-    load_errors: Tally,
+    look_ups: LookUps,
+    loads: AtomicU64,
+    load_errors: AtomicU64,
+    loads_metric: [Counter; 2],
     load_duration: Histogram,
     errors: AtomicU64,
+    checked: AtomicU64,
+    inconsistencies: AtomicU64,
+    heat: Heat,
 }
 
 impl Recorder {
     pub(crate) fn new(cache: &str) -> Self {
         let cache: Arc<str> = cache.into();
-        let requests = |result: &'static str| {
-            Tally::new(
-                metrics::counter!(telemetry::CACHE_REQUESTS, "cache" => cache.to_string(), "result" => result),
-            )
-        };
-        let loads = |outcome: &'static str| {
-            Tally::new(
-                metrics::counter!(telemetry::CACHE_LOADS, "cache" => cache.to_string(), "outcome" => outcome),
-            )
-        };
+        let look_ups = LookUps::new(
+            |result| metrics::counter!(telemetry::CACHE_REQUESTS, "cache" => cache.to_string(), "result" => result),
+        );
+        let loads_metric = ["ok", "error"].map(|outcome| {
+            metrics::counter!(telemetry::CACHE_LOADS, "cache" => cache.to_string(), "outcome" => outcome)
+        });
         Self {
-            hits_local: requests("hit_local"),
-            hits_redis: requests("hit_redis"),
-            misses: requests("miss"),
-            loads: loads("ok"),
-            load_errors: loads("error"),
+            look_ups,
+            loads: AtomicU64::new(0),
+            load_errors: AtomicU64::new(0),
+            loads_metric,
             load_duration: metrics::histogram!(telemetry::CACHE_LOAD_DURATION, "cache" => cache.to_string()),
             errors: AtomicU64::new(0),
+            checked: AtomicU64::new(0),
+            inconsistencies: AtomicU64::new(0),
+            heat: Heat::default(),
             cache,
         }
     }
 
     pub(crate) fn looked_up(&self, found: Source) {
-        match found {
-            Source::Local => self.hits_local.add_one(),
-            Source::Redis => self.hits_redis.add_one(),
-            Source::Loaded => self.misses.add_one(),
-        }
+        self.look_ups.add_one(match found {
+            Source::Local => LookUp::Local,
+            Source::Redis => LookUp::Redis,
+            Source::Stale => LookUp::Stale,
+            Source::Loaded => LookUp::Miss,
+        });
+    }
+
+    /// Brings the metrics up to date: once a second, not with every look-up.
+    pub(crate) fn tell(&self) {
+        self.look_ups.tell();
+    }
+
+    /// Told of each key that is looked up, so that it can tell of those that are most.
+    pub(crate) fn looks_up(&self, root: &str, rest: &str) {
+        self.heat.looked_up(root, rest);
+    }
+
+    pub(crate) fn hottest(&self, prefix: &str) -> Vec<(String, f64)> {
+        self.heat.hottest(prefix)
     }
 
     pub(crate) fn missed(&self) {
-        self.misses.add_one();
+        self.look_ups.add_one(LookUp::Miss);
     }
 
     pub(crate) fn loaded(&self, ok: bool, took: Duration) {
-        if ok {
-            self.loads.add_one();
-        } else {
-            self.load_errors.add_one();
-        }
+        let count = if ok { &self.loads } else { &self.load_errors };
+        count.fetch_add(1, Ordering::Relaxed);
+        self.loads_metric[usize::from(!ok)].increment(1);
         self.load_duration.record(took);
+    }
+
+    pub(crate) fn checked(&self) {
+        self.checked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn inconsistent(&self) {
+        self.inconsistencies.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(telemetry::CACHE_INCONSISTENCIES, "cache" => self.cache.to_string())
+            .increment(1);
+        tracing::warn!(cache = %self.cache, "an entry differs from its source");
     }
 
     /// A failure that the caller does not get to see.
@@ -134,47 +167,85 @@ impl Recorder {
 
     pub(crate) fn stats(&self) -> Stats {
         Stats {
-            hits_local: self.hits_local.sum(),
-            hits_redis: self.hits_redis.sum(),
-            misses: self.misses.sum(),
-            loads: self.loads.sum(),
-            load_errors: self.load_errors.sum(),
+            hits_local: self.look_ups.sum(LookUp::Local),
+            hits_redis: self.look_ups.sum(LookUp::Redis),
+            stale: self.look_ups.sum(LookUp::Stale),
+            misses: self.look_ups.sum(LookUp::Miss),
+            loads: self.loads.load(Ordering::Relaxed),
+            load_errors: self.load_errors.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
+            checked: self.checked.load(Ordering::Relaxed),
+            inconsistencies: self.inconsistencies.load(Ordering::Relaxed),
         }
     }
 }
 
-const STRIPES: usize = 8;
+/// Threads with counters of their own; those that come later share the last.
+const STRIPES: usize = 64;
 
-/// A counter that threads do not fight over: each adds to its own cache line.
-struct Tally {
-    stripes: [Stripe; STRIPES],
-    metric: Counter,
-}
-
+/// The look-ups of one thread: on a cache line that no other thread writes to.
 #[derive(Default)]
 #[repr(align(128))]
-struct Stripe(AtomicU64);
+struct Stripe([AtomicU64; LOOK_UPS]);
 
-impl Tally {
-    fn new(metric: Counter) -> Self {
-        Self { stripes: Default::default(), metric }
+const LOOK_UPS: usize = 4;
+
+/// How a look-up ended.
+#[derive(Clone, Copy)]
+enum LookUp {
+    Local,
+    Redis,
+    Stale,
+    Miss,
+}
+
+/// Look-ups, counted by each thread for itself: a counter that threads share costs more than all the
+/// rest of a hit.
+struct LookUps {
+    stripes: Box<[Stripe]>,
+    metrics: [Counter; LOOK_UPS],
+    /// What the metrics were told of.
+    told: [AtomicU64; LOOK_UPS],
+}
+
+impl LookUps {
+    fn new(metric: impl Fn(&'static str) -> Counter) -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            metrics: ["hit_local", "hit_redis", "stale", "miss"].map(metric),
+            told: Default::default(),
+        }
     }
 
-    fn add_one(&self) {
-        self.stripes[stripe_of_this_thread()].0.fetch_add(1, Ordering::Relaxed);
-        self.metric.increment(1);
+    fn add_one(&self, look_up: LookUp) {
+        let stripe = stripe_of_this_thread();
+        let count = &self.stripes[stripe].0[look_up as usize];
+        if stripe + 1 < STRIPES {
+            // No other thread writes it.
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        } else {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn sum(&self) -> u64 {
-        self.stripes.iter().map(|s| s.0.load(Ordering::Relaxed)).sum()
+    fn sum(&self, look_up: LookUp) -> u64 {
+        self.stripes.iter().map(|stripe| stripe.0[look_up as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Brings the metrics up to date.
+    fn tell(&self) {
+        for look_up in [LookUp::Local, LookUp::Redis, LookUp::Stale, LookUp::Miss] {
+            let sum = self.sum(look_up);
+            let told = self.told[look_up as usize].fetch_max(sum, Ordering::Relaxed);
+            self.metrics[look_up as usize].increment(sum.saturating_sub(told));
+        }
     }
 }
 
 fn stripe_of_this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static STRIPE: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
+        static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed).min(STRIPES - 1);
     }
-    STRIPE.with(Cell::get)
+    STRIPE.with(|stripe| *stripe)
 }

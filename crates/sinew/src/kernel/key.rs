@@ -41,18 +41,62 @@ impl Scope {
         format!("{}_:deployment", prefix.0)
     }
 
+    #[cfg(test)]
     pub(crate) fn key<K: CacheKey + ?Sized>(&self, space: &Space, key: &K) -> Result<Key> {
-        let mut text = String::with_capacity(self.0.len() + space.0.len() + 32);
-        text.push_str(&self.0);
-        text.push_str(&space.0);
-        let root_len = text.len();
-        key.segments(&mut Segments { text: &mut text });
-        if text.len() == root_len {
-            return Err(Error::rejected("empty key: expected at least one segment"));
-        }
+        self.key_at(&self.root(space), key)
+    }
+
+    /// The same, where the root is known.
+    pub(crate) fn key_at<K: CacheKey + ?Sized>(&self, root: &str, key: &K) -> Result<Key> {
+        let mut text = String::with_capacity(root.len() + 32);
+        Self::write(root, key, &mut text)?;
+        Ok(Key { text, scope_len: self.0.len() })
+    }
+
+    /// The same text from its root, into a buffer that is used again and again.
+    pub(crate) fn write<K: CacheKey + ?Sized>(
+        root: &str,
+        key: &K,
+        text: &mut String,
+    ) -> Result<()> {
+        text.push_str(root);
+        Self::write_rest(key, text)?;
         if text.len() > KEY_LEN_MAX {
             return Err(Error::rejected(format!(
                 "key of {} bytes is too long: expected at most {KEY_LEN_MAX} with prefix, tenant and cache",
+                text.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// What all keys of a cache begin with, before the colon.
+    pub(crate) fn root(&self, space: &Space) -> String {
+        [&*self.0, &*space.0].concat()
+    }
+
+    /// The hash of a cache's tags, wherever its name leads: each tenant's elsewhere.
+    pub(crate) fn tags(&self, space: &Space) -> TagsKey {
+        TagsKey(format!("{0}tag:{{{0}{1}}}", self.0, space.0).into())
+    }
+
+    /// What a key has after its root, at the end of a text.
+    pub(crate) fn write_rest<K: CacheKey + ?Sized>(key: &K, text: &mut String) -> Result<()> {
+        let before = text.len();
+        key.segments(&mut Segments { text });
+        match text.len() == before {
+            true => Err(Error::rejected("empty key: expected at least one segment")),
+            false => Ok(()),
+        }
+    }
+
+    /// A counter that belongs to a cache.
+    pub(crate) fn counter(&self, space: &Space, name: &str) -> Result<Key> {
+        let mut text = format!("{}counter:{}", self.0, space.0);
+        Segments { text: &mut text }.push(name);
+        if name.is_empty() || text.len() > KEY_LEN_MAX {
+            return Err(Error::rejected(format!(
+                "a counter's key of {} bytes is out of bounds: expected a name, and at most {KEY_LEN_MAX} in all",
                 text.len()
             )));
         }
@@ -91,7 +135,23 @@ impl Key {
     pub(crate) fn lease(&self) -> String {
         format!("{}lease:{{{}}}", &self.text[..self.scope_len], self.text)
     }
+
+    /// The version of this entry, where it has one: same tenant, same slot.
+    pub(crate) fn version(&self) -> String {
+        format!("{}version:{{{}}}", &self.text[..self.scope_len], self.text)
+    }
 }
+
+/// The key of a cache's tags.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TagsKey(Arc<str>);
+
+impl TagsKey {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Receives the segments of a key, in order.
 pub struct Segments<'a> {
     text: &'a mut String,
@@ -103,6 +163,14 @@ impl Segments<'_> {
         self.text.push(':');
         // Writing to a String cannot fail.
         let _ = write!(Encoder(self.text), "{segment}");
+    }
+}
+
+impl Segments<'_> {
+    /// A segment without anything to encode.
+    fn push_plain(&mut self, segment: &str) {
+        self.text.push(':');
+        self.text.push_str(segment);
     }
 }
 
@@ -165,9 +233,19 @@ macro_rules! keys_that_are_one_segment {
         }
     )*};
 }
-keys_that_are_one_segment!(
-    str, String, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize
-);
+keys_that_are_one_segment!(str, String);
+
+macro_rules! keys_that_are_numbers {
+    ($($t:ty),*) => {$(
+        impl CacheKey for $t {
+            fn segments(&self, into: &mut Segments<'_>) {
+                // A local hit has no time for the machinery of `Display`.
+                into.push_plain(itoa::Buffer::new().format(*self));
+            }
+        }
+    )*};
+}
+keys_that_are_numbers!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
 impl<K: CacheKey + ?Sized> CacheKey for &K {
     fn segments(&self, into: &mut Segments<'_>) {

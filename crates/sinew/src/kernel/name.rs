@@ -22,6 +22,7 @@ const RESERVED_SPACES: &[&str] = &[
     "stats",
     "stream",
     "tag",
+    "version",
 ];
 
 /// Whether a deployment serves one tenant or many. It is recorded in Redis at first use.

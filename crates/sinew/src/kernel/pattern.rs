@@ -48,8 +48,13 @@ pub(crate) enum Selection {
     },
 }
 
-/// An entry that was found, and its lease.
-pub(crate) type Found = (String, String);
+/// An entry that was found, and its companions.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) entry: String,
+    pub(crate) lease: String,
+    pub(crate) version: String,
+}
 
 impl Selection {
     pub(crate) fn contains(&self, key: &Key) -> bool {
@@ -94,7 +99,11 @@ impl Selection {
             None => key,
         };
         let space = entry.strip_prefix(scope)?.split(':').next()?;
-        is_a_caches(space).then(|| (entry.to_owned(), format!("{scope}lease:{{{entry}}}")))
+        is_a_caches(space).then(|| Found {
+            entry: entry.to_owned(),
+            lease: format!("{scope}lease:{{{entry}}}"),
+            version: format!("{scope}version:{{{entry}}}"),
+        })
     }
 }
 
@@ -155,13 +164,19 @@ mod tests {
         let prefix = Prefix::new("App_").unwrap();
         let multi = Selection::Everything { prefix: prefix.clone(), tenancy: Tenancy::Multi };
         let lease = "App_acme:lease:{App_acme:user:7:x}";
-        let pair = Some(("App_acme:user:7:x".to_owned(), lease.to_owned()));
-        assert_eq!(multi.found("App_acme:user:7:x"), pair);
-        assert_eq!(multi.found(lease), pair);
+        let found = || Found {
+            entry: "App_acme:user:7:x".to_owned(),
+            lease: lease.to_owned(),
+            version: "App_acme:version:{App_acme:user:7:x}".to_owned(),
+        };
+        assert_eq!(multi.found("App_acme:user:7:x"), Some(found()));
+        assert_eq!(multi.found(lease), Some(found()));
         let others = [
             "App__:deployment",
             "App_acme:job:{mail}:p0",
             "App_acme:session:user:1",
+            "App_acme:version:{App_acme:user:7:x}",
+            "App_acme:tag:{user}",
             "App_acme",
             "X_a:b:c",
         ];
@@ -169,7 +184,7 @@ mod tests {
             assert_eq!(multi.found(other), None, "{other}");
         }
         let single = Selection::Everything { prefix, tenancy: Tenancy::Single };
-        assert_eq!(single.found("App_user:7").unwrap().1, "App_lease:{App_user:7}");
+        assert_eq!(single.found("App_user:7").unwrap().lease, "App_lease:{App_user:7}");
         assert_eq!(single.found("App__:deployment"), None);
         assert_eq!(single.found("App_lock:user:7"), None);
     }
