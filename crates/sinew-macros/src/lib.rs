@@ -1,0 +1,142 @@
+//! The attributes of the `sinew` crate, which re-exports them: `#[cached]` and `#[evicts]`.
+//!
+//! They write the call to the cache that you would write by hand around the body of an `async fn`,
+//! and nothing else: what they promise is what `sinew::Cache` promises.
+//!
+//! | Attribute | When the body runs | What it does to the cache | What the function returns |
+//! | --- | --- | --- | --- |
+//! | `#[cached(cache = …, key = …)]` | on a miss, as a load | `get_or_load` | `Result<Arc<V>, LoadError<E>>` |
+//! | `#[cached(cache = …, key = …, put)]` | always | `put`, after `Ok` | what is written |
+//! | `#[evicts(cache = …, key = …)]` | always | `invalidate`, after `Ok` | what is written |
+//!
+//! What is wrong is told at the line that you wrote.
+
+mod arguments;
+mod cached;
+mod calls;
+mod evicts;
+mod function;
+mod load;
+mod mentions;
+mod receiver;
+
+use proc_macro::TokenStream;
+use quote::ToTokens as _;
+use syn::ItemFn;
+
+/// Answers from a cache, and runs the function only on a miss.
+///
+/// ```text
+/// #[cached(cache = users, key = id)]
+/// async fn user(users: &Cache<u64, User>, db: Db, id: u64) -> Result<User, DbError> {
+///     db.user(id).await
+/// }
+/// ```
+///
+/// # What it returns
+/// **The return type changes.** From what is written, `Result<V, E>`, the function is made to
+/// return `Result<Arc<V>, LoadError<E>>`: callers that missed together share one value and one
+/// error. An alias such as `io::Result<V>` will do, as long as its name ends in `Result`.
+///
+/// # Arguments
+/// - `cache`: an expression for the `Cache<K, V>`, a reference to it, or what dereferences to it:
+///   `users`, `self.users`, `&USERS`.
+/// - `key`: an expression for the key, which is borrowed: `id`, `(tenant, "list")`, `user.id`. The
+///   value is a function of the key alone, so whatever the result depends on belongs in it.
+/// - `put`: writes through instead; see below.
+///
+/// Both expressions are evaluated at each call, where the function's arguments are in scope.
+///
+/// # What the body uses, it owns
+/// The body is the load, and loads run in a task of their own: a caller that goes away must not
+/// end what others wait for. So everything that the body uses has to be owned and `Send`, as for
+/// `tokio::spawn`:
+/// - An argument moves into the load. One that `cache` or `key` names as well is cloned for it.
+/// - A borrowed argument that the body uses is a compile error that names the fix: take it owned,
+///   e.g. an `Arc<Db>` for a `&Db`. One that only `cache` and `key` use may be borrowed.
+/// - In a method, `self` is cloned for the load, at hits too: with `&self`, the service has to be
+///   `Clone + Send + Sync + 'static`, and should be cheap to clone. `self: Arc<Self>` always is.
+/// - An argument is a plain name; take patterns apart inside the function.
+///
+/// # Errors
+/// As `Cache::get_or_load`: `LoadError::Source` with the function's own error, which is not kept.
+///
+/// # Cancellation
+/// Dropping the future leaves a body that has begun running: it still fills the cache.
+///
+/// # Write-through
+/// With `put`, the body runs at each call, and the value of an `Ok` is stored:
+///
+/// ```text
+/// #[cached(cache = users, key = result.id, put)]
+/// async fn rename(users: &Cache<u64, User>, db: &Db, id: u64, name: &str) -> Result<User, DbError> {
+///     db.rename(id, name).await
+/// }
+/// ```
+///
+/// - The return type stays as it is written, and arguments may be borrowed.
+/// - `cache` and `key` are evaluated after the body, which must not move the arguments that they
+///   name; `result` is a reference to the value, and hides an argument of that name.
+/// - The write has been done, so a value that cannot be stored does not fail the call: its key is
+///   invalidated instead.
+/// - A caller that goes away between the write and the `put` leaves the old entry until its TTL;
+///   spawn the call where that matters. Where writers race each other, `#[evicts]` is the safe choice.
+#[proc_macro_attribute]
+pub fn cached(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    expand(cached::expand, arguments, function)
+}
+
+/// Evicts from a cache after the function has returned `Ok`, and not after an `Err`.
+///
+/// ```text
+/// #[evicts(cache = users, key = id, tags = [Team(result.team)])]
+/// async fn rename(users: &Cache<u64, User>, db: &Db, id: u64, name: &str) -> Result<User, DbError> {
+///     db.rename(id, name).await
+/// }
+/// ```
+///
+/// The function returns what is written. The change has to be committed when it does: in between,
+/// another process could load and keep the old value.
+///
+/// # Arguments
+/// - `cache`: an expression for the cache, a reference to it, or what dereferences to it.
+/// - `key`: the key of an entry to invalidate. It is borrowed.
+/// - `keys`: several, as an array, a slice or a `Vec`: `[from, to]`, `result.ids`.
+/// - `tags`: a list of tags to invalidate, each anything that can be displayed. It needs a cache
+///   that is tagged.
+///
+/// At least one of the last three. All are evaluated after the body, which must not move the
+/// arguments that they name; `result` is a reference to the value, and hides an argument of that
+/// name.
+///
+/// For several caches, write the attribute several times. It goes with `#[cached(…, put)]` too.
+///
+/// # Errors
+/// Only the function's own. The write has been done, so an eviction that fails (an impossible key,
+/// a permission that is missing) is traced and changes nothing of what is returned.
+///
+/// # Cancellation
+/// A caller that goes away between the commit and the eviction leaves the old entry until its TTL.
+/// Where that matters, spawn the call.
+///
+/// # When Redis is down
+/// As `Cache::invalidate`: the invalidation is kept, and sent as soon as it can be.
+#[proc_macro_attribute]
+pub fn evicts(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    expand(evicts::expand, arguments, function)
+}
+
+type Attribute = fn(proc_macro2::TokenStream, ItemFn) -> syn::Result<ItemFn>;
+
+fn expand(attribute: Attribute, arguments: TokenStream, function: TokenStream) -> TokenStream {
+    let expanded = syn::parse(function.clone()).and_then(|item| attribute(arguments.into(), item));
+    match expanded {
+        Ok(item) => item.into_token_stream().into(),
+        Err(error) => {
+            let mut tokens = TokenStream::from(error.into_compile_error());
+            // It stays as it is, so that one mistake does not become one at each caller.
+            tokens.extend(function);
+            tokens
+        }
+    }
+}

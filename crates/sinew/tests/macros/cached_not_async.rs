@@ -1,0 +1,8 @@
+use sinew::{Cache, cached};
+
+#[cached(cache = names, key = id)]
+fn name(names: &Cache<u64, String>, id: u64) -> std::io::Result<String> {
+    Ok(id.to_string())
+}
+
+fn main() {}
