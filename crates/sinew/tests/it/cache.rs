@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sinew::{Cache, ErrorKind, Invalidated, LoadError, Source, Ttl};
+use sinew::{Cache, ErrorKind, Invalidated, LoadError, PutOptions, Source, Ttl};
 use tokio::sync::{Semaphore, watch};
 
 use crate::laws::eventually;
@@ -97,7 +97,7 @@ laws! {
     async fn an_entry_dies_with_its_ttl(store: Store) {
         let cache = numbers(&store.tenant("acme").await);
         let short = Ttl::new(Duration::from_millis(30)).unwrap();
-        cache.put_with_ttl("put", &1, short).await.unwrap();
+        cache.put_with("put", &1, PutOptions::new().ttl(short)).await.unwrap();
         let briefly: Cache<str, u64> =
             store.tenant("acme").await.cache("brief").ttl(short.duration()).build().unwrap();
         briefly.get_or_load("loaded", Database::open().read(1)).await.unwrap();

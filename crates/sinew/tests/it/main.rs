@@ -6,11 +6,22 @@ mod laws;
 #[allow(dead_code, unused_imports)]
 mod world;
 
+mod batch;
 mod cache;
 mod drift;
+mod extras;
 mod faults;
+mod fleet;
+mod formats;
+mod freshness;
+mod http_cache;
 mod local_copies;
+mod local_level;
+mod macros;
 mod outage;
 mod setup;
+mod source;
+mod tags;
 mod topology;
 mod torture;
+mod versions;

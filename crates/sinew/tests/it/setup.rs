@@ -268,7 +268,7 @@ fn a_user_with_no_more_than_the_named_permissions_is_enough() {
         let (server, cluster) =
             tokio::task::spawn_blocking(|| (start_redis(), Cluster::start(0))).await.unwrap();
         // The README's own words.
-        let rules = "on >secret ~Billing_* -@all +ping +role +info +client|setname +select +script|load +evalsha +get +set +unlink +exists +pttl +pexpire +scan";
+        let rules = "on >secret ~Billing_* -@all +ping +role +info +time +client|setname +client|tracking +select +script|load +evalsha +get +mget +set +setrange +strlen +incrby +unlink +exists +pttl +pexpire +hexists +hget +hmget +hset +hincrby +hdel +hrandfield +scan";
         let of_cluster = "+cluster|info +cluster|slots +asking";
         let set_user = |port: u16, rules: &str| {
             let words = ["ACL", "SETUSER", "billing"].into_iter().chain(rules.split(' '));

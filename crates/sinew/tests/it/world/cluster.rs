@@ -139,6 +139,12 @@ impl Cluster {
         self.nodes.iter().find(alive).expect("a node that answers")
     }
 
+    /// The slot of a key.
+    pub fn slot_of(&self, key: &str) -> u16 {
+        let slot = self.first_alive().cli(&["CLUSTER", "KEYSLOT", key]);
+        slot.parse().expect("a slot")
+    }
+
     /// Hands a slot from one master to another, key by key, pausing after each batch.
     pub fn migrate_slot(&self, slot: u16, from: usize, to: usize, pause: Duration) {
         let (from, to) = (&self.nodes[from], &self.nodes[to]);

@@ -29,6 +29,8 @@ enum Rule {
 #[derive(Clone, Copy, Debug)]
 struct State {
     rule: Rule,
+    /// Where new connections lead.
+    to: u16,
     /// Connections with lower numbers are closed.
     cut_below: u64,
     /// Connections with lower numbers stay open, and nothing arrives.
@@ -52,14 +54,14 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a socket option");
         let port = listener.local_addr().expect("an address").port();
-        let state = State { rule: Rule::Pass, cut_below: 0, hole_below: 0 };
+        let state = State { rule: Rule::Pass, to, cut_below: 0, hole_below: 0 };
         let state = Arc::new(watch::Sender::new(state));
         let next = Arc::new(AtomicU64::new(0));
         let (told, numbers) = (Arc::clone(&state), Arc::clone(&next));
         // A runtime of its own: what it does to connections must not wait for the test's tasks.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(accept(listener, source, to, told, numbers));
+            runtime.expect("a runtime").block_on(accept(listener, source, told, numbers));
         });
         Self { port, state, next }
     }
@@ -67,6 +69,12 @@ impl Proxy {
     /// Everything passes. What was swallowed before stays lost, with its connections.
     pub fn pass(&self) {
         self.set(Rule::Pass);
+    }
+
+    /// Closes every connection. New ones lead to another port.
+    pub fn lead_to(&self, port: u16) {
+        self.state.send_modify(|state| state.to = port);
+        self.cut();
     }
 
     /// Closes every connection. New ones pass.
@@ -133,7 +141,6 @@ impl Drop for Proxy {
 async fn accept(
     listener: TcpListener,
     source: &'static str,
-    to: u16,
     state: Arc<watch::Sender<State>>,
     next: Arc<AtomicU64>,
 ) {
@@ -146,6 +153,7 @@ async fn accept(
             if state.borrow().rule == Rule::Refuse {
                 continue;
             }
+            let to = state.borrow().to;
             tokio::spawn(relay(client, source, to, number, Arc::clone(&state)));
         }
     };
