@@ -1,41 +1,104 @@
-// The live chart: all points so far come as one event, then each new one.
+// Live charts: all points so far come as one event, then each new one.
 "use strict";
 
 const POINTS_MAX = 300;
+// The share of one second's look-ups jumps about: so many seconds count together.
+const SHARE_SECONDS = 10;
+
+const hits = (point) => point.local + point.redis + point.stale;
+const requests = (point) => hits(point) + point.misses;
+const sum = (points, count) => points.reduce((total, point) => total + count(point), 0);
+
+// What a chart draws: its lines, and their values after each point. `recent` ends with the point.
+const CHARTS = {
+  "look-ups": {
+    lines: [["look-ups", "--faint"], ["hits", "--good"]],
+    values: (recent) => [requests(recent.at(-1)), hits(recent.at(-1))],
+    most: 5,
+  },
+  loads: {
+    lines: [["loads", "--faint"], ["stale", "--stale"]],
+    values: (recent) => [recent.at(-1).loads, recent.at(-1).stale],
+    most: 5,
+  },
+  levels: {
+    // Each is drawn over the one before, up to the sum of itself and those after it.
+    lines: [["miss", "--miss"], ["stale", "--stale"], ["Redis", "--redis"], ["this process", "--local"]],
+    values: (recent) => {
+      const all = sum(recent, requests);
+      const share = (count) => (all ? (100 * sum(recent, count)) / all : null);
+      return [share((p) => p.misses), share((p) => p.stale), share((p) => p.redis), share((p) => p.local)];
+    },
+    stacked: true,
+  },
+};
+
+// From each value to the sum of itself and those after it.
+function stack(values) {
+  return values.map((value, index) => (value === null ? null : values.slice(index).reduce((a, b) => a + b)));
+}
 
 function start(place) {
+  const kind = CHARTS[place.dataset.chart];
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 } };
-  const line = (label, stroke) => ({ label, stroke, width: 2, fill: stroke + "22" });
-  const size = () => ({ width: place.clientWidth - 16, height: 240 });
-  const data = [[], [], []];
-  const chart = new uPlot(
-    {
-      ...size(),
-      scales: { y: { range: (_, __, max) => [0, Math.max(max, 5)] } },
-      axes: [axis, axis],
-      series: [{}, line("look-ups", colour("--faint")), line("hits", colour("--good"))],
+  const data = [[], ...kind.lines.map(() => [])];
+  // As the legend says them: a stacked chart draws sums.
+  const said = kind.lines.map(() => []);
+  let recent = [];
+  const line = ([label, name], index) => ({
+    label,
+    stroke: colour(name),
+    width: kind.stacked ? 0 : 2,
+    fill: kind.stacked ? colour(name) : colour(name) + "22",
+    points: { show: false },
+    value: (_chart, _value, _series, at) => {
+      const value = at === null ? null : said[index][at];
+      return value === null || value === undefined ? "–" : kind.stacked ? value.toFixed(1) + " %" : value;
     },
+  });
+  const range = kind.stacked ? [0, 100] : (_chart, _min, max) => [0, Math.max(max, kind.most)];
+  const size = () => ({ width: place.clientWidth - 16, height: 240 });
+  const chart = new uPlot(
+    { ...size(), scales: { y: { range } }, axes: [axis, axis], series: [{}, ...kind.lines.map(line)] },
     data,
     place,
   );
   addEventListener("resize", () => chart.setSize(size()));
+  const columns = [...data, ...said];
 
-  const events = new EventSource(place.dataset.events);
-  // The server sends everything again after a reconnect.
-  events.addEventListener("open", () => data.forEach((column) => (column.length = 0)));
-  events.addEventListener("points", (event) => {
-    for (const point of JSON.parse(event.data)) {
-      data[0].push(point.at);
-      data[1].push(point.requests);
-      data[2].push(point.hits);
-    }
-    data.forEach((column) => column.splice(0, column.length - POINTS_MAX));
-    chart.setData(data);
-    place.dataset.points = data[0].length;
-  });
+  return {
+    clear() {
+      columns.forEach((column) => (column.length = 0));
+      recent = [];
+    },
+    add(points) {
+      for (const point of points) {
+        // One may come twice: as the last so far, and as the first new one.
+        if (point.at <= data[0].at(-1)) continue;
+        recent = [...recent, point].slice(-SHARE_SECONDS);
+        const values = kind.values(recent);
+        const drawn = kind.stacked ? stack(values) : values;
+        data[0].push(point.at);
+        values.forEach((value, index) => said[index].push(value));
+        drawn.forEach((value, index) => data[index + 1].push(value));
+      }
+      columns.forEach((column) => column.splice(0, column.length - POINTS_MAX));
+      chart.setData(data);
+      place.dataset.points = data[0].length;
+    },
+  };
 }
 
-const place = document.getElementById("chart");
-if (place) start(place);
+const places = [...document.querySelectorAll("[data-events]")];
+for (const url of new Set(places.map((place) => place.dataset.events))) {
+  const charts = places.filter((place) => place.dataset.events === url).map(start);
+  const events = new EventSource(url);
+  // The server sends everything again after a reconnect.
+  events.addEventListener("open", () => charts.forEach((chart) => chart.clear()));
+  events.addEventListener("points", (event) => {
+    const points = JSON.parse(event.data);
+    charts.forEach((chart) => chart.add(points));
+  });
+}

@@ -6,13 +6,18 @@ use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sinew::http::Problem;
-use sinew::{Sinew, Tenant, Ttl};
-use tokio::sync::watch;
+use sinew::{Sinew, Stats, Tenancy, Tenant};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use crate::cache::settings::CacheTable;
 use crate::config::Config;
 use crate::dashboard::Series;
 
 const CONTACT_EVERY: Duration = Duration::from_millis(50);
+/// Requests that hold megabytes, or look at thousands of keys.
+const HEAVY_AT_ONCE_MAX: usize = 4;
+/// What is said when there is no place for one more of them.
+pub(crate) const BUSY: &str = "too many requests of this kind at once: try again soon";
 
 /// A hub's state. Cheap to clone.
 #[derive(Clone)]
@@ -20,10 +25,11 @@ pub struct Hub(Arc<Inner>);
 
 struct Inner {
     sinew: Sinew,
-    default_ttl: Ttl,
-    caches: BTreeMap<String, Ttl>,
+    caches: CacheTable,
+    tenancy: Tenancy,
     metrics: PrometheusHandle,
     series: Series,
+    heavy: Semaphore,
     up_since: Instant,
     stopping: watch::Sender<bool>,
     was_up: OnceLock<()>,
@@ -36,9 +42,10 @@ impl Hub {
         let hub = Self(Arc::new(Inner {
             series: Series::sampling(sinew.clone()),
             sinew,
-            default_ttl: config.default_ttl,
             caches: config.caches.clone(),
+            tenancy: config.tenancy(),
             metrics,
+            heavy: Semaphore::new(HEAVY_AT_ONCE_MAX),
             up_since: Instant::now(),
             stopping: watch::Sender::new(false),
             was_up: OnceLock::new(),
@@ -97,8 +104,27 @@ impl Hub {
         }
     }
 
-    /// The TTL of a cache, named by the configuration or not.
-    pub(crate) fn ttl_of(&self, cache: &str) -> Ttl {
-        self.0.caches.get(cache).copied().unwrap_or(self.0.default_ttl)
+    /// How caches are kept.
+    pub(crate) fn caches(&self) -> &CacheTable {
+        &self.0.caches
+    }
+
+    /// What each cache did, those that the configuration names and no one has used yet included.
+    pub(crate) fn cache_stats(&self) -> BTreeMap<String, Stats> {
+        let mut all = self.0.sinew.cache_stats();
+        for name in self.0.caches.names() {
+            all.entry(name.to_owned()).or_default();
+        }
+        all
+    }
+
+    /// Whether entries belong to tenants.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.0.tenancy == Tenancy::Multi
+    }
+
+    /// A place among the few requests that are heavy, if there is one.
+    pub(crate) fn heavy_place(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.heavy.try_acquire().ok()
     }
 }

@@ -22,6 +22,7 @@ mod hub;
 mod openapi;
 pub mod redis;
 mod serve;
+mod size;
 mod telemetry;
 
 pub use hub::Hub;

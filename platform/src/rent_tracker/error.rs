@@ -61,6 +61,7 @@ pub(super) fn problem_of_load(error: LoadError<RentError>) -> Problem {
     match error {
         LoadError::Source(error) => Problem::from(&*error),
         LoadError::Rejected(error) => Problem::from(error),
-        LoadError::Aborted => Problem::from(&RentError::Aborted),
+        // Of caches without a hard timeout, the second never comes.
+        LoadError::Aborted | LoadError::TimedOut => Problem::from(&RentError::Aborted),
     }
 }

@@ -1,7 +1,10 @@
 //! The command line.
 
+pub(crate) mod confirm;
 mod output;
+pub(crate) mod progress;
 pub(crate) mod request;
+pub(crate) mod table;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -30,6 +33,7 @@ Examples:
   sinew serve --store redis://127.0.0.1:6379        the hub on a Redis
   sinew cache put greeting en '\"hello\"' --ttl 10m   store an entry
   sinew cache get greeting en --tenant acme         look one up
+  sinew cache clear user --tag team:7 --dry-run     say what would be removed
 
 Exit codes:
   0  it worked          1  it did not work

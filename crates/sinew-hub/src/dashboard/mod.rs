@@ -1,8 +1,13 @@
 //! The pages, for people.
 
 mod assets;
+mod cache;
+mod entry;
+mod events;
+mod keys;
 mod overview;
 mod series;
+mod show;
 
 use axum::Router;
 use axum::routing::get;
@@ -16,5 +21,13 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/", get(overview::page))
         .route("/overview/tiles", get(overview::tiles))
         .route("/overview/events", get(overview::events))
+        .route("/caches", get(cache::list))
+        .route("/caches/{cache}", get(cache::page))
+        .route("/caches/{cache}/now", get(cache::now))
+        .route("/caches/{cache}/events", get(cache::events))
+        .route("/caches/{cache}/keys/largest", get(keys::largest))
+        .route("/caches/{cache}/keys/hottest", get(keys::hottest))
+        .route("/caches/{cache}/entry", get(entry::look).delete(entry::evict))
+        .route("/caches/{cache}/evict", get(entry::confirm))
         .route("/assets/{*path}", get(assets::asset))
 }

@@ -1,16 +1,13 @@
 //! The first page: is it well, and is it of use?
 
-use std::convert::Infallible;
-
 use askama::Template;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Response};
-use futures_util::{Stream, StreamExt, stream};
+use axum::response::{IntoResponse, Response};
 use sinew::{Breaker, BreakerState, Stats, Status};
-use tokio::sync::broadcast::error::RecvError;
 
-use super::series::{Point, total};
+use super::events;
+use super::series::{Of, total};
+use super::show::{percent, ratio, render};
 use crate::duration;
 use crate::hub::Hub;
 
@@ -54,40 +51,15 @@ pub(super) async fn tiles(State(hub): State<Hub>) -> Response {
     render(&tiles_of(&hub))
 }
 
-/// All points so far as one event, then each new one.
-pub(super) async fn events(
-    State(hub): State<Hub>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let new = hub.series().new_points();
-    let so_far = stream::iter([event("points", &hub.series().points())]);
-    let following = stream::unfold(new, |mut new| async move {
-        loop {
-            match new.recv().await {
-                Ok(point) => return Some((event("points", &[point]), new)),
-                // A slow reader misses points; the chart has a gap.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            }
-        }
-    });
-    // An open stream would hold up a stop.
-    let mut stopping = hub.stopping();
-    let stopped = async move {
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    let events = so_far.chain(following).take_until(Box::pin(stopped));
-    Sse::new(events.map(Ok)).keep_alive(KeepAlive::default())
-}
-
-fn event(name: &str, points: &[Point]) -> Event {
-    let data = serde_json::to_string(points).unwrap_or_default();
-    Event::default().event(name).data(data)
+/// The points of all caches together.
+pub(super) async fn events(State(hub): State<Hub>) -> impl IntoResponse {
+    events::of(hub, Of::AllCaches)
 }
 
 fn tiles_of(hub: &Hub) -> Tiles {
     let status = hub.sinew().status();
     let ever = total(hub.sinew());
-    let (requests, hits) = hub.series().last(60);
+    let minute = hub.series().last(&Of::AllCaches, 60);
     let reason = match &status {
         Status::Down(error) | Status::Failed(error) => Some(error.to_string()),
         _ => None,
@@ -102,9 +74,9 @@ fn tiles_of(hub: &Hub) -> Tiles {
         status: status.name(),
         reason,
         up_for: duration::shown(hub.up_since().elapsed()),
-        hit_ratio: percent(ratio(hits, requests)),
+        hit_ratio: percent(ratio(minute.hits(), minute.requests())),
         hit_ratio_ever: percent(ever.hit_ratio()),
-        operations_per_second: hub.series().last(1).0,
+        operations_per_second: hub.series().last(&Of::AllCaches, 1).requests(),
         operations_ever: ever.requests(),
         errors: ever.errors,
     }
@@ -133,24 +105,4 @@ fn caches_of(hub: &Hub) -> Vec<CacheRow> {
         stats,
     };
     hub.sinew().cache_stats().into_iter().map(row).collect()
-}
-
-fn ratio(hits: u64, requests: u64) -> Option<f64> {
-    #[allow(clippy::cast_precision_loss)]
-    let ratio = hits as f64 / requests as f64;
-    (requests > 0).then_some(ratio)
-}
-
-fn percent(ratio: Option<f64>) -> String {
-    ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0))
-}
-
-fn render(template: &impl Template) -> Response {
-    match template.render() {
-        Ok(html) => Html(html).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a page could not be rendered");
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
 }

@@ -1,14 +1,11 @@
 //! `sinew redis …`
 
-use std::path::PathBuf;
-
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::cli::request::Request;
-use crate::cli::{Outcome, configured};
-use crate::config::Flags;
+use crate::cli::Outcome;
+use crate::cli::request::{At, read_reply};
 
 /// Look at a hub's Redis.
 #[derive(Subcommand)]
@@ -55,48 +52,31 @@ pub enum BreakerAction {
     },
 }
 
-/// Which hub to ask, and how to print.
-#[derive(Args)]
-pub struct At {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Read settings from this file
-    #[arg(long, value_name = "FILE", env = "SINEW_CONFIG")]
-    config: Option<PathBuf>,
-    /// Where the hub listens [default: 127.0.0.1:7463]
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-}
-
 impl RedisCommand {
     /// Runs it.
     pub(crate) async fn run(self) -> Outcome {
         let Self::Breaker { action, at } = self;
         let ended = match action {
-            None => ask(at, Method::GET, &["v1", "redis", "breakers"], None).await,
-            Some(BreakerAction::Isolate { node, at }) => set(at, &node, "isolated").await,
-            Some(BreakerAction::Reset { node, at }) => set(at, &node, "closed").await,
+            None => ask(&at, Method::GET, &["v1", "redis", "breakers"], None).await,
+            Some(BreakerAction::Isolate { node, at }) => set(&at, &node, "isolated").await,
+            Some(BreakerAction::Reset { node, at }) => set(&at, &node, "closed").await,
         };
         ended.err().unwrap_or(Outcome::Worked)
     }
 }
 
-async fn set(at: At, node: &str, state: &str) -> Result<(), Outcome> {
+async fn set(at: &At, node: &str, state: &str) -> Result<(), Outcome> {
     let body = serde_json::json!({ "state": state }).to_string();
     ask(at, Method::PUT, &["v1", "redis", "breakers", node], Some(body)).await
 }
 
-async fn ask(at: At, method: Method, path: &[&str], body: Option<String>) -> Result<(), Outcome> {
-    let flags = Flags { config: at.config, listen: at.listen, ..Flags::default() };
-    let config = configured(&flags)?;
-    let (_, text) = Request::to(config.listen, path)?.send(method, body).await?;
+async fn ask(at: &At, method: Method, path: &[&str], body: Option<String>) -> Result<(), Outcome> {
+    let (_, text) = at.request(path)?.send(method, body).await?;
     if at.json {
         println!("{text}");
         return Ok(());
     }
-    let reply: Value = serde_json::from_str(&text)
-        .map_err(|_| Outcome::Failed("the hub's reply is not JSON".to_owned()))?;
+    let reply: Value = read_reply(&text)?;
     let breakers = match reply {
         Value::Array(breakers) => breakers,
         one => vec![one],

@@ -1,47 +1,17 @@
 //! The dashboard in a real browser.
 
-use std::time::{Duration, Instant};
-
 use reqwest::Method;
 use thirtyfour::prelude::*;
 
+use crate::browser::{EVERY, WAIT, in_a_browser, screenshot, text_of, until_text};
 use crate::hub::Hub;
-use crate::world::{Server, start_chromedriver, start_redis};
+use crate::world::{start_chromedriver, start_redis};
 
 #[tokio::test]
 async fn the_overview_shows_the_hit_ratio_move() {
     let start = || (start_chromedriver(), Hub::serve(&[]));
     let (driver_server, hub) = tokio::task::spawn_blocking(start).await.unwrap();
     in_a_browser(&driver_server, move |driver| async move { look(&driver, &hub).await }).await;
-}
-
-async fn in_a_browser<F>(server: &Server, look: impl FnOnce(WebDriver) -> F)
-where
-    F: Future<Output = WebDriverResult<()>> + Send + 'static,
-{
-    let profile = tempfile::tempdir().unwrap();
-    let mut browser = DesiredCapabilities::chrome();
-    for argument in [
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--disable-dev-shm-usage",
-        "--window-size=1200,900",
-        &format!("--user-data-dir={}", profile.path().display()),
-    ] {
-        browser.add_arg(argument).unwrap();
-    }
-    let driver =
-        WebDriver::new(&format!("http://127.0.0.1:{}", server.port), browser).await.unwrap();
-    // Whatever is seen, the browser ends.
-    let seen = tokio::spawn(look(driver.clone())).await;
-    driver.quit().await.unwrap();
-    seen.unwrap().unwrap();
 }
 
 async fn look(driver: &WebDriver, hub: &Hub) -> WebDriverResult<()> {
@@ -67,9 +37,7 @@ async fn look(driver: &WebDriver, hub: &Hub) -> WebDriverResult<()> {
     driver.goto(format!("{}/", hub.url)).await?;
     let row = driver.find(By::Css(".caches tbody tr")).await?.text().await?;
     assert!(row.starts_with("greeting 75.0 %"), "{row}");
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    driver.screenshot(&folder.join("overview.png")).await?;
-    Ok(())
+    screenshot(driver, "overview.png").await
 }
 
 #[tokio::test]
@@ -90,26 +58,4 @@ async fn the_overview_shows_a_breaker_held_by_hand() {
         Ok(())
     })
     .await;
-}
-
-const WAIT: Duration = Duration::from_secs(20);
-const EVERY: Duration = Duration::from_millis(100);
-
-/// In one step: the page replaces its tiles every second, and an element found may be gone
-/// when it is asked for its text.
-async fn text_of(driver: &WebDriver, id: &str) -> WebDriverResult<String> {
-    let script = format!("return document.getElementById('{id}').textContent");
-    driver.execute(script, vec![]).await?.convert()
-}
-
-async fn until_text(driver: &WebDriver, id: &str, text: &str) -> WebDriverResult<()> {
-    let began = Instant::now();
-    loop {
-        let found = text_of(driver, id).await?;
-        if found == text {
-            return Ok(());
-        }
-        assert!(began.elapsed() < WAIT, "{id} is {found:?} and never {text:?}");
-        tokio::time::sleep(EVERY).await;
-    }
 }

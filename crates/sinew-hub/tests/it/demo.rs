@@ -8,12 +8,8 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::hub::{Hub, text};
+use crate::hub::{Hub, blocking, text};
 use crate::world::{redis_cli, signal, start_redis, start_redis_on, wait_until};
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("no panic")
-}
 
 fn paste(line: &str) -> String {
     let output = Command::new("sh").arg("-c").arg(format!("{line} -sS")).output().expect("sh");

@@ -3,6 +3,7 @@
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
@@ -21,6 +22,7 @@ pub struct Hub {
 
 pub struct Reply {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub cache: Option<String>,
     pub content_type: String,
     pub text: String,
@@ -77,21 +79,48 @@ impl Hub {
         tenant: Option<&str>,
         body: Option<String>,
     ) -> Reply {
-        let mut request =
-            self.client.request(method, url).header("content-type", "application/json");
-        if let Some(tenant) = tenant {
-            request = request.header("X-Tenant-Id", tenant);
+        let json = ("content-type", "application/json");
+        let tenant = tenant.map(|tenant| ("X-Tenant-Id", tenant));
+        let headers: Vec<(&str, &str)> = [json].into_iter().chain(tenant).collect();
+        self.send_with(method, url, &headers, body).await
+    }
+
+    /// With these headers, and no others.
+    pub async fn send_with(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Reply {
+        let mut request = self.client.request(method, url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         if let Some(body) = body {
             request = request.body(body);
         }
         let reply = request.send().await.expect("a reply");
-        let header = |name: &str| reply.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
-        let (status, cache) = (reply.status(), header("x-cache"));
-        let content_type = header("content-type").unwrap_or_default();
+        let (status, headers) = (reply.status(), reply.headers().clone());
+        let header = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned());
+        let (cache, content_type) = (header("x-cache"), header("content-type").unwrap_or_default());
         let text = reply.text().await.expect("a body");
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Reply { status, cache, content_type, text, body }
+        Reply { status, headers, cache, content_type, text, body }
+    }
+
+    /// Waits until the hub calls itself `ready`, `degraded` or what it is to be.
+    pub async fn until(&self, word: &str) {
+        let wait = async {
+            loop {
+                let reply = self.get("/health/ready").await;
+                if reply.status == StatusCode::OK && reply.body["status"] == word {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect(word);
     }
 
     /// The value of a metric, 0 when it was never counted.
@@ -100,6 +129,11 @@ impl Hub {
         let line = metrics.lines().find_map(|line| line.strip_prefix(line_begins));
         line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     }
+}
+
+/// Work that waits, off the threads that others' work is done on.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
 fn start(arguments: &[&str]) -> Server {

@@ -1,6 +1,10 @@
 //! The binary as a user starts it: command line, HTTP, demonstration, dashboard.
 
 mod api;
+mod browser;
+mod cache_api;
+mod cache_cli;
+mod cache_page;
 mod cli;
 mod dashboard;
 mod demo;

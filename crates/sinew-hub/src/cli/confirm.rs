@@ -1,0 +1,35 @@
+//! A question before what cannot be undone.
+
+use std::io::IsTerminal as _;
+
+use super::Outcome;
+
+/// Whether to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    Given,
+    ToBeAsked,
+}
+
+/// Asks whoever sits at the terminal, unless they have consented.
+///
+/// # Errors
+/// Where they do not, or where no one can be asked.
+pub(crate) fn consent(given: Consent, question: &str) -> Result<(), Outcome> {
+    if given == Consent::Given {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Outcome::BadInput(format!(
+            "{question} There is no one to ask: expected --yes, or --dry-run"
+        )));
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    // One that cannot be read is a no.
+    let _ = std::io::stdin().read_line(&mut answer);
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Outcome::Failed("nothing was removed".to_owned())),
+    }
+}

@@ -1,0 +1,153 @@
+use std::path::Path;
+
+use sinew::{Compression, Format, Local};
+
+use super::*;
+
+fn read(text: &str) -> Result<Config, Vec<String>> {
+    let mut layers = Layers::default();
+    layers.add_text(Path::new("sinew.toml"), text);
+    let faults = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect();
+    layers.settle().map_err(faults)
+}
+
+fn ttl_of(config: &Config, cache: &str) -> Duration {
+    config.caches.of(cache).ttl.duration()
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = read(
+        "store = \"redis://:secret@cache:7000/2\"\nlisten = \"127.0.0.1:9\"\nprefix = \"App_\"\n\
+         tenancy = \"single\"\ndefault_ttl = \"10m\"\ndeadline = \"1s\"\nvalue_len_max = 2048\n\
+         [caches.user]\nttl = \"30m\"\n[caches.\"token\"]\n",
+    )
+    .unwrap();
+    assert_eq!(config.listen.port(), 9);
+    assert_eq!(ttl_of(&config, "user"), Duration::from_secs(1800));
+    for unnamed in ["token", "another"] {
+        assert_eq!(ttl_of(&config, unnamed), Duration::from_secs(600));
+    }
+    assert!(!format!("{config:?}").contains("secret"));
+}
+
+#[test]
+fn every_fault_is_told_with_its_line() {
+    let faults = read(
+        "stor = \"embedded\"\nlisten = \"here\"\nprefix = \"App\"\ntenancy = true\n\
+         default_ttl = \"0s\"\nvalue_len_max = 0\n[caches.lock]\nttl = \"1h\"\n\
+         [caches.user]\nttl = 5\ncolour = \"red\"\n",
+    )
+    .unwrap_err();
+    let told = |line: usize, what: &str| {
+        let at = format!("sinew.toml:{line}: ");
+        assert!(
+            faults.iter().any(|f| f.starts_with(&at) && f.contains(what) && f.contains("expected")
+                || f.starts_with(&at) && f.contains("choose another")),
+            "line {line} {what}: {faults:#?}"
+        );
+    };
+    told(1, "unknown key \"stor\"");
+    told(2, "invalid address");
+    told(3, "invalid prefix");
+    told(4, "tenancy");
+    told(5, "1 ms to 10 years");
+    told(6, "value_len_max");
+    told(7, "lock");
+    told(10, "in quotes");
+    told(11, "unknown key \"colour\"");
+    assert_eq!(faults.len(), 9, "{faults:#?}");
+}
+
+#[test]
+fn what_is_not_toml_is_told_without_quoting_the_file() {
+    let faults = read("store = \"redis://:hunter2@h\"\nlisten = = 1\n").unwrap_err();
+    assert!(faults[0].starts_with("sinew.toml:2: not TOML"), "{faults:?}");
+    assert!(!faults[0].contains("hunter2"));
+    let faults = read("store = \"redis://:hunter2@h:port\"\n").unwrap_err();
+    assert!(faults[0].starts_with("sinew.toml:1: "), "{faults:?}");
+    assert!(!faults[0].contains("hunter2"), "{faults:?}");
+}
+
+#[test]
+fn variables_go_over_the_file_and_flags_over_both() {
+    let mut layers = Layers::default();
+    layers.add_text(
+        Path::new("f"),
+        "prefix = \"File_\"\ndefault_ttl = \"1m\"\nlisten = \"127.0.0.1:1\"\n",
+    );
+    layers.add_variables(|name| match name {
+        "SINEW_DEFAULT_TTL" => Some("2m".to_owned()),
+        "SINEW_LISTEN" => Some("127.0.0.1:2".to_owned()),
+        _ => None,
+    });
+    layers.add_flag("listen", Some(&"127.0.0.1:3".to_owned()));
+    let config = layers.settle().unwrap();
+    assert_eq!(config.prefix, "File_");
+    assert_eq!(ttl_of(&config, "user"), Duration::from_secs(120));
+    assert_eq!(config.listen.port(), 3);
+}
+
+const KEYRING: &str = "keyring = \"1:q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=\"\n";
+
+#[test]
+fn a_cache_says_how_it_is_kept() {
+    let config = read(&format!(
+        "{KEYRING}[caches.user]\ntagged = true\nlocal = \"64MiB\"\nformat = \"json\"\n\
+         compress = \"zstd\"\nencrypt = true\n\
+         [caches.shared]\nformat = \"plain-json\"\ntagged = false\nencrypt = false\n"
+    ))
+    .unwrap();
+    let user = config.caches.of("user");
+    assert!(user.tagged && user.keyring.is_some());
+    assert_eq!(user.local, Local::bytes(64 << 20));
+    assert_eq!((user.format, user.compression), (Format::Json, Some(Compression::zstd())));
+    let shared = config.caches.of("shared");
+    assert!(!shared.tagged && shared.keyring.is_none());
+    assert_eq!((shared.format, shared.local), (Format::PlainJson, Local::none()));
+    assert!(!config.caches.of("another").tagged);
+    assert_eq!(config.caches.names().collect::<Vec<_>>(), ["shared", "user"]);
+    assert!(!format!("{config:?}").contains("q83v"));
+}
+
+#[test]
+fn every_fault_of_a_cache_is_told_with_its_line() {
+    let faults = read(
+        "[caches.a]\ntagged = \"yes\"\nlocal = \"64MB\"\nformat = \"xml\"\ncompress = \"gzip\"\n\
+         encrypt = 1\n[caches.b]\nlocal = 5\nencrypt = true\n[caches.c]\nformat = \"plain-json\"\n\
+         tagged = true\n[caches.d]\nlocal = true\n",
+    )
+    .unwrap_err();
+    for (line, told) in [
+        (2, "invalid tagged: expected true or false"),
+        (3, "invalid size \"64MB\": expected a size"),
+        (4, "invalid format: expected \"json\" or \"plain-json\""),
+        (5, "invalid compress: expected \"lz4\" or \"zstd\""),
+        (6, "invalid encrypt: expected true or false"),
+        (8, "a local level of 5 is out of bounds: expected 1KiB to 64GiB"),
+        (9, "there is no key: expected keyring"),
+        (11, "plain-json stores the JSON alone: expected no tagged, local"),
+        (14, "invalid local: expected a size"),
+    ] {
+        let at = format!("sinew.toml:{line}: ");
+        let found = faults.iter().any(|fault| fault.starts_with(&at) && fault.contains(told));
+        assert!(found, "line {line} {told}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), 9, "{faults:#?}");
+}
+
+#[test]
+fn a_keyring_is_never_shown_and_its_variable_goes_over_the_file() {
+    for bad in ["keyring = \"1:hunter2\"\n", "keyring = [\"1:hunter2\"]\n"] {
+        let faults = read(&format!("{bad}[caches.user]\nencrypt = true\n")).unwrap_err();
+        assert!(faults[0].starts_with("sinew.toml:1: "), "{faults:?}");
+        assert!(faults.iter().all(|fault| !fault.contains("hunter2")), "{faults:?}");
+    }
+    let mut layers = Layers::default();
+    layers.add_text(Path::new("f"), "keyring = \"1:hunter2\"\n[caches.user]\nencrypt = true\n");
+    layers
+        .add_variables(|name| (name == "SINEW_KEYRING").then(|| format!("7:{}", "ab".repeat(32))));
+    let config = layers.settle().unwrap();
+    assert!(config.caches.of("user").keyring.is_some());
+    assert!(!format!("{config:?}").contains("abab"));
+}

@@ -1,0 +1,158 @@
+//! Caches: all of them, and one.
+
+use askama::Template;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use sinew::http::Problem;
+use sinew::{Sinew, Stats};
+
+use super::events;
+use super::series::{Of, Point};
+use super::show::{percent, ratio, render};
+use crate::hub::Hub;
+
+pub(super) type CachePath = Result<Path<String>, PathRejection>;
+
+#[derive(Template)]
+#[template(path = "caches.html")]
+struct ListPage {
+    caches: Vec<Row>,
+    /// The name that someone typed.
+    wanted: String,
+    fault: Option<String>,
+}
+
+struct Row {
+    name: String,
+    hit_ratio: String,
+    stats: Stats,
+}
+
+#[derive(Template)]
+#[template(path = "cache.html")]
+struct Page {
+    cache: String,
+    has_tenants: bool,
+    now: Now,
+}
+
+/// What changes by the second.
+#[derive(Template)]
+#[template(path = "cache_now.html")]
+struct Now {
+    hit_ratio: String,
+    hit_ratio_ever: String,
+    requests_per_second: u64,
+    requests_ever: u64,
+    loads_per_second: u64,
+    loads_ever: u64,
+    load_errors: u64,
+    stale: u64,
+    stale_ever: u64,
+    inconsistencies: u64,
+    checked: u64,
+    errors: u64,
+    levels: [Level; 4],
+}
+
+/// How many look-ups ended so.
+struct Level {
+    name: &'static str,
+    minute: u64,
+    minute_share: String,
+    ever: u64,
+    ever_share: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    #[serde(default)]
+    open: String,
+}
+
+/// All caches; or, where one is named, that one: a fleet's Redis has caches that no one has used
+/// in this hub.
+pub(super) async fn list(
+    State(hub): State<Hub>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(ListQuery { open }) = query?;
+    let wanted = open.trim().to_owned();
+    let fault = match wanted.as_str() {
+        "" => None,
+        name => match Sinew::check_cache_name(name) {
+            Ok(()) => return Ok(Redirect::to(&format!("/caches/{name}")).into_response()),
+            Err(error) => Some(error.to_string()),
+        },
+    };
+    let row =
+        |(name, stats): (String, Stats)| Row { name, hit_ratio: percent(stats.hit_ratio()), stats };
+    let caches = hub.cache_stats().into_iter().map(row).collect();
+    Ok(render(&ListPage { caches, wanted, fault }))
+}
+
+pub(super) async fn page(State(hub): State<Hub>, path: CachePath) -> Result<Response, Problem> {
+    let cache = checked(path)?;
+    let now = Now::of(&hub, &cache);
+    Ok(render(&Page { has_tenants: hub.has_tenants(), cache, now }))
+}
+
+/// The part of the page that it fetches again and again.
+pub(super) async fn now(State(hub): State<Hub>, path: CachePath) -> Result<Response, Problem> {
+    Ok(render(&Now::of(&hub, &checked(path)?)))
+}
+
+pub(super) async fn events(
+    State(hub): State<Hub>,
+    path: CachePath,
+) -> Result<impl IntoResponse, Problem> {
+    Ok(events::of(hub, Of::Cache(checked(path)?)))
+}
+
+fn checked(path: CachePath) -> Result<String, Problem> {
+    let Path(cache) = path?;
+    Sinew::check_cache_name(&cache)?;
+    Ok(cache)
+}
+
+impl Now {
+    fn of(hub: &Hub, cache: &str) -> Self {
+        let of = Of::Cache(cache.to_owned());
+        let (second, minute) = (hub.series().last(&of, 1), hub.series().last(&of, 60));
+        let ever = hub.sinew().cache_stats().remove(cache).unwrap_or_default();
+        Self {
+            hit_ratio: percent(ratio(minute.hits(), minute.requests())),
+            hit_ratio_ever: percent(ever.hit_ratio()),
+            requests_per_second: second.requests(),
+            requests_ever: ever.requests(),
+            loads_per_second: second.loads,
+            loads_ever: ever.loads,
+            load_errors: ever.load_errors,
+            stale: minute.stale,
+            stale_ever: ever.stale,
+            inconsistencies: ever.inconsistencies,
+            checked: ever.checked,
+            errors: ever.errors,
+            levels: levels_of(&minute, &ever),
+        }
+    }
+}
+
+fn levels_of(minute: &Point, ever: &Stats) -> [Level; 4] {
+    let of_a_minute = minute.requests();
+    let level = |name, minute, ever_count| Level {
+        name,
+        minute,
+        minute_share: percent(ratio(minute, of_a_minute)),
+        ever: ever_count,
+        ever_share: percent(ratio(ever_count, ever.requests())),
+    };
+    [
+        level("this process", minute.local, ever.hits_local),
+        level("Redis", minute.redis, ever.hits_redis),
+        level("stale", minute.stale, ever.stale),
+        level("miss", minute.misses, ever.misses),
+    ]
+}
