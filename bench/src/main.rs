@@ -1,7 +1,8 @@
 //! Sinew beside its peers, in turn, in one run on one server.
 //!
 //! Prints one JSON object a line: `{"bench","ours","peer","theirs","unit","ratio"}`. A ratio
-//! above 1 says how many times better ours is, whichever way the unit runs.
+//! above 1 says how many times better ours is, whichever way the unit runs. A peer that cannot
+//! run here has no numbers, and a unit that says why.
 
 mod cache;
 mod link;
@@ -14,9 +15,12 @@ mod peer;
 mod world;
 
 use measure::Effort;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 #[tokio::main]
 async fn main() {
+    // As in production: what is counted costs. Before the first handle, which looks for it once.
+    let _metrics = PrometheusBuilder::new().install_recorder().expect("the only recorder");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let effort = match arguments.iter().any(|a| a == "--quick") {
         true => Effort::QUICK,

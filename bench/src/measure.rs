@@ -1,10 +1,13 @@
 //! Taking turns, and what comes out.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 /// How long to look.
 #[derive(Clone, Copy)]
@@ -23,19 +26,51 @@ impl Effort {
 #[derive(Serialize)]
 pub struct Row {
     bench: &'static str,
-    ours: f64,
+    ours: Option<f64>,
     peer: &'static str,
-    theirs: f64,
-    unit: &'static str,
-    ratio: f64,
+    theirs: Option<f64>,
+    unit: String,
+    ratio: Option<f64>,
 }
 
 impl Row {
     /// Of rates, where more is better.
     pub fn of_rates(bench: &'static str, peer: &'static str, ours: f64, theirs: f64) -> Self {
-        let ratio = (ours / theirs * 1_000.0).round() / 1_000.0;
-        Self { bench, ours: ours.round(), peer, theirs: theirs.round(), unit: "operations/s", ratio }
+        let (unit, ratio) = ("operations/s".to_owned(), Some(rounded(ours / theirs, 3)));
+        Self { bench, ours: Some(ours.round()), peer, theirs: Some(theirs.round()), unit, ratio }
     }
+
+    /// Of times, where less is better, in what `unit` says.
+    pub fn of_times(
+        bench: &'static str,
+        peer: &'static str,
+        ours: f64,
+        theirs: f64,
+        unit: &'static str,
+    ) -> Self {
+        let (unit, ratio) = (unit.to_owned(), Some(rounded(theirs / ours, 3)));
+        let (ours, theirs) = (Some(rounded(ours, 4)), Some(rounded(theirs, 4)));
+        Self { bench, ours, peer, theirs, unit, ratio }
+    }
+
+    /// Of a peer that cannot run here, and why.
+    pub fn unavailable(bench: &'static str, peer: &'static str, why: &str) -> Self {
+        // Whoever reads a line ends a field at a comma or a brace, and a cell at a bar.
+        let why = why.replace([',', '{', '}', '"', '\\', '|', '\n', '\r'], " ");
+        let unit = format!("cannot run here: {why}");
+        Self { bench, ours: None, peer, theirs: None, unit, ratio: None }
+    }
+}
+
+fn rounded(number: f64, digits: i32) -> f64 {
+    let unit = 10_f64.powi(digits);
+    (number * unit).round() / unit
+}
+
+/// What 99 of 100 keep to, in milliseconds.
+pub fn p99_ms(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() * 99 / 100].as_secs_f64() * 1_000.0
 }
 
 /// Rates of both sides: the median of rounds in which each has its turn, ours first in every
@@ -78,7 +113,8 @@ where
     let began = Instant::now();
     let workers: Vec<_> = (0..tasks)
         .map(|task| {
-            let (running, done, operation) = (Arc::clone(&running), Arc::clone(&done), operation.clone());
+            let (running, done, operation) =
+                (Arc::clone(&running), Arc::clone(&done), operation.clone());
             tokio::spawn(async move {
                 let mut number = task;
                 let mut own = 0;
@@ -97,4 +133,52 @@ where
         worker.await.expect("a worker that does not panic");
     }
     done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Batches a second of `threads` that each repeat `batch` until the time is over: for calls so
+/// short that a task, a clock or a shared counter between two of them would be what is measured.
+pub async fn tight_rate<F>(threads: u64, time: Duration, batch: F) -> f64
+where
+    F: Fn(u64) + Clone + Send + 'static,
+{
+    let runtime = Handle::current();
+    let measured = tokio::task::spawn_blocking(move || {
+        let (running, ready) = (AtomicBool::new(true), Barrier::new(threads as usize + 1));
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|thread| {
+                    let (batch, runtime) = (batch.clone(), &runtime);
+                    let (running, ready) = (&running, &ready);
+                    scope.spawn(move || {
+                        // What is called may be written for a runtime, as ours is.
+                        let _entered = runtime.enter();
+                        ready.wait();
+                        let mut own = 0;
+                        while running.load(Ordering::Relaxed) {
+                            batch(thread + own * threads);
+                            own += 1;
+                        }
+                        own
+                    })
+                })
+                .collect();
+            ready.wait();
+            let began = Instant::now();
+            std::thread::sleep(time);
+            running.store(false, Ordering::Relaxed);
+            let done = workers.into_iter().map(|w| w.join().expect("a thread that does not panic"));
+            let done: u64 = done.sum();
+            done as f64 / began.elapsed().as_secs_f64()
+        })
+    });
+    measured.await.expect("threads that do not panic")
+}
+
+/// What a future has at its first poll, for no more than the poll.
+#[inline(always)]
+pub fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it has to wait"),
+    }
 }

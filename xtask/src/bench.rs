@@ -81,7 +81,7 @@ fn row_of(line: &str) -> Option<[String; 6]> {
     let field = |name: &str| {
         let (_, rest) = line.split_once(&format!("\"{name}\":"))?;
         let value = rest.split([',', '}']).next()?;
-        Some(value.trim_matches('"').to_owned())
+        Some(if value == "null" { "–".to_owned() } else { value.trim_matches('"').to_owned() })
     };
     Some([
         field("bench")?,
@@ -98,7 +98,7 @@ const TITLES: [&str; 6] = ["bench", "ours", "peer", "theirs", "unit", "ratio"];
 fn table(rows: &[[String; 6]]) -> String {
     let line = |cells: &[String; 6]| {
         let [bench, ours, peer, theirs, unit, ratio] = cells;
-        format!("{bench:<20} {ours:>12} {peer:<10} {theirs:>12} {unit:<14} {ratio:>6}\n")
+        format!("{bench:<26} {ours:>12} {peer:<10} {theirs:>12} {unit:<14} {ratio:>6}\n")
     };
     let titles = TITLES.map(str::to_owned);
     std::iter::once(&titles).chain(rows).map(line).collect()

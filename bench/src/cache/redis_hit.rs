@@ -1,60 +1,25 @@
-//! The cache beside the least that the job needs.
+//! A hit in Redis, decoded, at 256 tasks, against a bare client that does GET and decodes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
-use serde::{Deserialize, Serialize};
-use sinew::{Cache, Sinew};
+use sinew::Sinew;
 
+use super::{KEYS, LONG, User, Users, raw_key, users};
 use crate::measure::{Effort, Row, in_turn, rate};
-use crate::peer::raw_connection;
-use crate::world::start_redis;
 
 const TASKS: u64 = 256;
-const KEYS: u64 = 1_000;
 
-#[derive(Clone, Serialize, Deserialize)]
-struct User {
-    id: u64,
-    name: String,
-    email: String,
-    roles: Vec<String>,
-    active: bool,
-}
-
-fn user(id: u64) -> User {
-    User {
-        id,
-        name: format!("User Number {id}"),
-        email: format!("user{id}@example.com"),
-        roles: vec!["reader".into(), "writer".into()],
-        active: true,
+pub async fn rows(effort: Effort, sinew: &Sinew, raw: &MultiplexedConnection) -> Vec<Row> {
+    let cache: Users = sinew.cache("user").ttl(LONG).build().expect("a cache");
+    for user in users() {
+        cache.put(&user.id, &user).await.expect("stored");
     }
+    vec![redis_hit(effort, &cache, raw).await, redis_hit_or_load(effort, &cache, raw).await]
 }
 
-pub async fn run(effort: Effort) -> Vec<Row> {
-    let server = tokio::task::spawn_blocking(start_redis).await.expect("a server");
-    let url = format!("redis://127.0.0.1:{}", server.port);
-    let sinew = Sinew::connect(&url).await.expect("a connection");
-    let cache: Users = sinew.tenant("acme").expect("a tenant").cache("user").build().expect("a cache");
-    let mut raw = raw_connection(&url).await;
-    for id in 0..KEYS {
-        cache.put(&id, &user(id)).await.expect("stored");
-        let bytes = serde_json::to_vec(&user(id)).expect("JSON");
-        let _: () = raw.set(raw_key(id), bytes).await.expect("stored");
-    }
-    vec![redis_hit(effort, &cache, &raw).await, redis_hit_or_load(effort, &cache, &raw).await]
-}
-
-type Users = Cache<u64, User>;
-
-fn raw_key(id: u64) -> String {
-    format!("raw:user:{id}")
-}
-
-/// A hit in Redis, decoded, at 256 tasks, against a bare client that does GET and decodes.
 async fn redis_hit(effort: Effort, cache: &Users, raw: &MultiplexedConnection) -> Row {
     let ours = async |time| {
         let cache = cache.clone();

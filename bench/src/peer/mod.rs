@@ -1,0 +1,7 @@
+//! Who else does the job, each as its own documentation says to.
+
+mod bare;
+pub mod hitbox;
+pub mod maps;
+
+pub use bare::{caching_connection, raw_connection, tracking_connection};
