@@ -72,7 +72,7 @@ where
         let source = Arc::new(source);
         let begin = move |key: &K, value: &Arc<V>, nonce: [u8; 8]| {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else { return };
-            let Ok(text) = shared.scope.key_at(shared.root.as_str(), key) else { return };
+            let Ok(text) = shared.key(key) else { return };
             let (shared, value, key, source) =
                 (Arc::clone(&shared), Arc::clone(value), key.clone(), Arc::clone(&source));
             tokio::spawn(async move {
@@ -108,9 +108,8 @@ async fn compare<V>(
     clock.sleep_until(clock.now().after(SETTLED_AFTER)).await;
     let Some(true_value) = ask().await else { return };
     // As it would be served again: from here, where it is kept here.
-    let rest = &key.as_str()[shared.root.as_str().len()..];
-    let (value, found) = match shared.kept_here(rest, Wants::Details) {
-        Some(kept) => (kept.value.clone(), kept.nonce()),
+    let (value, found) = match shared.kept_here(shared.root.place(key), Wants::Details) {
+        Some(kept) => (kept.value().clone(), kept.nonce()),
         None => match shared.look_up(key).await {
             Ok(hit) => (hit.value, hit.nonce),
             Err(_) => return,

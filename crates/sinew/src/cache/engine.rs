@@ -15,7 +15,7 @@ use super::entry::Opened;
 use super::flight::{Flights, Terms};
 use super::load::Miss;
 use super::loader::Source;
-use super::local::{Kept, Level, Local, Now, Place, Root, Wants};
+use super::local::{Details, Kept, Level, Local, Now, Place, Root, Wants};
 use super::model::{Decision, Policy, since};
 use super::outage::Copies;
 use super::stats::{Recorder, Stats};
@@ -25,7 +25,8 @@ use crate::kernel::codec::Codec;
 use crate::kernel::coherence::{Coherence, GENERATIONS, Lane, Note};
 use crate::kernel::envelope::Tagging;
 use crate::kernel::error::{Error, ErrorKind, Result};
-use crate::kernel::key::{Key, Scope, TagsKey};
+use crate::kernel::key::{CacheKey, Key, Scope, TagsKey};
+use crate::kernel::packed::Packed;
 use crate::kernel::pattern::{Pattern, Selection};
 use crate::kernel::ttl::Ttl;
 
@@ -101,26 +102,37 @@ impl<V> Shared<V>
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
+    pub(super) fn key<K: CacheKey + ?Sized>(&self, key: &K) -> Result<Key> {
+        let whole = self.scope.key_at(self.root.as_str(), key)?;
+        Ok(match self.level {
+            Some(_) => whole.with_packed(Packed::of(key)),
+            None => whole,
+        })
+    }
+
     /// What this process has of an entry, as good as one just read. It waits for nothing.
-    /// `rest` is what its key has after the root.
-    pub(super) fn kept_here(&self, rest: &str, wants: Wants) -> Option<Kept<V>> {
+    #[inline]
+    pub(super) fn kept_here(&self, place: Place<'_>, wants: Wants) -> Option<Kept<V>> {
         let level = self.level.as_ref()?;
         let wants = match self.policy.freshness.within {
             Some(_) => Wants::Details,
             None => wants,
         };
-        let kept =
-            level.get(Place { root: &self.root, rest }, self.engine.clock.coarse(), wants)?;
-        let Some(details) = &kept.details else { return Some(kept) };
+        let kept = level.get(place, self.engine.clock.coarse(), wants)?;
+        kept.details().is_none_or(|details| self.is_allowed_here(details)).then_some(kept)
+    }
+
+    /// Whether an entry that is kept here may be served by its tags and its age, as far as is known
+    /// without asking.
+    fn is_allowed_here(&self, details: &Details<V>) -> bool {
         if let Some(tagging) = details.tagging.as_ref().filter(|_| !planted!(LocalHitsSkipTags)) {
-            let (tags, coherence) = (&self.engine.tags, self.engine.coherence()?);
-            let allowed =
-                tags.allow_at_once(&self.engine.backend, coherence, &self.tags_key, tagging);
-            if allowed != Some(true) {
-                return None;
+            let Some(coherence) = self.engine.coherence() else { return false };
+            let (tags, backend) = (&self.engine.tags, &self.engine.backend);
+            if tags.allow_at_once(backend, coherence, &self.tags_key, tagging) != Some(true) {
+                return false;
             }
         }
-        (!self.is_too_old(details.created_at)).then_some(kept)
+        !self.is_too_old(details.created_at)
     }
 
     /// For a caller that wants it fresher than others.
@@ -153,6 +165,8 @@ where
     ) -> Result<Hit<V>, Miss<V>> {
         let (stored, note) = match read {
             Ok(read) => {
+                // In this order: a flight that keeps its copy in between finds itself closed, or is found.
+                self.engine.flights.answered(key);
                 self.engine.copies.answered(key, || self.engine.clock.now());
                 (read.entry.ok_or_else(Miss::nothing)?, read.note)
             }
@@ -216,15 +230,7 @@ where
             (None, Some(alone), Some(ttl)) => (alone, ttl),
             _ => return,
         };
-        let rest = &key.as_str()[self.root.as_str().len()..];
-        level.keep(
-            Place { root: &self.root, rest },
-            opened,
-            note,
-            &self.policy.freshness,
-            now,
-            at_most,
-        );
+        level.keep(self.root.place(key), opened, note, &self.policy.freshness, now, at_most);
     }
 
     /// What is kept while the store does not answer.
@@ -260,10 +266,11 @@ where
         Ok((is_fresh && self.is_allowed(&opened).await?).then_some(opened.value))
     }
 
-    /// Whether none of its tags was invalidated since it was loaded.
+    /// Whether it has the tags that its cache wants, and none was invalidated since it was loaded.
     async fn is_allowed(&self, opened: &Opened<V>) -> Result<bool> {
         match &opened.tagging {
-            None => Ok(true),
+            // Whoever stored it knew of no tags, so no invalidation by one would find it.
+            None => Ok(!self.policy.tagged),
             Some(tagging) => self.are_current(tagging).await,
         }
     }

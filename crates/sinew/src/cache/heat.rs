@@ -5,11 +5,9 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-/// Of so many look-ups, one is looked at.
-const ONE_IN: u32 = 64;
 const KEYS_MAX: usize = 512;
-/// After so many, all counts are halved: what was hot an hour ago is not.
-const SAMPLES_MAX: u64 = 20_000;
+/// After so many look-ups, all counts are halved: what was hot an hour ago is not.
+const TOTAL_MAX: u64 = 2_000_000;
 
 #[derive(Default)]
 pub(super) struct Heat(Mutex<Samples>);
@@ -21,12 +19,9 @@ struct Samples {
 }
 
 impl Heat {
-    /// Told of each look-up; looks at few.
-    pub(super) fn looked_up(&self, root: &str, rest: &str) {
-        // At random: every 64th would always be the same one of a loop.
-        if fastrand::u32(0..ONE_IN) == 0 {
-            self.0.lock().add(&[root, rest].concat());
-        }
+    /// Told of some of all look-ups: a key, and for how many it stands.
+    pub(super) fn add(&self, key: &str, weight: u64) {
+        self.0.lock().add(key, weight);
     }
 
     /// Keys that begin so, and the share of each of all that begin so, hottest first.
@@ -45,9 +40,9 @@ impl Heat {
 }
 
 impl Samples {
-    fn add(&mut self, key: &str) {
-        self.total += 1;
-        if self.total > SAMPLES_MAX {
+    fn add(&mut self, key: &str, weight: u64) {
+        self.total += weight;
+        if self.total > TOTAL_MAX {
             self.total /= 2;
             self.counts.retain(|_, count| {
                 *count /= 2;
@@ -55,11 +50,11 @@ impl Samples {
             });
         }
         if let Some(count) = self.counts.get_mut(key) {
-            *count += 1;
+            *count += weight;
             return;
         }
         // Full: the newcomer takes the place, and the count, of the least.
-        let mut count = 1;
+        let mut count = weight;
         if self.counts.len() >= KEYS_MAX
             && let Some(least) =
                 self.counts.iter().min_by_key(|(_, count)| **count).map(|(key, _)| key.clone())
@@ -78,9 +73,9 @@ mod tests {
     fn what_is_looked_up_most_is_found_among_many() {
         let mut samples = Samples::default();
         for n in 0..30_000_u32 {
-            samples.add(&format!("c:{n}"));
+            samples.add(&format!("c:{n}"), 256);
             if n.is_multiple_of(10) {
-                samples.add("c:hot");
+                samples.add("c:hot", 256);
             }
             assert!(samples.counts.len() <= KEYS_MAX);
         }

@@ -5,16 +5,18 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use compact_str::CompactString;
 use quick_cache::sync::Cache as QuickCache;
 use quick_cache::{Equivalent, Weighter};
 
 use super::entry::Opened;
+use super::load::Miss;
 use super::model::{Freshness, since};
 use crate::kernel::clock::{Coarse, UnixMillis};
 use crate::kernel::coherence::{Coherence, Note};
 use crate::kernel::envelope::{Life, Tagging};
 use crate::kernel::error::{Error, Result};
+use crate::kernel::key::Key;
+use crate::kernel::packed::Packed;
 
 /// However long an entry lives in Redis, this process asks again after so long: the bound of what a
 /// connection that leads nowhere can hide.
@@ -94,96 +96,192 @@ pub(super) struct Level<V> {
 
 /// What all keys of a cache begin with, in one tenant.
 #[derive(Clone)]
-pub(super) struct Root {
-    text: Arc<str>,
+pub(super) struct Root(Arc<HashedText>);
+
+#[derive(PartialEq, Eq)]
+struct HashedText {
     hash: u64,
+    text: Box<str>,
 }
 
 impl Root {
     pub(super) fn new(text: String) -> Self {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
-        Self { text: text.into(), hash: hasher.finish() }
+        Self(Arc::new(HashedText { hash: hasher.finish(), text: text.into() }))
     }
 
     pub(super) fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
+    }
+
+    /// Where the entry of a key is kept: by a few words, where they are enough for it.
+    pub(super) fn place<'a>(&'a self, key: &'a Key) -> Place<'a> {
+        match key.packed() {
+            Some(packed) => self.packed(packed),
+            None => Place { root: self, rest: Rest::Text(&key.as_str()[self.as_str().len()..]) },
+        }
+    }
+
+    #[inline]
+    pub(super) fn packed<'a>(&'a self, packed: &'a Packed) -> Place<'a> {
+        Place { root: self, rest: Rest::Packed(packed) }
     }
 }
 
 impl PartialEq for Root {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+        // Handles that were built twice have a text each.
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
     }
 }
 
 /// The key of an entry. Most fit into the map itself: a hit follows no pointer to compare them.
 struct LevelKey {
     root: Root,
-    rest: CompactString,
+    rest: OwnRest,
+}
+
+enum OwnRest {
+    Packed(Packed),
+    Text(Box<str>),
 }
 
 /// The same, borrowed.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    pub(super) root: &'a Root,
-    /// What the key has after its root.
-    pub(super) rest: &'a str,
+    root: &'a Root,
+    rest: Rest<'a>,
+}
+
+/// What the key has after its root.
+#[derive(Clone, Copy, PartialEq)]
+enum Rest<'a> {
+    Packed(&'a Packed),
+    Text(&'a str),
+}
+
+impl Place<'_> {
+    /// Bytes that it takes in the map.
+    fn len(&self) -> usize {
+        match self.rest {
+            Rest::Packed(packed) => size_of_val(packed),
+            Rest::Text(text) => text.len(),
+        }
+    }
+}
+
+impl LevelKey {
+    fn new(place: Place<'_>) -> Self {
+        let rest = match place.rest {
+            Rest::Packed(packed) => OwnRest::Packed(*packed),
+            Rest::Text(text) => OwnRest::Text(text.into()),
+        };
+        Self { root: place.root.clone(), rest }
+    }
+
+    #[inline]
+    fn place(&self) -> Place<'_> {
+        let rest = match &self.rest {
+            OwnRest::Packed(packed) => Rest::Packed(packed),
+            OwnRest::Text(text) => Rest::Text(text),
+        };
+        Place { root: &self.root, rest }
+    }
 }
 
 impl Hash for LevelKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        Place { root: &self.root, rest: &self.rest }.hash(state);
+        self.place().hash(state);
     }
 }
 
 impl Hash for Place<'_> {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.root.hash);
-        state.write(self.rest.as_bytes());
+        state.write_u64(self.root.0.hash);
+        match self.rest {
+            Rest::Packed(packed) => packed.hash(state),
+            Rest::Text(text) => state.write(text.as_bytes()),
+        }
     }
 }
 
 impl PartialEq for LevelKey {
     fn eq(&self, other: &Self) -> bool {
-        self.rest == other.rest && self.root == other.root
+        self.place().equivalent(other)
     }
 }
 
 impl Eq for LevelKey {}
 
 impl Equivalent<LevelKey> for Place<'_> {
+    #[inline]
     fn equivalent(&self, key: &LevelKey) -> bool {
-        self.rest == key.rest && *self.root == key.root
+        let other = key.place();
+        self.rest == other.rest && self.root == other.root
     }
 }
 
-/// An entry that is kept here, and good.
-pub(super) struct Kept<V> {
-    pub(super) value: Option<Arc<V>>,
-    /// Where someone wants to know, or has to.
-    pub(super) details: Option<Arc<Details>>,
+/// An entry that is kept here, and good. With its details where someone wants to know them, or has to.
+pub(super) enum Kept<V> {
+    Value(Option<Arc<V>>),
+    Detailed(Arc<Details<V>>),
     /// It is to be loaded anew, in the background.
-    pub(super) is_due: bool,
+    Due(Arc<Details<V>>),
+}
+
+/// All that is known of an entry.
+pub(super) struct Details<V> {
+    value: Option<Arc<V>>,
+    nonce: [u8; 8],
+    pub(super) created_at: UnixMillis,
+    pub(super) tagging: Option<Tagging>,
+    weight: u64,
 }
 
 impl<V> Kept<V> {
-    pub(super) fn tags(&self) -> Vec<Box<str>> {
-        let tagging = self.details.as_ref().and_then(|details| details.tagging.as_ref());
-        tagging.map_or_else(Vec::new, |tagging| tagging.tags.clone())
+    #[inline]
+    pub(super) fn value(&self) -> &Option<Arc<V>> {
+        match self {
+            Self::Value(value) => value,
+            Self::Detailed(details) | Self::Due(details) => &details.value,
+        }
+    }
+
+    #[inline]
+    pub(super) fn into_value(self) -> Option<Arc<V>> {
+        match self {
+            Self::Value(value) => value,
+            Self::Detailed(details) | Self::Due(details) => details.value.clone(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn details(&self) -> Option<&Details<V>> {
+        match self {
+            Self::Value(_) => None,
+            Self::Detailed(details) | Self::Due(details) => Some(details),
+        }
     }
 
     /// Noughts where the details were not wanted.
+    #[inline]
     pub(super) fn nonce(&self) -> [u8; 8] {
-        self.details.as_ref().map_or([0; 8], |details| details.nonce)
+        self.details().map_or([0; 8], |details| details.nonce)
     }
-}
 
-/// What most hits need not know of an entry.
-pub(super) struct Details {
-    pub(super) nonce: [u8; 8],
-    pub(super) created_at: UnixMillis,
-    pub(super) tagging: Option<Tagging>,
+    /// What a load replaces, where it is time for one in the background.
+    #[inline]
+    pub(super) fn due(&self) -> Option<Miss<V>> {
+        let Self::Due(details) = self else { return None };
+        Some(Miss {
+            previous: details.value.clone(),
+            previous_tags: details.tagging.as_ref().map_or_else(Vec::new, |t| t.tags.clone()),
+            ..Miss::of_nonce(details.nonce)
+        })
+    }
 }
 
 /// What a hit wants to know.
@@ -195,55 +293,48 @@ pub(super) enum Wants {
 
 /// What the map holds. A map gives out clones, made while the entry is locked: the clone of an entry
 /// is what a hit needs of it and no more, so that a hit counts up one reference and not four, and
-/// moves two words and not twelve.
+/// moves two words and not ten.
 enum Slot<V> {
     Entry(Box<Entry<V>>),
-    Value(Option<Arc<V>>),
+    Good(Kept<V>),
+    Old,
 }
 
-/// An entry, and the terms on which it was read.
+/// An entry, and the terms on which it was read: one cache line, and that of no other entry.
+#[repr(align(64))]
 struct Entry<V> {
     value: Option<Arc<V>>,
     until: Coarse,
-    refresh_at: Coarse,
+    /// So many milliseconds before it may be served no more.
+    is_due_before: u32,
     note: Note,
     coherence: Arc<Coherence>,
-    details: Arc<Details>,
-    weight: u64,
-}
-
-/// The look-up under way: a clone takes no arguments, and gives back no more than itself.
-#[derive(Clone, Copy)]
-struct LookUp {
-    now: Coarse,
-    wants: Wants,
-    is_good: bool,
-    is_due: bool,
+    details: Arc<Details<V>>,
+    is_tagged: bool,
 }
 
 thread_local! {
-    static LOOK_UP: Cell<LookUp> = const {
-        Cell::new(LookUp { now: Coarse::LONG_AGO, wants: Wants::Value, is_good: false, is_due: false })
-    };
-    static DETAILS: Cell<Option<Arc<Details>>> = const { Cell::new(None) };
+    // What the look-up under way has to tell: a clone takes no arguments.
+    static NOW: Cell<Coarse> = const { Cell::new(Coarse::LONG_AGO) };
+    static WANTS: Cell<Wants> = const { Cell::new(Wants::Value) };
 }
 
 impl<V> Clone for Slot<V> {
+    #[inline]
     fn clone(&self) -> Self {
         // What is not an entry is never kept, so never cloned.
-        let Self::Entry(entry) = self else { return Self::Value(None) };
-        let mut look_up = LOOK_UP.get();
-        if look_up.now >= entry.until || !entry.coherence.holds(&entry.note) {
-            return Self::Value(None);
+        let Self::Entry(entry) = self else { return Self::Old };
+        let now = NOW.get();
+        if now >= entry.until || !entry.coherence.holds(&entry.note) {
+            return Self::Old;
         }
-        look_up.is_good = true;
-        look_up.is_due = look_up.now >= entry.refresh_at;
-        LOOK_UP.set(look_up);
-        let wants_details = look_up.is_due || look_up.wants == Wants::Details;
-        if wants_details || entry.details.tagging.is_some() {
-            DETAILS.set(Some(Arc::clone(&entry.details)));
-        }
-        Self::Value(entry.value.clone())
+        Self::Good(if now.after_ms(entry.is_due_before) >= entry.until {
+            Kept::Due(Arc::clone(&entry.details))
+        } else if entry.is_tagged || WANTS.get() == Wants::Details {
+            Kept::Detailed(Arc::clone(&entry.details))
+        } else {
+            Kept::Value(entry.value.clone())
+        })
     }
 }
 
@@ -253,8 +344,8 @@ struct ByWeight;
 impl<V> Weighter<LevelKey, Slot<V>> for ByWeight {
     fn weight(&self, _: &LevelKey, slot: &Slot<V>) -> u64 {
         match slot {
-            Slot::Entry(entry) => entry.weight,
-            Slot::Value(_) => 0,
+            Slot::Entry(entry) => entry.details.weight,
+            Slot::Good(_) | Slot::Old => 0,
         }
     }
 }
@@ -267,11 +358,18 @@ impl<V> Level<V> {
     }
 
     /// An entry that is as fresh as one just read. Its tags are the caller's to check.
+    #[inline]
     pub(super) fn get(&self, place: Place<'_>, now: Coarse, wants: Wants) -> Option<Kept<V>> {
-        LOOK_UP.set(LookUp { now, wants, is_good: false, is_due: false });
-        let Slot::Value(value) = self.entries.get(&place)? else { return None };
-        let look_up = LOOK_UP.get();
-        look_up.is_good.then(|| Kept { value, details: DETAILS.take(), is_due: look_up.is_due })
+        NOW.set(now);
+        WANTS.set(wants);
+        // Matched in one go: a value that is moved from one `Option` into another, whole, waits for
+        // its halves to be written.
+        match self.entries.get(&place) {
+            Some(Slot::Good(Kept::Value(value))) => Some(Kept::Value(value)),
+            Some(Slot::Good(Kept::Detailed(details))) => Some(Kept::Detailed(details)),
+            Some(Slot::Good(Kept::Due(details))) => Some(Kept::Due(details)),
+            _ => None,
+        }
     }
 
     /// Keeps what was read on the terms of `note`. One that came too late is never served.
@@ -290,21 +388,24 @@ impl<V> Level<V> {
         let tags = opened.tagging.iter().flat_map(|tagging| &tagging.tags);
         let tags_len: usize = tags.map(|tag| tag.len() + TAG_OVERHEAD).sum();
         let details = Details {
+            value: opened.value.clone(),
             nonce: opened.nonce.0,
             created_at: opened.life.created_at,
             tagging: opened.tagging.clone(),
+            weight: (place.len() + opened.len + tags_len + OVERHEAD) as u64,
         };
+        let until = until.min(at_most);
+        let is_due_before = until.saturating_sub(refresh_at).as_millis();
         let entry = Entry {
             value: opened.value.clone(),
-            until: now.coarse.after(until.min(at_most)),
-            refresh_at: now.coarse.after(refresh_at),
+            until: now.coarse.after(until),
+            is_due_before: u32::try_from(is_due_before).unwrap_or(u32::MAX),
             note,
             coherence: Arc::clone(&self.coherence),
+            is_tagged: details.tagging.is_some(),
             details: Arc::new(details),
-            weight: (place.rest.len() + opened.len + tags_len + OVERHEAD) as u64,
         };
-        let key = LevelKey { root: place.root.clone(), rest: place.rest.into() };
-        self.entries.insert(key, Slot::Entry(Box::new(entry)));
+        self.entries.insert(LevelKey::new(place), Slot::Entry(Box::new(entry)));
     }
 }
 

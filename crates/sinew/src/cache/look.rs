@@ -109,7 +109,8 @@ where
         Ok(sizes.into_iter().map(sized).collect())
     }
 
-    /// The keys of this cache and tenant that this process looks up most, by one look-up in 64.
+    /// The keys of this cache and tenant that this process looks up most, by a sample: of the first
+    /// look-ups nearly each, later one in about a thousand, which counts for as many.
     #[must_use]
     pub fn hottest(&self, top: usize) -> Vec<KeyHeat> {
         let prefix = format!("{}:", self.shared.root.as_str());

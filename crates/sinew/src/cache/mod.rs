@@ -68,7 +68,6 @@ mod tags;
 mod warm;
 mod write;
 
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +76,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::kernel::error::{Error, ErrorKind, Result};
-use crate::kernel::key::{CacheKey, Key, Scope};
+use crate::kernel::key::{CacheKey, Key};
+use crate::kernel::packed::Packed;
 use engine::Shared;
 use load::{Brought, Kind, Landed, Miss};
 use local::{Kept, Wants};
@@ -97,9 +97,6 @@ pub(crate) use redis::RedisBackend;
 pub use stats::Stats;
 pub use warm::Warmed;
 pub use write::PutOptions;
-
-/// A thread's buffer for keys does not stay longer than this, in bytes.
-const TEXT_LEN: usize = 4_096;
 
 /// Values of type `V` under keys of type `K`, in one tenant. Cheap to clone.
 ///
@@ -131,11 +128,11 @@ where
     /// `None`, and the failure is counted; with [`Outage::Local`], what this process keeps.
     pub async fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
         if let Some(kept) = self.kept_here(key) {
-            self.served(key, kept.value.as_ref(), kept.nonce(), Source::Local);
-            return Ok(kept.value);
+            self.served_here(key, &kept);
+            return Ok(kept.into_value());
         }
         let text = self.key(key)?;
-        self.shared.recorder.looks_up("", text.as_str());
+        self.shared.recorder.looks_up(&text);
         match self.shared.look_up(&text).await {
             Ok(hit) => {
                 self.served(key, hit.value.as_ref(), hit.nonce, hit.source);
@@ -157,7 +154,7 @@ where
     /// `false`, and the failure is counted.
     pub async fn exists(&self, key: &K) -> Result<bool> {
         if let Some(kept) = self.kept_here(key) {
-            return Ok(kept.value.is_some());
+            return Ok(kept.value().is_some());
         }
         let key = self.key(key)?;
         Ok(self.shared.look_up(&key).await.is_ok_and(|hit| hit.value.is_some()))
@@ -327,23 +324,18 @@ where
         let shared = &self.shared;
         let serves = |value: &Option<Arc<V>>| value.is_some() || kind == Kind::Find;
         if let Some(kept) = self.kept_here(key)
-            && serves(&kept.value)
+            && serves(kept.value())
         {
-            self.served(key, kept.value.as_ref(), kept.nonce(), Source::Local);
-            if kept.is_due
+            self.served_here(key, &kept);
+            if let Some(miss) = kept.due()
                 && let Ok(text) = self.key(key)
             {
-                let miss = Miss {
-                    previous: kept.value.clone(),
-                    previous_tags: kept.tags(),
-                    ..Miss::of_nonce(kept.nonce())
-                };
                 load::refresh(shared, text, kind, miss, loader);
             }
-            return Ok(Landed { value: kept.value, source: Source::Local });
+            return Ok(Landed { value: kept.into_value(), source: Source::Local });
         }
         let text = self.key(key).map_err(LoadError::Rejected)?;
-        shared.recorder.looks_up("", text.as_str());
+        shared.recorder.looks_up(&text);
         let began = shared.engine.flights.now();
         let miss = match shared.look_up(&text).await {
             Ok(hit) if serves(&hit.value) => {
@@ -360,35 +352,42 @@ where
         Box::pin(load::load(shared, text, began, kind, miss, loader)).await
     }
 
-    /// An entry of the local level. Nothing is asked, and nothing allocated.
+    /// An entry of the local level. Nothing is asked; and nothing allocated, for a short key.
+    #[inline]
     fn kept_here(&self, key: &K) -> Option<Kept<V>> {
-        thread_local! {
-            static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
+        let shared = &self.shared;
+        shared.level.as_ref()?;
+        let wants = if self.check.is_some() { Wants::Details } else { Wants::Value };
+        match Packed::of(key) {
+            Some(packed) => shared.kept_here(shared.root.packed(&packed), wants),
+            None => shared.kept_here(shared.root.place(&self.key(key).ok()?), wants),
         }
-        self.shared.level.as_ref()?;
-        TEXT.with(|text| {
-            // Taken only if a key's own code looks things up in a cache.
-            let mut text = text.try_borrow_mut().ok()?;
-            text.clear();
-            text.shrink_to(TEXT_LEN);
-            let shared = &self.shared;
-            Scope::write_rest(key, &mut text).ok()?;
-            let wants = if self.check.is_some() { Wants::Details } else { Wants::Value };
-            let kept = shared.kept_here(&text, wants)?;
-            shared.recorder.looks_up(shared.root.as_str(), &text);
-            Some(kept)
-        })
+    }
+
+    #[inline]
+    fn served_here(&self, key: &K, kept: &Kept<V>) {
+        if let Some(weight) = self.shared.recorder.found_here()
+            && let Ok(text) = self.key(key)
+        {
+            self.shared.recorder.sampled(&text, weight);
+        }
+        self.maybe_check(key, kept.value().as_ref(), kept.nonce());
     }
 
     fn served(&self, key: &K, value: Option<&Arc<V>>, nonce: [u8; 8], from: Source) {
         self.shared.recorder.looked_up(from);
+        self.maybe_check(key, value, nonce);
+    }
+
+    #[inline]
+    fn maybe_check(&self, key: &K, value: Option<&Arc<V>>, nonce: [u8; 8]) {
         if let (Some(check), Some(value)) = (&self.check, value) {
             check.maybe(key, value, nonce);
         }
     }
 
     fn key(&self, key: &K) -> Result<Key> {
-        self.shared.scope.key_at(self.shared.root.as_str(), key)
+        self.shared.key(key)
     }
 }
 

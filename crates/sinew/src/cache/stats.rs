@@ -1,5 +1,6 @@
 //! Counters of one cache in one process.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use metrics::{Counter, Histogram};
 use super::heat::Heat;
 use super::loader::Source;
 use crate::kernel::error::Error;
+use crate::kernel::key::Key;
 use crate::kernel::telemetry;
 
 /// What a cache did in this process since it started, over all tenants.
@@ -112,7 +114,7 @@ impl Recorder {
     }
 
     pub(crate) fn looked_up(&self, found: Source) {
-        self.look_ups.add_one(match found {
+        self.look_ups.of_this_thread().add_one(match found {
             Source::Local => LookUp::Local,
             Source::Redis => LookUp::Redis,
             Source::Stale => LookUp::Stale,
@@ -126,8 +128,24 @@ impl Recorder {
     }
 
     /// Told of each key that is looked up, so that it can tell of those that are most.
-    pub(crate) fn looks_up(&self, root: &str, rest: &str) {
-        self.heat.looked_up(root, rest);
+    pub(crate) fn looks_up(&self, key: &Key) {
+        if let Some(weight) = self.look_ups.of_this_thread().samples() {
+            self.sampled(key, weight);
+        }
+    }
+
+    /// An entry was found in this process. For how many look-ups this one stands, if it is to be told to
+    /// [`Recorder::sampled`].
+    #[inline]
+    pub(crate) fn found_here(&self) -> Option<u64> {
+        let stripe = self.look_ups.of_this_thread();
+        stripe.add_one(LookUp::Local);
+        stripe.samples()
+    }
+
+    #[cold]
+    pub(crate) fn sampled(&self, key: &Key, weight: u64) {
+        self.heat.add(key.as_str(), weight);
     }
 
     pub(crate) fn hottest(&self, prefix: &str) -> Vec<(String, f64)> {
@@ -135,7 +153,7 @@ impl Recorder {
     }
 
     pub(crate) fn missed(&self) {
-        self.look_ups.add_one(LookUp::Miss);
+        self.look_ups.of_this_thread().add_one(LookUp::Miss);
     }
 
     pub(crate) fn loaded(&self, ok: bool, took: Duration) {
@@ -186,9 +204,18 @@ const STRIPES: usize = 64;
 /// The look-ups of one thread: on a cache line that no other thread writes to.
 #[derive(Default)]
 #[repr(align(128))]
-struct Stripe([AtomicU64; LOOK_UPS]);
+struct Stripe {
+    counts: [AtomicU64; LOOK_UPS],
+    /// Look-ups that are passed over before the next one whose key is a sample.
+    to_pass: AtomicU64,
+    passed: AtomicU64,
+    samples: AtomicU64,
+    is_shared: bool,
+}
 
 const LOOK_UPS: usize = 4;
+/// Between two samples are as many look-ups as there were samples, and at last about so many.
+const PASSED_MAX: u64 = 1_024;
 
 /// How a look-up ended.
 #[derive(Clone, Copy)]
@@ -208,28 +235,57 @@ struct LookUps {
     told: [AtomicU64; LOOK_UPS],
 }
 
+impl Stripe {
+    #[inline]
+    fn add_one(&self, look_up: LookUp) {
+        let count = &self.counts[look_up as usize];
+        if self.is_shared {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn samples(&self) -> Option<u64> {
+        // Threads that share a stripe may lose some of each other's steps, which is no harm.
+        if let Some(less) = self.to_pass.load(Ordering::Relaxed).checked_sub(1) {
+            self.to_pass.store(less, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.sample())
+    }
+
+    /// For how many look-ups this one stands.
+    fn sample(&self) -> u64 {
+        let samples = self.samples.load(Ordering::Relaxed) + 1;
+        self.samples.store(samples, Ordering::Relaxed);
+        // At random: every 1,024th would always be the same one of a loop.
+        let to_pass = fastrand::u64(0..=2 * samples.min(PASSED_MAX));
+        self.to_pass.store(to_pass, Ordering::Relaxed);
+        self.passed.swap(to_pass, Ordering::Relaxed) + 1
+    }
+}
+
 impl LookUps {
     fn new(metric: impl Fn(&'static str) -> Counter) -> Self {
         Self {
-            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            stripes: (1..=STRIPES)
+                .map(|number| Stripe { is_shared: number == STRIPES, ..Stripe::default() })
+                .collect(),
             metrics: ["hit_local", "hit_redis", "stale", "miss"].map(metric),
             told: Default::default(),
         }
     }
 
-    fn add_one(&self, look_up: LookUp) {
-        let stripe = stripe_of_this_thread();
-        let count = &self.stripes[stripe].0[look_up as usize];
-        if stripe + 1 < STRIPES {
-            // No other thread writes it.
-            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        } else {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    #[inline]
+    fn of_this_thread(&self) -> &Stripe {
+        &self.stripes[stripe_of_this_thread()]
     }
 
     fn sum(&self, look_up: LookUp) -> u64 {
-        self.stripes.iter().map(|stripe| stripe.0[look_up as usize].load(Ordering::Relaxed)).sum()
+        let of_stripe = |stripe: &Stripe| stripe.counts[look_up as usize].load(Ordering::Relaxed);
+        self.stripes.iter().map(of_stripe).sum()
     }
 
     /// Brings the metrics up to date.
@@ -242,10 +298,15 @@ impl LookUps {
     }
 }
 
+#[inline]
 fn stripe_of_this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed).min(STRIPES - 1);
+        // Not by an initializer, which would be asked for with every look-up.
+        static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
     }
-    STRIPE.with(|stripe| *stripe)
+    if STRIPE.get() == usize::MAX {
+        STRIPE.set(NEXT.fetch_add(1, Ordering::Relaxed).min(STRIPES - 1));
+    }
+    STRIPE.get()
 }

@@ -41,6 +41,11 @@ impl Coarse {
     pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
+
+    #[inline]
+    pub(crate) fn after_ms(self, millis: u32) -> Self {
+        Self(self.0.saturating_add(u64::from(millis)))
+    }
 }
 
 /// Where Sinew takes the time from.
@@ -116,6 +121,7 @@ impl Clock {
     }
 
     /// A fifth of the cost of [`Clock::now`], and it stands still while a machine is suspended.
+    #[inline]
     pub(crate) fn coarse(&self) -> Coarse {
         match &self.0 {
             Source::System => {

@@ -38,8 +38,8 @@ impl Coherence {
     /// Neither waits nor panics, so that a connection's driver may call it.
     pub(crate) fn touch(&self, key: &[u8]) {
         let index = self.index(key);
-        self.generations[index].fetch_add(1, Ordering::SeqCst);
-        self.wakes[index % WAKES].notify_waiters();
+        self.generations[index as usize].fetch_add(1, Ordering::SeqCst);
+        self.wakes[index as usize % WAKES].notify_waiters();
     }
 
     /// To be taken before a question about the key is sent over the lane's connection. `None` while
@@ -54,26 +54,28 @@ impl Coherence {
     pub(crate) fn note_anyway(&self, key: &[u8], lane: &Arc<Lane>) -> Note {
         let epoch = lane.epoch.load(Ordering::SeqCst);
         let index = self.index(key);
-        let generation = self.generations[index].load(Ordering::SeqCst);
+        let generation = self.generations[index as usize].load(Ordering::SeqCst);
         Note { lane: Arc::clone(lane), epoch, index, generation }
     }
 
     /// Ends when the note may have ceased to hold. Registered before it is first polled.
     pub(crate) fn changed(&self, note: &Note) -> Notified<'_> {
-        self.wakes[note.index % WAKES].notified()
+        self.wakes[note.index as usize % WAKES].notified()
     }
 
     /// Whether what was read on these terms is still as it was.
+    #[inline]
     pub(crate) fn holds(&self, note: &Note) -> bool {
         note.lane.epoch.load(Ordering::SeqCst) == note.epoch
-            && self.generations[note.index].load(Ordering::SeqCst) == note.generation
+            && self.generations[note.index as usize].load(Ordering::SeqCst) == note.generation
     }
 
-    fn index(&self, key: &[u8]) -> usize {
+    fn index(&self, key: &[u8]) -> u32 {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let hash = hasher.finish() % self.generations.len() as u64;
-        usize::try_from(hash).unwrap_or_default()
+        // There are fewer than four thousand million.
+        u32::try_from(hash).unwrap_or_default()
     }
 }
 
@@ -82,7 +84,7 @@ impl Coherence {
 pub(crate) struct Note {
     lane: Arc<Lane>,
     epoch: u64,
-    index: usize,
+    index: u32,
     generation: u32,
 }
 

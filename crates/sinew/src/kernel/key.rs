@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::error::{Error, Result};
 use super::name::{Prefix, Space, Tenancy, Tenant};
+use super::packed::Packed;
 
 /// The longest key, in bytes. Longer ones are rejected, never cut or hashed.
 pub const KEY_LEN_MAX: usize = 1024;
@@ -49,25 +50,22 @@ impl Scope {
     /// The same, where the root is known.
     pub(crate) fn key_at<K: CacheKey + ?Sized>(&self, root: &str, key: &K) -> Result<Key> {
         let mut text = String::with_capacity(root.len() + 32);
-        Self::write(root, key, &mut text)?;
-        Ok(Key { text, scope_len: self.0.len() })
+        text.push_str(root);
+        key.segments(&mut Segments(Form::Text(&mut text)));
+        if text.len() == root.len() {
+            return Err(Error::rejected("empty key: expected at least one segment"));
+        }
+        self.checked(text, "key")
     }
 
-    /// The same text from its root, into a buffer that is used again and again.
-    pub(crate) fn write<K: CacheKey + ?Sized>(
-        root: &str,
-        key: &K,
-        text: &mut String,
-    ) -> Result<()> {
-        text.push_str(root);
-        Self::write_rest(key, text)?;
+    fn checked(&self, text: String, what: &str) -> Result<Key> {
         if text.len() > KEY_LEN_MAX {
             return Err(Error::rejected(format!(
-                "key of {} bytes is too long: expected at most {KEY_LEN_MAX} with prefix, tenant and cache",
+                "{what} of {} bytes is too long: expected at most {KEY_LEN_MAX} with prefix, tenant and cache",
                 text.len()
             )));
         }
-        Ok(())
+        Ok(Key { text, scope_len: self.0.len(), packed: None })
     }
 
     /// What all keys of a cache begin with, before the colon.
@@ -80,27 +78,14 @@ impl Scope {
         TagsKey(format!("{0}tag:{{{0}{1}}}", self.0, space.0).into())
     }
 
-    /// What a key has after its root, at the end of a text.
-    pub(crate) fn write_rest<K: CacheKey + ?Sized>(key: &K, text: &mut String) -> Result<()> {
-        let before = text.len();
-        key.segments(&mut Segments { text });
-        match text.len() == before {
-            true => Err(Error::rejected("empty key: expected at least one segment")),
-            false => Ok(()),
-        }
-    }
-
     /// A counter that belongs to a cache.
     pub(crate) fn counter(&self, space: &Space, name: &str) -> Result<Key> {
         let mut text = format!("{}counter:{}", self.0, space.0);
-        Segments { text: &mut text }.push(name);
-        if name.is_empty() || text.len() > KEY_LEN_MAX {
-            return Err(Error::rejected(format!(
-                "a counter's key of {} bytes is out of bounds: expected a name, and at most {KEY_LEN_MAX} in all",
-                text.len()
-            )));
+        if name.is_empty() {
+            return Err(Error::rejected("a counter without a name: expected some text"));
         }
-        Ok(Key { text, scope_len: self.0.len() })
+        Segments(Form::Text(&mut text)).push(name);
+        self.checked(text, "a counter's key")
     }
 }
 
@@ -111,6 +96,7 @@ pub(crate) struct Key {
     text: String,
     /// Length of prefix and tenant part.
     scope_len: usize,
+    packed: Option<Box<Packed>>,
 }
 
 // The text alone identifies a key: building one is injective.
@@ -129,6 +115,15 @@ impl std::hash::Hash for Key {
 impl Key {
     pub(crate) fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The same key, which also knows what it has after its root in a map in this process.
+    pub(crate) fn with_packed(self, packed: Option<Packed>) -> Self {
+        Self { packed: packed.map(Box::new), ..self }
+    }
+
+    pub(crate) fn packed(&self) -> Option<&Packed> {
+        self.packed.as_deref()
     }
 
     /// The lease that belongs to this entry: same tenant, same cluster slot.
@@ -153,24 +148,52 @@ impl TagsKey {
 }
 
 /// Receives the segments of a key, in order.
-pub struct Segments<'a> {
-    text: &'a mut String,
+pub struct Segments<'a>(pub(super) Form<'a>);
+
+/// What becomes of the segments.
+pub(super) enum Form<'a> {
+    /// The text that names an entry in the store.
+    Text(&'a mut String),
+    /// A few words, for a map in this process.
+    Packed(&'a mut Packed),
 }
 
 impl Segments<'_> {
     /// Adds one segment. Any text is fine: what has a meaning in keys or patterns is percent-encoded.
+    ///
+    /// Numbers and text are faster by their own [`CacheKey::segments`], which skips the machinery of
+    /// [`Display`](fmt::Display) where an entry is in this process.
     pub fn push(&mut self, segment: impl fmt::Display) {
-        self.text.push(':');
-        // Writing to a String cannot fail.
-        let _ = write!(Encoder(self.text), "{segment}");
+        match &mut self.0 {
+            Form::Text(text) => {
+                text.push(':');
+                // Writing to a String cannot fail.
+                let _ = write!(Encoder(text), "{segment}");
+            }
+            Form::Packed(packed) => packed.display(&segment),
+        }
     }
-}
 
-impl Segments<'_> {
-    /// A segment without anything to encode.
-    fn push_plain(&mut self, segment: &str) {
-        self.text.push(':');
-        self.text.push_str(segment);
+    #[inline]
+    fn push_str(&mut self, segment: &str) {
+        match &mut self.0 {
+            Form::Text(_) => self.push(segment),
+            Form::Packed(packed) => packed.text(segment.as_bytes()),
+        }
+    }
+
+    #[inline]
+    fn push_number(&mut self, number: impl itoa::Integer + TryInto<u64>) {
+        match &mut self.0 {
+            Form::Text(text) => {
+                text.push(':');
+                text.push_str(itoa::Buffer::new().format(number));
+            }
+            Form::Packed(packed) => match number.try_into() {
+                Ok(number) => packed.number(number),
+                Err(_) => packed.text(itoa::Buffer::new().format(number).as_bytes()),
+            },
+        }
     }
 }
 
@@ -213,7 +236,7 @@ pub(super) fn has_meaning(c: char) -> bool {
 ///
 /// impl CacheKey for UserId {
 ///     fn segments(&self, into: &mut Segments<'_>) {
-///         into.push(self.0);
+///         self.0.segments(into);
 ///     }
 /// }
 /// ```
@@ -227,8 +250,9 @@ pub trait CacheKey {
 macro_rules! keys_that_are_one_segment {
     ($($t:ty),*) => {$(
         impl CacheKey for $t {
+            #[inline]
             fn segments(&self, into: &mut Segments<'_>) {
-                into.push(self);
+                into.push_str(self);
             }
         }
     )*};
@@ -238,9 +262,9 @@ keys_that_are_one_segment!(str, String);
 macro_rules! keys_that_are_numbers {
     ($($t:ty),*) => {$(
         impl CacheKey for $t {
+            #[inline]
             fn segments(&self, into: &mut Segments<'_>) {
-                // A local hit has no time for the machinery of `Display`.
-                into.push_plain(itoa::Buffer::new().format(*self));
+                into.push_number(*self);
             }
         }
     )*};
@@ -248,6 +272,7 @@ macro_rules! keys_that_are_numbers {
 keys_that_are_numbers!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
 impl<K: CacheKey + ?Sized> CacheKey for &K {
+    #[inline]
     fn segments(&self, into: &mut Segments<'_>) {
         (**self).segments(into);
     }
@@ -256,6 +281,7 @@ impl<K: CacheKey + ?Sized> CacheKey for &K {
 macro_rules! keys_that_are_tuples {
     ($(($($k:ident . $i:tt),*))*) => {$(
         impl<$($k: CacheKey),*> CacheKey for ($($k,)*) {
+            #[inline]
             fn segments(&self, into: &mut Segments<'_>) {
                 $(self.$i.segments(into);)*
             }

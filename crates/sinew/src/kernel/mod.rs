@@ -14,6 +14,7 @@ pub(crate) mod error;
 pub(crate) mod key;
 pub(crate) mod memory;
 pub(crate) mod name;
+pub(crate) mod packed;
 pub(crate) mod pattern;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
