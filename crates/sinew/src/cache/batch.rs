@@ -14,9 +14,9 @@ use super::backend::{Backend as _, Invalidated, Token};
 use super::engine::Shared;
 use super::flight::{Boarding, Flight, Outcome, Reach};
 use super::lease::{Asked, RENEWED_FOR, Route};
-use super::load::{Brought, Cargo, Kind, Miss, Pilot, any, landed, refresh, wait_for};
+use super::load::{Brought, Cargo, Kind, Miss, Pilot, Renewal, any, landed, wait_for};
 use super::loader::{LoadError, Loaded, Loading, Source};
-use super::model::LEASE;
+use super::model::{LEASE, REFRESH_AGAIN_AFTER};
 use super::{Cache, to_the_end};
 use crate::kernel::error::Result;
 use crate::kernel::key::{CacheKey, Key};
@@ -66,7 +66,9 @@ where
     /// does not bring is not in the reply, and is remembered for
     /// [`CacheBuilder::absent_ttl`](crate::CacheBuilder::absent_ttl), where one is set.
     ///
-    /// The loader is called again for those keys only whose load elsewhere came to nothing.
+    /// The loader is called again for those keys only whose load elsewhere came to nothing; and in the
+    /// background, once for all that are due for a refresh. What it brings has no tags, but for what
+    /// replaces an entry in the background, which keeps those that it had.
     ///
     /// ```
     /// # use std::collections::HashMap;
@@ -101,12 +103,19 @@ where
         M::IntoIter: Send,
         E: Send + Sync + 'static,
     {
+        let load = Arc::new(load);
         let (mut found, mut wanted) = (HashMap::with_capacity(keys.len()), Vec::new());
+        let mut due = Vec::new();
         for key in keys {
             match self.kept_here(key) {
                 Some(kept) => {
-                    self.served(key, kept.value.as_ref(), kept.nonce(), Source::Local);
-                    found.extend(kept.value.clone().map(|value| (key.clone(), value)));
+                    self.served_here(key, &kept);
+                    if let Some(miss) = kept.due()
+                        && let Ok(text) = self.key(key)
+                    {
+                        due.push(Wanted { text, key: key.clone(), miss });
+                    }
+                    found.extend(kept.into_value().map(|value| (key.clone(), value)));
                 }
                 None => wanted.push(Wanted {
                     text: self.key(key).map_err(LoadError::Rejected)?,
@@ -117,8 +126,12 @@ where
         }
         wanted.sort_by(|a, b| a.text.as_str().cmp(b.text.as_str()));
         wanted.dedup_by(|a, b| a.text == b.text);
-        let flights = Box::pin(self.fly_many(wanted, &mut found, load)).await;
+        let flying = self.fly_many(wanted, &mut found, &mut due, Arc::clone(&load));
+        let flights = Box::pin(flying).await;
         let shared = &self.shared;
+        if !due.is_empty() {
+            tokio::spawn(refresh_together(Arc::clone(shared), due, load));
+        }
         let waiting = flights.into_iter().map(|(key, flight, stale)| async move {
             let outcome = wait_for(shared, flight.outcome(), stale.is_some()).await;
             let outcome = outcome.map_or(Err(LoadError::TimedOut), |o| landed(shared, o));
@@ -143,12 +156,13 @@ where
         }
     }
 
-    /// Adds what the store has to `found`, and begins or joins the loads of the rest.
+    /// Adds what the store has to `found`, and to `due` what of it is to be loaded anew; begins or joins the loads of the rest.
     async fn fly_many<F, Fut, M, E>(
         &self,
         mut wanted: Vec<Wanted<K, V>>,
         found: &mut HashMap<K, Arc<V>>,
-        load: F,
+        due: &mut Vec<Wanted<K, V>>,
+        load: Arc<F>,
     ) -> Vec<(K, Arc<Flight>, Option<Arc<V>>)>
     where
         F: Fn(Vec<K>) -> Fut + Send + Sync + 'static,
@@ -163,17 +177,14 @@ where
         let coherence = shared.level.as_ref().and_then(|_| engine.coherence());
         let alone: Vec<_> = texts.iter().map(|text| shared.alone(text)).collect();
         let reads = engine.backend.read_many(&texts, coherence.map(|c| &**c)).await;
-        let (mut missing, load) = (Vec::new(), Arc::new(load));
+        let mut missing = Vec::new();
         for ((mut wanted, read), alone) in wanted.drain(..).zip(reads).zip(alone) {
-            shared.recorder.looks_up("", wanted.text.as_str());
+            shared.recorder.looks_up(&wanted.text);
             match shared.found(&wanted.text, read, alone).await {
                 Ok(hit) => {
                     self.served(&wanted.key, hit.value.as_ref(), hit.nonce, hit.source);
-                    if let Some(miss) = hit.refresh {
-                        let alone = of_one(Arc::clone(&load), wanted.key.clone());
-                        refresh(shared, wanted.text, Kind::Find, miss, alone);
-                    }
-                    found.extend(hit.value.map(|value| (wanted.key, value)));
+                    found.extend(hit.value.map(|value| (wanted.key.clone(), value)));
+                    due.extend(hit.refresh.map(|miss| Wanted { miss, ..wanted }));
                 }
                 Err(miss) => {
                     wanted.miss = miss;
@@ -232,7 +243,7 @@ where
     }
 }
 
-/// A key that this process has no entry of.
+/// A key to load, and what is known of its entry.
 struct Wanted<K, V> {
     key: K,
     text: Key,
@@ -244,6 +255,8 @@ struct Granted<K, V> {
     pilot: Pilot<V>,
     key: K,
     lease: Option<Token>,
+    /// What it is to have of the entry that it replaces.
+    tags: Vec<Box<str>>,
 }
 
 /// Asks for all leases at once; loads what was granted together, and waits for the rest.
@@ -271,12 +284,12 @@ where
     {
         match asked {
             Asked::Settled(Route::Load(token)) => {
-                granted.push(Granted { pilot, key, lease: Some(token) });
+                granted.push(Granted { pilot, key, lease: Some(token), tags: Vec::new() });
             }
             Asked::Settled(Route::WithoutStore | Route::Impatient) => {
                 pilot.departure.goes_without_store(terms);
                 pilot.departure.asks();
-                granted.push(Granted { pilot, key, lease: None });
+                granted.push(Granted { pilot, key, lease: None, tags: Vec::new() });
             }
             Asked::Settled(Route::Land(outcome)) => pilot.departure.lands(outcome),
             Asked::Held { .. } | Asked::Again => {
@@ -289,7 +302,54 @@ where
     }
 }
 
-async fn load_together<K, V, F, Fut, M, E>(granted: Vec<Granted<K, V>>, load: Arc<F>)
+/// Loads newer values in the background, with one call of the loader for those that no one else in the
+/// fleet loads.
+async fn refresh_together<K, V, F, Fut, M, E>(
+    cache: Arc<Shared<V>>,
+    due: Vec<Wanted<K, V>>,
+    load: Arc<F>,
+) where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    F: Fn(Vec<K>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<M, E>> + Send + 'static,
+    M: IntoIterator<Item = (K, V)> + Send + 'static,
+    M::IntoIter: Send,
+    E: Send + Sync + 'static,
+{
+    let (engine, types) = (&cache.engine, Kind::Find.types::<V, E>());
+    let asking = due.into_iter().filter_map(|Wanted { key, text, miss }| {
+        let turn = engine.flights.refresh(&text)?;
+        let departure = engine.flights.alone(&text, types);
+        let mut pilot = Pilot::new(Arc::clone(&cache), text, Kind::Find, departure);
+        Some(async move {
+            let renewal = pilot.ask_to_replace(miss.unusable.as_deref()).await;
+            (renewal, turn, pilot, key, miss.previous_tags)
+        })
+    });
+    let (mut granted, mut turns, mut all_well) = (Vec::new(), Vec::new(), true);
+    let mut asking = stream::iter(asking).buffered(AT_ONCE);
+    while let Some((renewal, turn, pilot, key, tags)) = asking.next().await {
+        turns.push(turn);
+        match renewal {
+            Renewal::Granted(token) => {
+                granted.push(Granted { pilot, key, lease: Some(token), tags });
+            }
+            Renewal::IsNewer => {}
+            Renewal::Refused => all_well = false,
+        }
+    }
+    if !granted.is_empty() {
+        all_well &= load_together(granted, load).await;
+    }
+    if !all_well {
+        engine.clock.sleep_until(engine.clock.now().after(REFRESH_AGAIN_AFTER)).await;
+    }
+    drop(turns);
+}
+
+/// Whether the loader brought something.
+async fn load_together<K, V, F, Fut, M, E>(granted: Vec<Granted<K, V>>, load: Arc<F>) -> bool
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -317,11 +377,16 @@ where
                 land(granted, value, took)
             });
             stream::iter(landing).for_each_concurrent(AT_ONCE, |landing| landing).await;
+            true
         }
-        Ok(Err(error)) => give_up(granted, &Outcome::Failed(Arc::new(error))).await,
+        Ok(Err(error)) => {
+            give_up(granted, &Outcome::Failed(Arc::new(error))).await;
+            false
+        }
         Err(_) => {
             tracing::error!(cache = cache.name(), "a loader was aborted");
             give_up(granted, &Outcome::Aborted).await;
+            false
         }
     }
 }
@@ -352,8 +417,8 @@ async fn land<K, V>(granted: Granted<K, V>, value: Option<Arc<V>>, took: Duratio
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    let Granted { pilot, lease, .. } = granted;
-    let cargo = Cargo::plain(value, took);
+    let Granted { pilot, lease, tags, .. } = granted;
+    let cargo = Cargo::with_tags(value, tags, took);
     match lease {
         Some(token) => pilot.fill(token, &cargo).await,
         None => pilot.keep_copy(&cargo),

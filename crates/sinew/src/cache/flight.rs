@@ -91,6 +91,8 @@ pub(crate) struct Flights {
     ticks: AtomicU64,
     by_key: DashMap<Key, Arc<Flight>>,
     by_lease: DashMap<Token, Arc<Flight>>,
+    /// How many go without the store.
+    without_store: AtomicU64,
     refreshing: DashSet<Key>,
 }
 
@@ -176,6 +178,16 @@ impl Flights {
         }
     }
 
+    /// The store has answered for `key`: what is loaded without it is no one's any more who comes later.
+    pub(crate) fn answered(&self, key: &Key) {
+        if self.without_store.load(Ordering::SeqCst) > 0
+            && let Some(flight) = self.by_key.get(key)
+            && flight.without_store.get().is_some()
+        {
+            flight.open.store(false, Ordering::SeqCst);
+        }
+    }
+
     pub(crate) fn close_all(&self, of: &Selection) {
         for flight in &self.by_key {
             if of.contains(&flight.key) {
@@ -251,9 +263,11 @@ impl Departure {
         self.flight.asked.store(NOTHING_SENT, Ordering::SeqCst);
     }
 
-    /// Whether no invalidation has closed it.
-    pub(crate) fn is_open(&self) -> bool {
-        self.flight.open.load(Ordering::SeqCst)
+    /// Whether no invalidation has closed it, nor any change elsewhere been told of since it went on
+    /// without the store, nor the store come back to tell of any.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let terms = self.flight.without_store.get().and_then(Option::as_ref);
+        self.flight.open.load(Ordering::SeqCst) && terms.is_none_or(Terms::hold)
     }
 
     pub(crate) fn is_dated(&self, tide: Tide) {
@@ -262,8 +276,12 @@ impl Departure {
     }
 
     pub(crate) fn goes_without_store(&self, terms: Option<Terms>) {
-        // Once: it never finds the store again.
-        let _ = self.flight.without_store.set(terms);
+        // Before it shows: an answer from here on closes it.
+        self.flights.without_store.fetch_add(1, Ordering::SeqCst);
+        if self.flight.without_store.set(terms).is_err() {
+            // Once: it never finds the store again.
+            self.flights.without_store.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn holds(&mut self, lease: Token) {
@@ -283,6 +301,9 @@ impl Departure {
         }
         // The first one counts: a flight that has landed is dropped after that.
         if self.flight.outcome.set(outcome).is_ok() {
+            if self.flight.without_store.get().is_some() {
+                self.flights.without_store.fetch_sub(1, Ordering::SeqCst);
+            }
             self.flight.has_landed.notify_waiters();
         }
     }
@@ -291,5 +312,48 @@ impl Departure {
 impl Drop for Departure {
     fn drop(&mut self) {
         self.end(Outcome::Aborted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::coherence::Lane;
+    use crate::kernel::key::Scope;
+    use crate::kernel::name::{Prefix, Space, Tenancy};
+
+    fn key(id: u64) -> Key {
+        let scope = Scope::unscoped(&Prefix::default(), Tenancy::Single);
+        scope.key(&Space::new("user").unwrap(), &id).unwrap()
+    }
+
+    /// A flight that goes without the store, and what tells of changes.
+    fn without_store(flights: &Arc<Flights>) -> (Departure, Arc<Coherence>) {
+        let coherence = Arc::new(Coherence::new(64));
+        let lane = Arc::new(Lane::unconnected());
+        let note = coherence.note_anyway(key(1).as_str().as_bytes(), &lane);
+        let types = TypeId::of::<u64>();
+        let boarding = flights.board(&key(1), types, flights.now(), Reach::StoreIsGone);
+        let Boarding::Lead(departure) = boarding else { panic!("the first one") };
+        let terms = Terms { coherence: Arc::clone(&coherence), notes: vec![note] };
+        departure.goes_without_store(Some(terms));
+        assert!(departure.is_untouched());
+        (departure, coherence)
+    }
+
+    #[test]
+    fn a_load_without_the_store_is_touched_by_a_change_and_by_an_answer_of_the_store() {
+        let flights = Arc::new(Flights::default());
+        let (departure, coherence) = without_store(&flights);
+        coherence.touch(key(1).as_str().as_bytes());
+        assert!(!departure.is_untouched(), "told of a change");
+        departure.lands(Outcome::Aborted);
+        let (departure, _coherence) = without_store(&flights);
+        flights.answered(&key(2));
+        assert!(departure.is_untouched(), "of another key");
+        flights.answered(&key(1));
+        assert!(!departure.is_untouched(), "the store has answered");
+        departure.lands(Outcome::Aborted);
+        assert_eq!(flights.without_store.load(Ordering::SeqCst), 0);
     }
 }

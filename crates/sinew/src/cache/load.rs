@@ -236,9 +236,18 @@ pub(super) struct Cargo<V> {
 
 impl<V> Cargo<V> {
     /// A value about which its loader said no more.
-    pub(super) fn plain(value: Option<Arc<V>>, took: Duration) -> Self {
-        Self { value, tags: Vec::new(), ttl: None, is_not_to_be_stored: false, took }
+    pub(super) fn with_tags(value: Option<Arc<V>>, tags: Vec<Box<str>>, took: Duration) -> Self {
+        Self { value, tags, ttl: None, is_not_to_be_stored: false, took }
     }
+}
+
+/// What came of asking for the lease of an entry that is still good.
+pub(super) enum Renewal {
+    Granted(Token),
+    /// Another has replaced it.
+    IsNewer,
+    /// Another does it now, or the store does not answer.
+    Refused,
 }
 
 /// How a loader ended.
@@ -302,25 +311,11 @@ where
         F: FnOnce(Loading<V>) -> Fut + Send + 'static,
         Fut: Future<Output = Brought<V, E>> + Send + 'static,
     {
-        if self.note_tide().await.is_err() {
-            return false;
-        }
-        self.replaces = true;
-        let token = Token::random();
-        let backend = &self.cache.engine.backend;
-        match backend.lease(&self.key, miss.unusable.as_deref(), token, LEASE).await {
-            Ok(Lease::Granted) => {}
-            Ok(Lease::Entry(_)) => return true,
-            Ok(Lease::Held { .. }) => return false,
-            Err(error) => {
-                self.cache.recorder.shielded("lease", &error);
-                if error.maybe_applied() {
-                    self.disown(token);
-                }
-                return false;
-            }
-        }
-        self.departure.holds(token);
+        let token = match self.ask_to_replace(miss.unusable.as_deref()).await {
+            Renewal::Granted(token) => token,
+            Renewal::IsNewer => return true,
+            Renewal::Refused => return false,
+        };
         let previous = (miss.previous, miss.previous_tags);
         let arrival = self.run(loader, Some(token), previous).await;
         let is_newer = matches!(arrival, Arrival::Brought(_));
@@ -331,6 +326,34 @@ where
         // Whoever could not be served meanwhile waits for it.
         self.departure.lands(shared(arrival));
         is_newer
+    }
+
+    /// Asks, once, for the lease to replace an entry that is still good.
+    pub(super) async fn ask_to_replace(&mut self, replaced: Option<&[u8]>) -> Renewal {
+        if self.note_tide().await.is_err() {
+            return Renewal::Refused;
+        }
+        self.replaces = true;
+        let (token, engine) = (Token::random(), &self.cache.engine);
+        match engine.backend.lease(&self.key, replaced, token, LEASE).await {
+            Ok(Lease::Granted) => {
+                self.departure.holds(token);
+                Renewal::Granted(token)
+            }
+            Ok(Lease::Entry(_)) => {
+                // What is kept here of it is old, though no one may have told.
+                engine.touch(&self.key);
+                Renewal::IsNewer
+            }
+            Ok(Lease::Held { .. }) => Renewal::Refused,
+            Err(error) => {
+                self.cache.recorder.shielded("lease", &error);
+                if error.maybe_applied() {
+                    self.disown(token);
+                }
+                Renewal::Refused
+            }
+        }
     }
 
     /// Runs the loader in a task of its own, so that its panic stays its own.
@@ -445,16 +468,6 @@ where
         if planted!(TideNotedAfterTheLoad) && tide.is_some() {
             tide = Some((self.cache.tide(ttl).await?, self.cache.engine.clock.now()));
         }
-        if let Some((_, noted_at)) = tide {
-            // A tag is forgotten once no entry can be older. One that takes longer to load than it
-            // is kept could be: it is not stored.
-            let took = self.cache.engine.clock.now().since(noted_at);
-            let lives_for = ttl.duration().saturating_add(policy.freshness.kept_for());
-            let tags_live_for = self.cache.tags_ttl(policy.ttl).duration();
-            if took.saturating_add(lives_for) > tags_live_for.max(lives_for.saturating_mul(2)) {
-                return Ok(None);
-            }
-        }
         let tagging = tide.map(|(Tide { generation, sequence }, _)| Tagging {
             generation,
             sequence,
@@ -469,6 +482,17 @@ where
         {
             // Readers would refuse it.
             return Ok(None);
+        }
+        if let Some((_, noted_at)) = tide {
+            // A tag is forgotten once no entry can be older. One that took as long to load as tags are
+            // remembered could be, or will be before it expires: it is not stored.
+            let took = self.cache.engine.clock.now().since(noted_at);
+            let lives_for = ttl.duration().saturating_add(policy.freshness.kept_for());
+            let tags_lived_for = self.cache.tags_ttl(policy.ttl).duration();
+            let tags_live_for = tags_lived_for.max(lives_for.saturating_mul(2));
+            if took >= tags_lived_for || took.saturating_add(lives_for) > tags_live_for {
+                return Ok(None);
+            }
         }
         let sealing = Sealing { ttl, tagging, load: cargo.took };
         self.cache.seal(&self.key, cargo.value.as_deref(), sealing).map(Some)

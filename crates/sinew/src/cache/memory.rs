@@ -59,6 +59,8 @@ struct TagHash {
     /// And when it was invalidated.
     numbers: HashMap<Box<str>, (u64, Monotonic)>,
     lives_until: Monotonic,
+    /// The longest that was asked for: no entry lives longer than half of it.
+    ttl: Duration,
 }
 
 impl MemoryBackend {
@@ -323,8 +325,7 @@ impl Backend for MemoryBackend {
             Some(tag) => {
                 hash.tide.sequence += 1;
                 if hash.numbers.len() >= TAGS_TIDIED_AT {
-                    // No entry is older: it lives half as long as its tags.
-                    let lives_for = hash.lives_until.since(now).max(ttl.duration());
+                    let lives_for = hash.ttl.max(ttl.duration());
                     hash.numbers.retain(|_, (_, at)| now.since(*at) < lives_for);
                 }
                 hash.numbers.insert(tag.into(), (hash.tide.sequence, now));
@@ -424,9 +425,11 @@ impl MemoryBackend {
             tide: new_tide(),
             numbers: HashMap::new(),
             lives_until: now,
+            ttl: ttl.duration(),
         });
         change(&mut hash);
         hash.lives_until = hash.lives_until.max(now.after(ttl.duration()));
+        hash.ttl = hash.ttl.max(ttl.duration());
         let lives_until = hash.lives_until;
         hashes.insert(key.clone(), hash, 1, lives_until);
     }

@@ -69,7 +69,7 @@ impl Copies {
         self.entries.lock().get(key, now).cloned()
     }
 
-    /// Keeps what a flight has loaded, unless an invalidation closed the flight.
+    /// Keeps what a flight has loaded, unless it was told of a change meanwhile.
     pub(super) fn keep(
         &self,
         key: &Key,
@@ -81,7 +81,7 @@ impl Copies {
         let mut entries = self.entries.lock();
         // Before the look: whoever closes the flight after it waits for the lock, and removes the copy.
         self.any.store(true, Ordering::SeqCst);
-        if flight.is_open() {
+        if flight.is_untouched() {
             let weight = entry.len() + key.as_str().len() + OVERHEAD;
             entries.insert(key.clone(), entry, weight, now.after(ttl));
         }

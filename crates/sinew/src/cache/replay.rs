@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -40,18 +40,9 @@ pub(crate) enum Owed {
     },
 }
 
-impl Owed {
-    fn is_of(&self, key: &Key) -> bool {
-        matches!(self, Self::Entry(owed) | Self::Expiry(owed) if owed == key)
-    }
-}
-
-/// The invalidations of an entry that come before a write of it.
+/// What of an entry comes before a write of it: all up to this number.
 #[derive(Clone, Copy)]
-pub(super) struct BeforeWrite {
-    request: Option<u64>,
-    made: u64,
-}
+pub(super) struct BeforeWrite(u64);
 
 /// Where invalidations are sent.
 pub(super) trait Recipient: Sized + Send + Sync + 'static {
@@ -73,6 +64,8 @@ pub(crate) struct Replay {
     everything: Selection,
     waiting: Mutex<Waiting>,
     recent: Mutex<Recent>,
+    /// Requests and what was made of them are numbered together, in the order of both.
+    numbers: AtomicU64,
     // So that a look-up takes the mutex only while something waits.
     anything_waits: AtomicBool,
     running: AtomicBool,
@@ -82,11 +75,10 @@ pub(crate) struct Replay {
 #[derive(Default)]
 struct Recent {
     made: HashMap<Owed, (u64, Instant)>,
-    count: u64,
 }
 
 impl Recent {
-    fn remember(&mut self, owed: &Owed) {
+    fn remember(&mut self, owed: &Owed, number: u64) {
         let now = Instant::now();
         if self.made.len() >= RECENT_MAX {
             self.made.retain(|_, (_, made)| now.duration_since(*made) < RECENT);
@@ -97,15 +89,14 @@ impl Recent {
             let middle = *middle;
             self.made.retain(|_, (number, _)| *number > middle);
         }
-        self.count += 1;
-        self.made.insert(owed.clone(), (self.count, now));
+        self.made.insert(owed.clone(), (number, now));
     }
 
-    fn take(&mut self) -> Vec<Owed> {
+    fn take(&mut self) -> Vec<(Owed, u64)> {
         let mut made: Vec<_> = self.made.drain().collect();
         made.retain(|(_, (_, made))| made.elapsed() < RECENT);
         made.sort_by_key(|(_, (number, _))| *number);
-        made.into_iter().map(|(owed, _)| owed).collect()
+        made.into_iter().map(|(owed, (number, _))| (owed, number)).collect()
     }
 }
 
@@ -117,7 +108,6 @@ struct Waiting {
     /// How many of them are of tags.
     of_tags: usize,
     everything: Option<u64>,
-    requests: u64,
 }
 
 impl Replay {
@@ -126,18 +116,24 @@ impl Replay {
             everything,
             waiting: Mutex::default(),
             recent: Mutex::default(),
+            numbers: AtomicU64::new(0),
             anything_waits: AtomicBool::new(false),
             running: AtomicBool::new(false),
         }
     }
 
     pub(super) fn keep(&self, owed: Owed) {
-        self.change(|waiting| waiting.keep(owed));
+        self.change(|waiting| waiting.keep(owed, self.next_number()));
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Remembers what was made, for as long as a failover may lose it.
     pub(super) fn made(&self, owed: &Owed) {
-        self.recent.lock().remember(owed);
+        let mut recent = self.recent.lock();
+        recent.remember(owed, self.next_number());
     }
 
     /// When another server takes over, it may never have heard of the last invalidations: they are
@@ -150,18 +146,35 @@ impl Replay {
                 let (Some(replay), Some(to)) = (replay.upgrade(), R::upgrade(&weak)) else {
                     return;
                 };
-                let recent = replay.recent.lock().take();
-                if recent.is_empty() {
-                    continue;
+                let count = replay.repeat_recent();
+                if count > 0 {
+                    tracing::info!(
+                        count,
+                        "another server serves: the latest invalidations are made again"
+                    );
+                    replay.run_when_up(&to);
                 }
-                tracing::info!(
-                    count = recent.len(),
-                    "another server serves: the latest invalidations are made again"
-                );
-                replay.change(|waiting| recent.into_iter().for_each(|owed| waiting.keep(owed)));
-                replay.run_when_up(&to);
             }
         });
+    }
+
+    /// What was made of late waits again, under its old number: a write that came after it the first
+    /// time comes after it still.
+    fn repeat_recent(&self) -> usize {
+        let mut recent = self.recent.lock();
+        let made = recent.take();
+        let count = made.len();
+        if count > 0 {
+            // Before the lock is let go: a write that ends now is to find it here or there.
+            self.change(|waiting| {
+                made.into_iter().for_each(|(owed, number)| waiting.keep(owed, number));
+                if waiting.everything.is_some() {
+                    // What is being cleared right now may have been cleared before it was lost.
+                    waiting.everything = Some(self.next_number());
+                }
+            });
+        }
+        count
     }
 
     /// Refuses to read what was invalidated and may still be there.
@@ -192,33 +205,24 @@ impl Replay {
         ))
     }
 
-    /// The latest request to invalidate this very entry that waits, if one does.
-    fn request_of(&self, key: &Key) -> Option<u64> {
-        if !self.anything_waits.load(Ordering::Acquire) {
-            return None;
-        }
-        self.waiting.lock().request_of(key)
+    /// Taken before a write is sent, for [`Replay::overwritten`].
+    pub(super) fn before_write(&self) -> BeforeWrite {
+        BeforeWrite(self.numbers.load(Ordering::SeqCst))
     }
 
-    /// What there is to cross off should a write that is sent now succeed.
-    pub(super) fn before_write(&self, key: &Key) -> BeforeWrite {
-        BeforeWrite { request: self.request_of(key), made: self.recent.lock().count }
-    }
-
-    /// An entry was written. Invalidations of it up to that request are not needed any more, and a
-    /// failover need not repeat those that were made.
-    pub(super) fn overwritten(&self, key: &Key, before: BeforeWrite) {
-        if let Some(request) = before.request {
-            self.change(|waiting| waiting.cross_off_entry(key, request));
-        }
+    /// An entry was written. Its invalidations up to then are not needed any more, and a failover need
+    /// not repeat those that were made. One that came since may have come after the write.
+    pub(super) fn overwritten(&self, key: &Key, BeforeWrite(up_to): BeforeWrite) {
         let mut recent = self.recent.lock();
         if !recent.made.is_empty() {
             for owed in [Owed::Entry(key.clone()), Owed::Expiry(key.clone())] {
-                // One that was made since may have come after the write.
-                if recent.made.get(&owed).is_some_and(|(number, _)| *number <= before.made) {
+                if recent.made.get(&owed).is_some_and(|(number, _)| *number <= up_to) {
                     recent.made.remove(&owed);
                 }
             }
+        }
+        if self.anything_waits.load(Ordering::Acquire) {
+            self.change(|waiting| waiting.cross_off_entry(key, up_to));
         }
     }
 
@@ -299,17 +303,17 @@ fn settled<T>(sent: Result<T>) -> Result<()> {
 }
 
 impl Waiting {
-    fn keep(&mut self, owed: Owed) {
-        self.requests += 1;
+    fn keep(&mut self, owed: Owed, number: u64) {
         if self.everything.is_none() {
             self.of_tags += usize::from(matches!(owed, Owed::Tag { .. }));
-            self.owed.insert(owed, self.requests);
+            let latest = self.owed.entry(owed).or_insert(number);
+            *latest = number.max(*latest);
         }
         if self.everything.is_some() || self.owed.len() > KEYS_MAX {
             if self.everything.is_none() {
                 tracing::warn!("too many invalidations wait for Redis: all caches will be cleared");
             }
-            self.everything = Some(self.requests);
+            self.everything = self.everything.max(Some(number));
             self.owed.clear();
             self.of_tags = 0;
         }
@@ -347,7 +351,11 @@ impl Waiting {
     }
 
     fn cross_off_entry(&mut self, key: &Key, up_to: u64) {
-        self.owed.retain(|owed, request| !owed.is_of(key) || *request > up_to);
+        for owed in [Owed::Entry(key.clone()), Owed::Expiry(key.clone())] {
+            if self.owed.get(&owed).is_some_and(|request| *request <= up_to) {
+                self.owed.remove(&owed);
+            }
+        }
     }
 
     fn count_tags(&mut self) {
@@ -377,9 +385,9 @@ mod tests {
     #[test]
     fn a_request_made_while_its_key_is_being_sent_is_not_crossed_off_with_it() {
         let mut waiting = Waiting::default();
-        waiting.keep(Owed::Entry(key(1)));
+        waiting.keep(Owed::Entry(key(1)), 1);
         let batch = waiting.all();
-        waiting.keep(Owed::Entry(key(1)));
+        waiting.keep(Owed::Entry(key(1)), 2);
         waiting.cross_off(&batch[0].0, batch[0].1);
         assert!(waiting.covers(&key(1)));
         let batch = waiting.all();
@@ -388,15 +396,46 @@ mod tests {
     }
 
     #[test]
+    fn a_write_crosses_off_what_a_failover_repeats_meanwhile() {
+        let everything =
+            Selection::Everything { prefix: Prefix::default(), tenancy: Tenancy::Single };
+        let replay = Replay::new(everything);
+        replay.made(&Owed::Entry(key(1)));
+        let before = replay.before_write();
+        assert_eq!(replay.repeat_recent(), 1);
+        assert!(replay.permits(&key(1)).is_err(), "it waits");
+        replay.keep(Owed::Expiry(key(1)));
+        replay.overwritten(&key(1), before);
+        let left: Vec<Owed> =
+            replay.waiting.lock().all().into_iter().map(|(owed, _)| owed).collect();
+        assert!(matches!(left[..], [Owed::Expiry(_)]), "the later one stays, and no other");
+    }
+
+    #[test]
+    fn what_a_failover_repeats_while_everything_is_cleared_is_cleared_again() {
+        let everything =
+            Selection::Everything { prefix: Prefix::default(), tenancy: Tenancy::Single };
+        let replay = Replay::new(everything);
+        replay.made(&Owed::Entry(key(1)));
+        for id in 0..=KEYS_MAX {
+            replay.keep(Owed::Entry(key(id)));
+        }
+        let under_way = replay.waiting.lock().everything.unwrap();
+        assert_eq!(replay.repeat_recent(), 1);
+        replay.change(|waiting| waiting.cross_off_everything(under_way));
+        assert!(replay.permits(&key(1)).is_err(), "it is still to be made again");
+    }
+
+    #[test]
     fn overflow_covers_everything_until_all_of_it_is_cleared() {
         let mut waiting = Waiting::default();
         for id in 0..=KEYS_MAX {
-            waiting.keep(Owed::Entry(key(id)));
+            waiting.keep(Owed::Entry(key(id)), id as u64);
         }
         assert!(waiting.all().is_empty());
         assert!(waiting.covers(&key(123_456_789)));
         let first = waiting.everything.unwrap();
-        waiting.keep(Owed::Entry(key(7)));
+        waiting.keep(Owed::Entry(key(7)), first + 1);
         waiting.cross_off_everything(first);
         assert!(!waiting.is_empty(), "one came while everything was being cleared");
         waiting.cross_off_everything(waiting.everything.unwrap());

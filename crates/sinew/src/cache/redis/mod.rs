@@ -130,7 +130,7 @@ impl Backend for RedisBackend {
     }
 
     async fn put(&self, key: &Key, entry: Bytes, ttl: Ttl) -> Result<()> {
-        let waiting = self.replay.before_write(key);
+        let waiting = self.replay.before_write();
         scripts::put(&self.link, key, &entry, ttl).await?;
         // What waited to be removed is overwritten: its replay would undo this write.
         self.replay.overwritten(key, waiting);
@@ -138,7 +138,7 @@ impl Backend for RedisBackend {
     }
 
     async fn put_versioned(&self, key: &Key, entry: Bytes, ttl: Ttl, version: u64) -> Result<bool> {
-        let waiting = self.replay.before_write(key);
+        let waiting = self.replay.before_write();
         let stored = scripts::put_versioned(&self.link, key, &entry, ttl, version).await?;
         if stored {
             self.replay.overwritten(key, waiting);

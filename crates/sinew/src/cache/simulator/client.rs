@@ -34,7 +34,6 @@ pub(super) struct World {
     pub(super) late_in_thousand: AtomicU64,
     connections: AtomicU64,
     links: Mutex<Vec<Weak<Link>>>,
-    pub(super) successions: watch::Sender<u64>,
 }
 
 /// One process.
@@ -51,6 +50,8 @@ pub(super) struct Link {
     lane: Arc<Lane>,
     coherence: OnceLock<Arc<Coherence>>,
     status: watch::Sender<Status>,
+    /// Each its own: one that all wait for would wake them in no order that a seed gives again.
+    successions: watch::Sender<u64>,
 }
 
 /// Messages keep their order, each way.
@@ -77,8 +78,14 @@ impl World {
             late_in_thousand: AtomicU64::new(late_in_thousand),
             connections: AtomicU64::new(0),
             links: Mutex::default(),
-            successions: watch::Sender::new(0),
         })
+    }
+
+    /// Another server serves.
+    pub(super) fn is_succeeded(&self) {
+        for link in self.links.lock().iter().filter_map(Weak::upgrade) {
+            link.successions.send_modify(|count| *count += 1);
+        }
     }
 
     pub(super) fn delay(&self) -> Duration {
@@ -274,6 +281,7 @@ impl Client {
             lane: Arc::new(Lane::new()),
             coherence: OnceLock::new(),
             status: watch::Sender::new(Status::Up),
+            successions: watch::Sender::new(0),
             world: Arc::clone(world),
         });
         world.links.lock().push(Arc::downgrade(&link));
@@ -323,7 +331,7 @@ impl Recipient for Arc<Link> {
     fn successions(&self) -> watch::Receiver<u64> {
         match is_planted(Bug::NothingRepeatedAfterAFailover) {
             true => watch::Sender::new(0).subscribe(),
-            false => self.world.successions.subscribe(),
+            false => self.successions.subscribe(),
         }
     }
 
@@ -404,7 +412,7 @@ impl Backend for Client {
     }
 
     async fn put(&self, key: &Key, entry: Bytes, ttl: Ttl) -> Result<()> {
-        let waiting = self.replay.before_write(key);
+        let waiting = self.replay.before_write();
         let (text, world) = (key.as_str().to_owned(), Arc::clone(&self.link.world));
         let act = move |server: &mut Server, _| {
             server.put(&text, entry, ttl.duration());
@@ -416,7 +424,7 @@ impl Backend for Client {
     }
 
     async fn put_versioned(&self, key: &Key, entry: Bytes, ttl: Ttl, version: u64) -> Result<bool> {
-        let waiting = self.replay.before_write(key);
+        let waiting = self.replay.before_write();
         let (text, world) = (key.as_str().to_owned(), Arc::clone(&self.link.world));
         let act = move |server: &mut Server, _| {
             let stored = server.put_versioned(&text, entry, ttl.duration(), version);

@@ -304,7 +304,10 @@ impl<'a> Call<'a> {
         match (replies.next(), replies.next()) {
             // Without it, the command was only sent back.
             (Some(Err(refused)), Some(Err(_))) => Err(refused),
-            (_, reply) => reply.unwrap_or(Ok(Value::Nil)),
+            (_, Some(reply)) => reply,
+            (_, None) => {
+                Err((redis::ErrorKind::UnexpectedReturnType, "no reply after ASKING").into())
+            }
         }
     }
 }

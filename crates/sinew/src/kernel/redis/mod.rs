@@ -145,7 +145,7 @@ impl Link {
 
     /// All that was kept is old.
     pub(crate) fn forget(&self) {
-        for node in &self.0.topology.map().nodes {
+        for node in self.0.topology.all_nodes() {
             node.lane().moved_on();
         }
     }

@@ -213,6 +213,14 @@ impl Topology {
         Ok(node)
     }
 
+    /// Those of the map, and those that only a redirection has named yet.
+    pub(super) fn all_nodes(&self) -> Vec<Arc<Node>> {
+        let mut nodes = self.map().nodes.clone();
+        let named: Vec<Arc<Node>> = self.nodes.lock().values().cloned().collect();
+        nodes.extend(named);
+        nodes
+    }
+
     fn start(&self, at: &HostPort) -> Arc<Node> {
         Node::start(Arc::clone(&self.common), Locator::Fixed(Address::Tcp(at.clone())))
     }
