@@ -5,6 +5,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use ::http::HeaderMap;
+use ::http::header::CONTENT_LENGTH;
 use ::http_body::{Body, Frame, SizeHint};
 use ::http_body_util::BodyExt as _;
 use ::http_body_util::combinators::UnsyncBoxBody;
@@ -19,7 +21,9 @@ enum Content<D> {
     Service {
         /// What was read of it and is sent first.
         read: VecDeque<Result<Frame<Bytes>, D>>,
-        rest: UnsyncBoxBody<Bytes, D>,
+        /// `None` if it ended, and not where its headers say: then it does not say so until it
+        /// has to, or a server would take what there is for the whole.
+        rest: Option<UnsyncBoxBody<Bytes, D>>,
     },
 }
 
@@ -46,7 +50,7 @@ impl<D> CacheBody<D> {
     }
 
     pub(super) fn service(body: UnsyncBoxBody<Bytes, D>) -> Self {
-        Self(Content::Service { read: VecDeque::new(), rest: body })
+        Self(Content::Service { read: VecDeque::new(), rest: Some(body) })
     }
 }
 
@@ -63,9 +67,10 @@ impl<D> Body for CacheBody<D> {
                 let content = std::mem::take(content);
                 Poll::Ready((!content.is_empty()).then(|| Ok(Frame::data(content))))
             }
-            Content::Service { read, rest } => match read.pop_front() {
-                Some(frame) => Poll::Ready(Some(frame)),
-                None => Pin::new(rest).poll_frame(cx),
+            Content::Service { read, rest } => match (read.pop_front(), rest) {
+                (Some(frame), _) => Poll::Ready(Some(frame)),
+                (None, Some(rest)) => Pin::new(rest).poll_frame(cx),
+                (None, None) => Poll::Ready(None),
             },
         }
     }
@@ -73,7 +78,9 @@ impl<D> Body for CacheBody<D> {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Content::Whole(content) => content.is_empty(),
-            Content::Service { read, rest } => read.is_empty() && rest.is_end_stream(),
+            Content::Service { read, rest } => {
+                read.is_empty() && rest.as_ref().is_some_and(Body::is_end_stream)
+            }
         }
     }
 
@@ -83,7 +90,8 @@ impl<D> Body for CacheBody<D> {
             Content::Service { read, rest } => {
                 let frames = read.iter().filter_map(|frame| frame.as_ref().ok());
                 let read: usize = frames.filter_map(Frame::data_ref).map(Bytes::len).sum();
-                let (read, rest) = (read as u64, rest.size_hint());
+                let rest = rest.as_ref().map_or_else(SizeHint::new, Body::size_hint);
+                let read = read as u64;
                 let mut hint = SizeHint::new();
                 if let Some(upper) = rest.upper() {
                     hint.set_upper(upper.saturating_add(read));
@@ -95,15 +103,24 @@ impl<D> Body for CacheBody<D> {
     }
 }
 
+/// Content in more pieces than this is not taken whole: each weighs more than a byte that is in it.
+const FRAMES_MAX: usize = 16_384;
+
 /// What became of the attempt to take a body whole.
 pub(super) enum Taken<D> {
     Whole(Bytes),
-    /// Too long, with trailers, or broken off: nothing to store, and to be sent on as it was.
+    /// Too long, not as long as its headers say, with trailers, or broken off: nothing to store,
+    /// and to be sent on as it was.
     Partly(CacheBody<D>),
 }
 
-/// Takes a body whole, if it has no more than `len_max` bytes; never holds much more than those.
-pub(super) async fn take<D>(mut body: UnsyncBoxBody<Bytes, D>, len_max: usize) -> Taken<D> {
+/// Takes the body of a response with these headers whole, if it has no more than `len_max` bytes;
+/// never holds much more than those.
+pub(super) async fn take<D>(
+    mut body: UnsyncBoxBody<Bytes, D>,
+    headers: &HeaderMap,
+    len_max: usize,
+) -> Taken<D> {
     if body.size_hint().lower() > len_max as u64 {
         return Taken::Partly(CacheBody::service(body));
     }
@@ -116,11 +133,22 @@ pub(super) async fn take<D>(mut body: UnsyncBoxBody<Bytes, D>, len_max: usize) -
             continue;
         }
         read.push_back(frame);
-        if data_len.is_none() || len > len_max {
-            return Taken::Partly(CacheBody(Content::Service { read, rest: body }));
+        if data_len.is_none() || len > len_max || read.len() > FRAMES_MAX {
+            return Taken::Partly(CacheBody(Content::Service { read, rest: Some(body) }));
         }
     }
+    if !is_as_long_as_said(headers, len) {
+        return Taken::Partly(CacheBody(Content::Service { read, rest: None }));
+    }
     Taken::Whole(joined(read, len))
+}
+
+/// RFC 9111, 3.3.
+fn is_as_long_as_said(headers: &HeaderMap, len: usize) -> bool {
+    headers.get_all(CONTENT_LENGTH).iter().all(|said| {
+        let said = said.to_str().ok().and_then(|said| said.parse::<usize>().ok());
+        said == Some(len)
+    })
 }
 
 fn joined<D>(read: VecDeque<Result<Frame<Bytes>, D>>, len: usize) -> Bytes {
@@ -139,7 +167,7 @@ fn joined<D>(read: VecDeque<Result<Frame<Bytes>, D>>, len: usize) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use ::http::HeaderMap;
+    use ::http::HeaderValue;
     use ::http_body_util::StreamBody;
     use futures_util::stream;
 
@@ -169,7 +197,7 @@ mod tests {
     }
 
     async fn taken(frames: Frames, len_max: usize) -> Result<Bytes, (String, &'static str)> {
-        match take(body(frames), len_max).await {
+        match take(body(frames), &HeaderMap::new(), len_max).await {
             Taken::Whole(content) => Ok(content),
             Taken::Partly(body) => Err(read(body).await),
         }
@@ -193,8 +221,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_not_as_long_as_its_headers_say_is_no_whole() {
+        for (said, is_whole) in
+            [("3", true), ("2", false), ("4", false), ("", false), ("3, 3", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static(said));
+            match take(body(vec![data("abc")]), &headers, 9).await {
+                Taken::Whole(_) => assert!(is_whole, "{said}"),
+                Taken::Partly(body) => {
+                    assert!(!is_whole, "{said}");
+                    assert_eq!(body.size_hint().exact(), None);
+                    assert_eq!(read(body).await, ("abc".to_owned(), "end"));
+                }
+            }
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("1"));
+        let Taken::Partly(nothing) = take(body(vec![]), &headers, 9).await else {
+            panic!("less than a byte");
+        };
+        assert!(!nothing.is_end_stream(), "or it would be sent as the whole");
+    }
+
+    #[tokio::test]
     async fn what_was_read_counts_in_the_length() {
-        let Taken::Partly(body) = take(body(vec![data("ab"), data("c")]), 1).await else {
+        let content = body(vec![data("ab"), data("c")]);
+        let Taken::Partly(body) = take(content, &HeaderMap::new(), 1).await else {
             panic!("more than a byte");
         };
         assert_eq!(body.size_hint().lower(), 2);

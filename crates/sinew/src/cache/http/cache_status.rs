@@ -35,7 +35,8 @@ impl Fwd {
     }
 }
 
-/// The member that this cache adds to the list.
+/// The member that this cache adds to the list. It never says `stored`: a load is not told whether
+/// the store took what it brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CacheStatus {
     /// `None`: answered from the store alone.
@@ -44,7 +45,6 @@ pub(super) struct CacheStatus {
     pub(super) fwd_status: Option<StatusCode>,
     /// Seconds of freshness that are left.
     pub(super) ttl: Option<i64>,
-    pub(super) stored: bool,
     /// Whether waiting for another request was of use, where it was tried.
     pub(super) collapsed: Option<bool>,
 }
@@ -72,9 +72,6 @@ impl fmt::Display for CacheStatus {
         if let Some(status) = self.fwd_status {
             write!(f, "; fwd-status={}", status.as_u16())?;
         }
-        if self.stored {
-            f.write_str("; stored")?;
-        }
         match self.collapsed {
             None => {}
             Some(true) => f.write_str("; collapsed")?,
@@ -96,13 +93,12 @@ mod tests {
         let hit = CacheStatus { ttl: Some(-3), ..CacheStatus::default() };
         assert_eq!(hit.to_string(), "sinew; hit; ttl=-3");
         let miss = CacheStatus {
-            stored: true,
             ttl: Some(60),
             collapsed: Some(false),
             fwd_status: Some(StatusCode::NOT_MODIFIED),
             ..CacheStatus::forwarded(Fwd::VaryMiss)
         };
-        let expected = "sinew; fwd=vary-miss; fwd-status=304; stored; collapsed=?0; ttl=60";
+        let expected = "sinew; fwd=vary-miss; fwd-status=304; collapsed=?0; ttl=60";
         assert_eq!(miss.to_string(), expected);
     }
 

@@ -40,8 +40,8 @@ pub(super) struct Fetched<D> {
     pub(super) answer: Answer<D>,
     /// The service's own.
     pub(super) status: StatusCode,
-    /// Seconds of freshness, if it was stored.
-    pub(super) stored_ttl: Option<i64>,
+    /// Seconds of freshness, if it is for others too.
+    pub(super) ttl: Option<i64>,
 }
 
 /// How the call of the service ended: as such, or in its panic.

@@ -21,7 +21,7 @@ pub(super) struct Fetch {
     pub(super) front: Arc<Front>,
     pub(super) presented: Arc<Presented>,
     pub(super) key: HttpKey,
-    /// What is to be validated.
+    /// What is to be validated: stale, or not what the request takes.
     pub(super) stale: Option<Arc<Stored>>,
     pub(super) loading: Loading<StoredResponse>,
 }
@@ -55,7 +55,7 @@ impl Fetch {
         if !validation::is_about(by, &stale.headers) {
             // Nothing changed, it says, but not of what: it is sent, and not stored as fresh.
             let answer = answer::validated(stale, presented);
-            return (Ok(Fetched { answer, status, stored_ttl: None }), Err(Failed));
+            return (Ok(Fetched { answer, status, ttl: None }), Err(Failed));
         }
         let Some(fresh) = stale.freshened(by, &presented.headers, trip) else {
             return self.unshared(answer::validated(stale, presented), status).await;
@@ -72,11 +72,12 @@ impl Fetch {
         let (status, presented) = (parts.status, &*self.presented);
         let metadata = trip.metadata(status, &parts.headers);
         let ttl = self.keep_for(&metadata, &parts.headers);
-        let Some(ttl) = ttl.filter(|_| !self.is_worse_than_stale(status)) else {
+        let Some(ttl) = ttl.filter(|_| !self.is_worse(status)) else {
             let answer = Response::from_parts(parts, CacheBody::service(content));
             return self.unshared(answer, status).await;
         };
-        let content = match body::take(content, self.front.settings.body_len_max).await {
+        let len_max = self.front.settings.body_len_max;
+        let content = match body::take(content, &parts.headers, len_max).await {
             Taken::Whole(content) => content,
             Taken::Partly(content) => {
                 return self.unshared(Response::from_parts(parts, content), status).await;
@@ -101,13 +102,16 @@ impl Fetch {
         metadata.keep_for(settings.rules, settings.grace).filter(|_| may_be_stored)
     }
 
-    /// Whether an error would take the place of what can still be served instead of it.
-    fn is_worse_than_stale(&self, status: StatusCode) -> bool {
+    /// Whether an error would take the place of what can still be served, as it is or instead of
+    /// the next error.
+    fn is_worse(&self, status: StatusCode) -> bool {
         let (asked, rules) = (&self.presented.asked.directives, self.front.settings.rules);
         let now = SystemTime::now();
-        let better =
-            |stale: &Arc<Stored>| stale.metadata.is_better_than_an_error(asked, rules, now);
-        policy::is_failure(status) && self.stale.as_ref().is_some_and(better)
+        let is_of_use = |stale: &Arc<Stored>| {
+            stale.metadata.is_fresh(rules, now)
+                || stale.metadata.is_better_than_an_error(asked, rules, now)
+        };
+        status.is_server_error() && self.stale.as_ref().is_some_and(is_of_use)
     }
 
     fn kept<D, E>(
@@ -124,21 +128,32 @@ impl Fetch {
         self.front.mark_shared(&self.key, &self.presented.asked);
         let ttl = stored.ttl(self.front.settings.rules, SystemTime::now());
         let stored = StoredResponse::new(Arc::new(stored));
-        (Ok(Fetched { answer, status, stored_ttl: Some(ttl) }), Ok(Loaded::Value(stored)))
+        (Ok(Fetched { answer, status, ttl: Some(ttl) }), Ok(Loaded::Value(stored)))
     }
 
     /// It is for this request alone.
     async fn unshared<D, E>(&self, answer: Answer<D>, status: StatusCode) -> Brought<D, E> {
-        let fetched = Fetched { answer, status, stored_ttl: None };
+        let fetched = Fetched { answer, status, ttl: None };
         if policy::is_failure(status) {
             return (Ok(fetched), Err(Failed));
         }
         self.front.mark_unshared(&self.key, &self.presented.asked);
-        if self.stale.is_some() {
-            // What it replaces is right no more. If that fails, it is asked about again.
+        if self.is_outdated_by(status) {
+            // If that fails, it is asked about again.
             let _ = self.front.cache.invalidate(&self.key).await;
         }
         self.loading.do_not_store();
         (Ok(fetched), Ok(Loaded::Value(StoredResponse::unshared())))
+    }
+
+    /// Whether what was asked about is right no more. A 304 is about that very response, and an
+    /// error about none; any other answer is to a request that may be alone in not taking what is
+    /// fresh.
+    fn is_outdated_by(&self, status: StatusCode) -> bool {
+        let (rules, now) = (self.front.settings.rules, SystemTime::now());
+        self.stale.as_ref().is_some_and(|stale| match status {
+            StatusCode::NOT_MODIFIED => true,
+            status => !status.is_server_error() && !stale.metadata.is_fresh(rules, now),
+        })
     }
 }

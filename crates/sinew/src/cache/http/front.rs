@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::HeaderName;
+use ::http::{HeaderName, StatusCode};
 
 use super::answer::{self, Answer};
 use super::change;
@@ -59,6 +59,7 @@ impl Front {
                 Ok(answer::passed_on(response, fwd))
             }
             Handling::Change(target) => change::forwarded(self, target, forward).await,
+            Handling::Refuse => Ok(answer::empty(StatusCode::BAD_REQUEST)),
         }
     }
 

@@ -17,6 +17,9 @@ const AUTHORITY_ROOM: usize = 128;
 const PATH_ROOM: usize = 480;
 /// The engine's own limit.
 const TAG_LEN_MAX: usize = 128;
+/// So many tags stand for all URIs: strangers may change any number of those, and the store keeps
+/// a number for each tag that was invalidated.
+const URI_TAGS: u16 = 16_384;
 
 /// What a request is for: the URI of RFC 9110, 7.1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,8 +37,12 @@ impl Target {
         let authority = match uri.authority() {
             Some(authority) => {
                 let authority = authority.as_str().to_ascii_lowercase();
-                if headers.contains_key(HOST) && host(headers)? != authority {
-                    return None;
+                if headers.contains_key(HOST) {
+                    let port = default_port(uri.scheme());
+                    let (named, host) = (without(port, &authority), host(headers)?);
+                    if named != without(port, &host) {
+                        return None;
+                    }
                 }
                 authority
             }
@@ -52,12 +59,25 @@ impl Target {
         Self { path_and_query: path_and_query.into(), ..self.clone() }
     }
 
-    /// Of all that is stored for this target, whatever selected it. Without the scheme: a POST
-    /// that does not say it is to reach what a GET stored that did.
+    /// Of all that is stored for this target, whatever selected it, and of a small part of what is
+    /// stored for others. Without the scheme: a POST that does not say it is to reach what a GET
+    /// stored that did.
     pub(super) fn tag(&self) -> String {
         let parts = [self.authority.as_bytes(), self.path_and_query.as_bytes()];
-        format!("uri:{}", Digest::of(parts))
+        format!("uri:{}", Digest::of(parts).bucket(URI_TAGS))
     }
+}
+
+/// What a port need not be said of.
+fn default_port(scheme: Option<&Scheme>) -> &'static str {
+    match scheme {
+        Some(scheme) if *scheme == Scheme::HTTPS => ":443",
+        _ => ":80",
+    }
+}
+
+fn without<'a>(port: &str, authority: &'a str) -> &'a str {
+    authority.strip_suffix(port).unwrap_or(authority)
 }
 
 /// Empty without the field, as in HTTP/1.0.
@@ -77,7 +97,10 @@ fn host(headers: &HeaderMap) -> Option<String> {
 /// The tag of all that one route has answered.
 pub(super) fn route_tag(route: &str) -> String {
     let tag = format!("route:{route}");
-    if tag.len() > TAG_LEN_MAX { format!("route#{}", Digest::of([route.as_bytes()])) } else { tag }
+    match tag.len() <= TAG_LEN_MAX {
+        true => tag,
+        false => format!("route#{}", Digest::of([route.as_bytes()]).text()),
+    }
 }
 
 /// What a response of [`CacheLayer`](crate::CacheLayer) is stored under: the target's host, path
@@ -145,7 +168,7 @@ fn short(text: &str, room: usize) -> Cow<'_, str> {
     };
     match text.bytes().map(encoded_len).sum::<usize>() <= room {
         true => Cow::Borrowed(text),
-        false => Cow::Owned(format!("#{}", Digest::of([text.as_bytes()]))),
+        false => Cow::Owned(format!("#{}", Digest::of([text.as_bytes()]).text())),
     }
 }
 
@@ -157,12 +180,12 @@ impl Digest {
         Self(Sha256::new())
     }
 
-    fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut digest = Self::new();
         for part in parts {
             digest.add(part);
         }
-        digest.text()
+        digest
     }
 
     fn add(&mut self, part: &[u8]) {
@@ -174,10 +197,18 @@ impl Digest {
     fn text(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0.finalize())
     }
+
+    /// One of so many, the same one in every process.
+    fn bucket(self, buckets: u16) -> u16 {
+        let digest = self.0.finalize();
+        u16::from_be_bytes([digest[0], digest[1]]) % buckets
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use ::http::HeaderValue;
     use proptest::prelude::*;
 
@@ -262,6 +293,19 @@ mod tests {
         assert_eq!(route_tag("/users/{id}"), "route:/users/{id}");
         assert!(route_tag(&"x".repeat(500)).len() <= TAG_LEN_MAX);
         assert!(tag("/x", &host).len() <= TAG_LEN_MAX);
+        // Other processes, of other releases too, say the same.
+        assert_eq!(tag("/x", &host), "uri:11112");
+    }
+
+    #[test]
+    fn any_number_of_targets_shares_a_bounded_number_of_tags_evenly() {
+        let mut targets_by_tag = HashMap::new();
+        for n in 0..100_000 {
+            let tag = target(&format!("/{n}"), &[("host", "a.com")]).unwrap().tag();
+            *targets_by_tag.entry(tag).or_insert(0) += 1;
+        }
+        assert!(targets_by_tag.len() <= usize::from(URI_TAGS));
+        assert!(targets_by_tag.values().all(|targets| *targets < 40), "about six each");
     }
 
     proptest! {

@@ -8,13 +8,14 @@
 //! | --- | --- |
 //! | fresh for | `s-maxage`, else `max-age`, else `Expires`, else nothing, or with [`heuristics`](CacheLayer::heuristics) a tenth of the time since `Last-Modified` |
 //! | selected by | host, path and query, [`key_by`](CacheLayer::key_by), `Vary` |
-//! | never stored | `no-store`, `private`, `Vary: *`, parts (206), `Set-Cookie` or the answer to `Authorization` unless the response says that it is for all, what does not fit |
+//! | never stored | `private`; `no-store`, except as `must-understand` says; `Vary: *`; parts (206, `Content-Range`); `Set-Cookie` without `public`; the answer to `Authorization` without `public`, `s-maxage` or `must-revalidate`; what does not fit, or is not as long as its `Content-Length` |
 //! | asked again | `no-cache`, and what is stale: with `If-None-Match` and `If-Modified-Since`; a 304 makes it fresh |
 //! | served stale | within `stale-while-revalidate`, and asked about meanwhile; within `stale-if-error`, if the service fails (500, 502, 503, 504, or its error); if the request says `max-stale`. Never with `must-revalidate`, `proxy-revalidate` or `no-cache` |
 //! | requests say | `no-cache` (or `Pragma`), `no-store`, `max-age`, `min-fresh`, `max-stale`, `only-if-cached`, `stale-if-error` |
 //! | answered from the store | GET and HEAD; `If-None-Match` and `If-Modified-Since` with 304 |
 //! | passed on | requests for parts (`Range`), with `If-Match` or `If-Unmodified-Since`, with content, for an upgrade |
-//! | dropped | by a change (POST, PUT, PATCH, DELETE, any method not known to be safe) that did not fail: its target, and what its `Location` and `Content-Location` name on the same host, in all variants |
+//! | dropped | by a change (POST, PUT, PATCH, DELETE, any method not known to be safe) that did not fail: its target, and what its `Location` and `Content-Location` name on the same host, in all variants; and with each, one in 1,024 of the other responses |
+//! | refused | a change whose `Host` cannot be used, or is not that of its URI: 400 |
 //! | told | `Age`, and `Cache-Status: sinew; …` (RFC 9211) |
 //!
 //! # What it promises

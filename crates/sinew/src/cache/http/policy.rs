@@ -220,6 +220,11 @@ impl Metadata {
         }
     }
 
+    /// Whether a request that asks for nothing special is given it as it is.
+    pub(super) fn is_fresh(&self, rules: Rules, now: SystemTime) -> bool {
+        self.reuse(&RequestDirectives::default(), rules, now) == Reuse::Fresh
+    }
+
     /// Whether it may be served where the service has failed (RFC 5861, 4).
     pub(super) fn is_better_than_an_error(
         &self,

@@ -22,6 +22,8 @@ pub(super) enum Handling {
     Forward(Fwd),
     /// Let it pass, and drop what is stored of what it may have changed.
     Change(Target),
+    /// Answer it with 400: it may change something, and does not say on which host.
+    Refuse,
 }
 
 /// A request that may be answered from the store.
@@ -53,17 +55,16 @@ pub(super) fn handling<B: Body>(
 ) -> Handling {
     let (method, headers) = (request.method(), request.headers());
     let target = Target::of(uri, headers);
-    let may_be_stored = matches!(*method, Method::GET | Method::HEAD);
-    let Some(target) = target.filter(|_| !may_be_stored || is_plain(request)) else {
+    match *method {
+        Method::GET | Method::HEAD => {}
+        Method::OPTIONS | Method::TRACE | Method::CONNECT => return Handling::Forward(Fwd::Method),
+        // What is not known to be safe, is not (RFC 9111, 4.4). Without a target it is malformed
+        // (RFC 9112, 3.2), and what it changed could not be dropped.
+        _ => return target.map_or(Handling::Refuse, Handling::Change),
+    }
+    let Some(target) = target.filter(|_| is_plain(request)) else {
         return Handling::Forward(Fwd::Bypass);
     };
-    if !may_be_stored {
-        // What is not known to be safe, is not (RFC 9111, 4.4).
-        return match *method {
-            Method::OPTIONS | Method::TRACE | Method::CONNECT => Handling::Forward(Fwd::Method),
-            _ => Handling::Change(target),
-        };
-    }
     let route = route.filter(|_| settings.tags_by_route).map(route_tag);
     let tags = std::iter::once(target.tag()).chain(route).collect();
     Handling::Cache(Arc::new(Presented {
@@ -145,6 +146,18 @@ mod tests {
         for method in ["OPTIONS", "TRACE"] {
             let handling = handled(method, &[]);
             assert!(matches!(handling, Handling::Forward(Fwd::Method)), "{method}");
+        }
+    }
+
+    #[test]
+    fn without_one_host_what_is_safe_passes_and_a_change_does_not() {
+        let other = [("host", "b.com")];
+        for method in ["GET", "HEAD"] {
+            let handling = handled(method, &other);
+            assert!(matches!(handling, Handling::Forward(Fwd::Bypass)), "{method}");
+        }
+        for method in ["POST", "PUT", "DELETE", "PATCH", "FROBNICATE"] {
+            assert!(matches!(handled(method, &other), Handling::Refuse), "{method}");
         }
     }
 

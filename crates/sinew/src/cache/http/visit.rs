@@ -223,7 +223,7 @@ impl<D: Send + 'static, E: Send + 'static> Visit<D, E> {
                 self.note_whether_shared(&given, &way);
                 let status = given.status();
                 self.note_whether_changed(status, given.headers(), &way).await;
-                Ok(Fetched { answer: given.map(CacheBody::service), status, stored_ttl: None })
+                Ok(Fetched { answer: given.map(CacheBody::service), status, ttl: None })
             }
             Err(error) => Err(error),
         };
@@ -263,12 +263,11 @@ impl<D: Send + 'static, E: Send + 'static> Visit<D, E> {
         {
             return Ok(answer);
         }
-        let Fetched { mut answer, status, stored_ttl } = fetched;
+        let Fetched { mut answer, status, ttl } = fetched;
         let said = CacheStatus {
             fwd_status: (status != answer.status()).then_some(status),
-            stored: stored_ttl.is_some(),
             collapsed: way.collapsed,
-            ttl: stored_ttl,
+            ttl,
             ..CacheStatus::forwarded(way.fwd)
         };
         said.append_to(answer.headers_mut());

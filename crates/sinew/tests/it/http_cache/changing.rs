@@ -4,10 +4,16 @@ use axum::Router;
 use axum::http::Method;
 use sinew::Invalidated;
 
-use super::{Fields, Origin, Site, layer, response};
+use super::{Fields, Origin, Reply, Site, layer, response};
 use crate::laws::{eventually, keep};
 
 const HOUR: (&str, &str) = ("cache-control", "max-age=3600");
+/// Always the same, and so are the tags of its pages.
+const SHOP: (&str, &str) = ("host", "shop.example");
+
+async fn get(site: &Site, path: &str) -> Reply {
+    site.get_with(path, &[SHOP]).await
+}
 
 fn method(name: &str) -> Method {
     Method::from_bytes(name.as_bytes()).expect("a method")
@@ -32,19 +38,19 @@ fn a_change_drops_its_target_in_all_variants() {
             for status in [200, 201, 204, 303] {
                 let site = site(status, &[]).await;
                 let variants: [Fields<'_>; 2] =
-                    [&[("accept-language", "en")], &[("accept-language", "fr")]];
+                    [&[SHOP, ("accept-language", "en")], &[SHOP, ("accept-language", "fr")]];
                 for variant in variants {
                     site.get_with("/a", variant).await;
                     assert!(site.get_with("/a", variant).await.is_hit());
                 }
-                site.get("/b").await;
-                let reply = site.send(method(name), "/a", &[]).await;
+                get(&site, "/b").await;
+                let reply = site.send(method(name), "/a", &[SHOP]).await;
                 assert_eq!(reply.status, status);
                 assert_eq!(reply.cache_status(), "sinew; fwd=method");
                 for variant in variants {
                     assert!(!site.get_with("/a", variant).await.is_hit(), "{name} {status}");
                 }
-                assert!(site.get("/b").await.is_hit(), "another page");
+                assert!(get(&site, "/b").await.is_hit(), "another page");
             }
         }
     });
@@ -82,9 +88,53 @@ fn what_a_change_names_on_the_same_host_is_dropped_too() {
         ];
         for (fields, is_dropped) in cases {
             let site = site(201, fields).await;
-            site.get("/list/7").await;
-            site.send(Method::POST, "/list/new", &[]).await;
-            assert_eq!(site.get("/list/7").await.is_hit(), !is_dropped, "{fields:?}");
+            get(&site, "/list/7").await;
+            site.send(Method::POST, "/list/new", &[SHOP]).await;
+            assert_eq!(get(&site, "/list/7").await.is_hit(), !is_dropped, "{fields:?}");
+        }
+    });
+}
+
+#[test]
+fn a_change_takes_along_what_shares_its_tag_and_nothing_else() {
+    keep(|| async {
+        let site = site(204, &[]).await;
+        // The first two have the same tag, and no other of them has.
+        let paths = ["/page/0", "/page/24183", "/page/1", "/page/2"];
+        for path in paths {
+            get(&site, path).await;
+        }
+        site.send(Method::PUT, "/page/0", &[SHOP]).await;
+        for (path, is_hit) in paths.into_iter().zip([false, false, true, true]) {
+            assert_eq!(get(&site, path).await.is_hit(), is_hit, "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_change_of_no_one_host_is_refused_before_the_service() {
+    keep(|| async {
+        let site = site(204, &[]).await;
+        get(&site, "/").await;
+        for (uri, hosts) in [
+            ("/", "host: shop.example\r\nhost: other.example"),
+            ("/", "host: shop.example/#other"),
+            ("http://other.example/", "host: shop.example"),
+            ("http://shop.example/", "host: other.example"),
+        ] {
+            let send = async |name: &str| {
+                let head = format!("{name} {uri} HTTP/1.1\r\n{hosts}\r\nconnection: close\r\n\r\n");
+                site.send_raw(&head).await
+            };
+            let calls = site.calls();
+            for name in ["POST", "PUT", "PATCH", "DELETE", "FROBNICATE"] {
+                let answer = send(name).await;
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{name} {uri} {hosts}: {answer}");
+            }
+            assert_eq!(site.calls(), calls);
+            let safe = send("GET").await;
+            assert!(safe.contains("sinew; fwd=bypass"), "{uri} {hosts}: {safe}");
+            assert!(get(&site, "/").await.is_hit());
         }
     });
 }
@@ -104,7 +154,9 @@ fn what_was_under_way_when_it_changed_is_not_stored() {
             tokio::spawn(async move { site.get_with("/", &[("x-wait", "1")]).await })
         };
         site.origin.open_gate();
-        assert_eq!(old.await.unwrap().text(), "1", "it began before the change");
+        let old = old.await.unwrap();
+        assert_eq!(old.text(), "1", "it began before the change");
+        assert!(!old.cache_status().contains("stored"), "{old:?}");
         assert_eq!(new.await.unwrap().text(), "3", "it began after the change");
         assert_eq!(site.get("/").await.text(), "3");
     });

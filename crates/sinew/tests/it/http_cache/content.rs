@@ -103,6 +103,53 @@ fn content_that_breaks_off_is_not_stored() {
 }
 
 #[test]
+fn content_that_ends_before_its_length_is_neither_stored_nor_given_as_the_whole() {
+    keep(|| async {
+        let all_short: [fn() -> Body; 4] = [
+            || streamed(vec![part("begin")]),
+            || streamed(vec![]),
+            || Body::from("begin"),
+            Body::empty,
+        ];
+        for short in all_short {
+            let site = Site::new(move |call| {
+                let content = if call.n == 1 { short() } else { Body::from("beginning") };
+                response(200, &[HOUR, ("content-length", "9")], content)
+            })
+            .await;
+            let cut = site.try_send(Method::GET, "/", &[]).await;
+            assert!(cut.is_err(), "{cut:?}");
+            let whole = site.get("/").await;
+            assert_eq!((whole.text(), whole.is_hit()), ("beginning", false));
+        }
+    });
+}
+
+#[test]
+fn what_has_no_content_may_tell_of_a_length() {
+    keep(|| async {
+        let (etag, length) = (("etag", "\"a\""), ("content-length", "5"));
+        let site = Site::new(move |call| {
+            let is_asked_about = call.header("if-none-match").is_some();
+            match (call.method == Method::HEAD, is_asked_about) {
+                (true, _) => response(200, &[HOUR, length], ""),
+                (false, false) => {
+                    response(200, &[("cache-control", "max-age=0"), etag, length], "first")
+                }
+                (false, true) => response(304, &[HOUR, etag, length], ""),
+            }
+        })
+        .await;
+        let head = site.send(Method::HEAD, "/", &[]).await;
+        assert_eq!((head.status.as_u16(), head.header("content-length")), (200, Some("5")));
+        for is_hit in [false, false, true] {
+            let reply = site.get("/").await;
+            assert_eq!((reply.text(), reply.is_hit()), ("first", is_hit));
+        }
+    });
+}
+
+#[test]
 fn what_ends_in_trailers_is_not_stored() {
     keep(|| async {
         let site = Site::new(|_| {

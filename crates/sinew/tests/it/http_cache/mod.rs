@@ -23,7 +23,8 @@ use parking_lot::Mutex;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use sinew::{CacheLayer, Sinew};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 pub type Fields<'a> = &'a [(&'static str, &'a str)];
@@ -174,6 +175,17 @@ impl Site {
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok(Reply { status, headers, content: response.bytes().await?.to_vec() })
+    }
+
+    /// What comes back for a request that a client would not send. It has to ask for the end of the
+    /// connection.
+    pub async fn send_raw(&self, request: &str) -> String {
+        let address = self.url.strip_prefix("http://").expect("an address");
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        socket.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("text");
+        answer
     }
 }
 

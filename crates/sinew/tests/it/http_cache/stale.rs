@@ -11,6 +11,8 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use super::{Call, Fields, Site, layer, response};
 use crate::laws::{eventually, keep};
 
+const HOUR: (&str, &str) = ("cache-control", "max-age=3600");
+
 /// Stale when it comes: fresh for 60 seconds, 100 seconds old.
 fn stale(cache_control: &'static str) -> Response {
     response(200, &[("cache-control", cache_control), ("age", "100")], "first")
@@ -114,6 +116,25 @@ fn a_stale_response_takes_the_place_of_an_error() {
                 }
             }
             assert_eq!(site.calls(), 3, "{said}: each asks again");
+        }
+    });
+}
+
+#[test]
+fn an_error_leaves_what_can_take_the_place_of_the_next() {
+    keep(|| async {
+        let cases: [(u16, Fields<'static>); 6] =
+            [(500, &[]), (501, &[]), (511, &[]), (500, &[HOUR]), (501, &[HOUR]), (511, &[HOUR])];
+        for (status, fields) in cases {
+            let said = "max-age=60, stale-if-error=1000";
+            let site = first_stale(said, move |call| match call.n {
+                2 => response(status, fields, "trouble"),
+                _ => response(503, &[], "more trouble"),
+            })
+            .await;
+            site.get("/").await;
+            let reply = site.get("/").await;
+            assert_eq!((reply.status.as_u16(), reply.text()), (200, "first"), "{status}");
         }
     });
 }

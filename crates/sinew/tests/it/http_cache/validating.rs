@@ -9,6 +9,7 @@ use crate::laws::keep;
 const A: (&str, &str) = ("etag", "\"a\"");
 const HOUR: (&str, &str) = ("cache-control", "max-age=3600");
 const STALE: (&str, &str) = ("cache-control", "max-age=0");
+const RELOAD: Fields<'static> = &[("cache-control", "no-cache")];
 
 fn said(fields: Fields<'_>) -> Response {
     response(200, fields, "first")
@@ -68,7 +69,7 @@ fn a_stale_response_is_fresh_again_after_a_304() {
         assert_eq!((validated.status.as_u16(), validated.text()), (200, "first"));
         assert_eq!(validated.header("x-version"), Some("2"));
         let told = validated.cache_status();
-        assert!(told.starts_with("sinew; fwd=stale; fwd-status=304; stored; ttl="), "{told}");
+        assert!(told.starts_with("sinew; fwd=stale; fwd-status=304; ttl="), "{told}");
         let hit = site.get("/").await;
         assert!(hit.is_hit());
         assert_eq!((hit.text(), hit.header("x-version")), ("first", Some("2")));
@@ -133,7 +134,7 @@ fn a_clients_condition_does_not_keep_the_whole_from_the_store() {
         let reply = site.get_with("/", &[("if-none-match", "\"a\"")]).await;
         assert_eq!((reply.status.as_u16(), reply.text()), (304, ""));
         let told = reply.cache_status();
-        assert!(told.starts_with("sinew; fwd=uri-miss; fwd-status=200; stored"), "{told}");
+        assert!(told.starts_with("sinew; fwd=uri-miss; fwd-status=200; ttl="), "{told}");
         assert_eq!(site.origin.last_call().header("if-none-match"), None);
         let hit = site.get("/").await;
         assert!(hit.is_hit());
@@ -165,6 +166,48 @@ fn what_may_no_longer_be_stored_is_dropped() {
             assert_eq!(site.get("/").await.text(), expected);
         }
         assert_eq!(site.origin.last_call().header("if-none-match"), None);
+    });
+}
+
+#[test]
+fn what_is_fresh_outlives_what_a_reload_brings_for_itself_alone() {
+    keep(|| async {
+        let cases: [(u16, Fields<'static>); 10] = [
+            (200, &[("cache-control", "private")]),
+            (200, &[("cache-control", "no-store")]),
+            (200, &[HOUR, ("set-cookie", "a=b")]),
+            (200, &[HOUR, ("vary", "*")]),
+            (404, &[]),
+            (500, &[]),
+            (501, &[]),
+            (503, &[]),
+            (503, &[HOUR]),
+            (511, &[HOUR]),
+        ];
+        for (status, fields) in cases {
+            let site = first(&[HOUR, A], move |_| response(status, fields, "other")).await;
+            site.get("/").await;
+            let reloaded = site.get_with("/", RELOAD).await;
+            assert_eq!((reloaded.status.as_u16(), reloaded.text()), (status, "other"));
+            let hit = site.get("/").await;
+            assert_eq!((hit.text(), hit.is_hit()), ("first", true), "{status} {fields:?}");
+        }
+    });
+}
+
+#[test]
+fn a_304_that_forbids_to_store_it_drops_even_what_is_fresh() {
+    keep(|| async {
+        for said in [("cache-control", "private"), ("vary", "*")] {
+            let site = first(&[HOUR, A], move |call| match call.header("if-none-match") {
+                Some(_) => response(304, &[said, A], ""),
+                None => response(200, &[HOUR], "second"),
+            })
+            .await;
+            site.get("/").await;
+            assert_eq!(site.get_with("/", RELOAD).await.text(), "first");
+            assert_eq!(site.get("/").await.text(), "second");
+        }
     });
 }
 
