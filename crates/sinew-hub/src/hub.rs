@@ -5,17 +5,20 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use sinew::http::Problem;
 use sinew::{Sinew, Stats, Tenancy, Tenant};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::cache::rules::Rules;
 use crate::cache::settings::CacheTable;
+use crate::cache::{Documents, documents};
 use crate::config::Config;
 use crate::dashboard::Series;
 
 const CONTACT_EVERY: Duration = Duration::from_millis(50);
 /// Requests that hold megabytes, or look at thousands of keys.
 const HEAVY_AT_ONCE_MAX: usize = 4;
+/// Of bodies that are read before their request has such a place, in bytes.
+const HELD_LEN_MAX: usize = 128 << 20;
 /// What is said when there is no place for one more of them.
 pub(crate) const BUSY: &str = "too many requests of this kind at once: try again soon";
 
@@ -25,11 +28,14 @@ pub struct Hub(Arc<Inner>);
 
 struct Inner {
     sinew: Sinew,
+    /// Empty, and under the same names.
+    rehearsal: Sinew,
     caches: CacheTable,
     tenancy: Tenancy,
     metrics: PrometheusHandle,
     series: Series,
-    heavy: Semaphore,
+    heavy: Arc<Semaphore>,
+    held: Arc<Semaphore>,
     up_since: Instant,
     stopping: watch::Sender<bool>,
     was_up: OnceLock<()>,
@@ -37,21 +43,25 @@ struct Inner {
 
 impl Hub {
     /// A hub on an open store.
-    #[must_use]
-    pub fn new(sinew: Sinew, config: &Config, metrics: PrometheusHandle) -> Self {
+    ///
+    /// # Errors
+    /// As [`Config::open_empty`].
+    pub fn new(sinew: Sinew, config: &Config, metrics: PrometheusHandle) -> sinew::Result<Self> {
         let hub = Self(Arc::new(Inner {
             series: Series::sampling(sinew.clone()),
+            rehearsal: config.open_empty()?,
             sinew,
             caches: config.caches.clone(),
             tenancy: config.tenancy(),
             metrics,
-            heavy: Semaphore::new(HEAVY_AT_ONCE_MAX),
+            heavy: Arc::new(Semaphore::new(HEAVY_AT_ONCE_MAX)),
+            held: Arc::new(Semaphore::new(HELD_LEN_MAX)),
             up_since: Instant::now(),
             stopping: watch::Sender::new(false),
             was_up: OnceLock::new(),
         }));
         tokio::spawn(hub.clone().note_first_contact());
-        hub
+        Ok(hub)
     }
 
     async fn note_first_contact(self) {
@@ -92,16 +102,22 @@ impl Hub {
         self.0.stopping.send_replace(true);
     }
 
-    /// The store as the tenant of a request sees it.
-    pub(crate) fn scope(&self, tenant: Option<&Tenant>) -> Result<Sinew, Problem> {
-        match tenant {
-            None => Ok(self.0.sinew.clone()),
-            Some(tenant) => self.0.sinew.tenant(tenant.as_str()).map_err(|_| {
-                Problem::bad_request(
-                    "this hub serves a single tenant: expected no X-Tenant-Id header",
-                )
-            }),
-        }
+    /// A cache as a tenant sees it, kept as the configuration says.
+    ///
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub(crate) fn open(&self, cache: &str, tenant: Option<&Tenant>) -> Result<Documents, String> {
+        let scope = scope_of(&self.0.sinew, tenant)?;
+        documents(&scope, cache, self.0.caches.of(cache)).map_err(|error| error.to_string())
+    }
+
+    /// What the entries of a cache have to be.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) fn rules(&self, cache: &str, tenant: Option<&Tenant>) -> Result<Rules, String> {
+        let scope = scope_of(&self.0.rehearsal, tenant)?;
+        Rules::new(&scope, cache, self.0.caches.of(cache)).map_err(|error| error.to_string())
     }
 
     /// How caches are kept.
@@ -124,7 +140,22 @@ impl Hub {
     }
 
     /// A place among the few requests that are heavy, if there is one.
-    pub(crate) fn heavy_place(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.heavy.try_acquire().ok()
+    pub(crate) fn heavy_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.heavy).try_acquire_owned().ok()
+    }
+
+    /// Room for so many bytes of a body, if there is some.
+    pub(crate) fn room_for(&self, len: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.held).try_acquire_many_owned(u32::try_from(len).ok()?).ok()
+    }
+}
+
+fn scope_of(sinew: &Sinew, tenant: Option<&Tenant>) -> Result<Sinew, String> {
+    match tenant {
+        None => Ok(sinew.clone()),
+        // Its name is good: what is left is that there are none.
+        Some(tenant) => sinew
+            .tenant(tenant.as_str())
+            .map_err(|_| "this hub serves a single tenant: expected none to be named".to_owned()),
     }
 }

@@ -1,11 +1,12 @@
 //! Listening, limits on every route, and stopping.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::hub::Hub;
-use crate::openapi::Api;
+use crate::openapi::{Api, with_limits};
 use crate::{cache, dashboard, health, redis};
 
 const BODY_LEN_MAX: usize = 64 << 10;
@@ -39,7 +40,8 @@ pub(crate) fn router(hub: Hub) -> Router {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .split_for_parts();
-    let document = document.merge_from(health_document).to_pretty_json().unwrap_or_default();
+    let document = with_limits(document).merge_from(health_document);
+    let document = document.to_pretty_json().unwrap_or_default();
     let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE_MAX));
     api.route("/metrics", get(metrics))
         .route(
@@ -125,12 +127,39 @@ pub(crate) async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListene
     })
 }
 
+/// No name but this machine's own leads to a server on loopback, unless a page of someone else's has
+/// bound its own name to it, to be taken for a page of ours.
+async fn as_this_machine(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+    match host.is_none_or(is_this_machine) {
+        true => next.run(request).await,
+        false => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this server listens on loopback only: expected localhost or an IP address as its host",
+        )
+        .into_response(),
+    }
+}
+
+fn is_this_machine(host: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(host) else { return false };
+    let host = authority.host();
+    let number = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    number.parse::<IpAddr>().is_ok()
+        || host.eq_ignore_ascii_case("localhost")
+        || host.to_ascii_lowercase().ends_with(".localhost")
+}
+
 /// Serves until `stopping` turns true, then until the requests under way are done.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     stopping: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
+    let router = match listener.local_addr()?.ip().is_loopback() {
+        true => router.layer(middleware::from_fn(as_this_machine)),
+        false => router,
+    };
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
@@ -166,6 +195,23 @@ impl StopSignals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_this_machine;
+
+    #[test]
+    fn a_name_that_anyone_can_bind_is_not_this_machine() {
+        for own in ["localhost", "LocalHost:7463", "127.0.0.1:7463", "[::1]:7463", "a.localhost"] {
+            assert!(is_this_machine(own.as_bytes()), "{own}");
+        }
+        for other in
+            ["evil.example", "localhost.evil.example:7463", "127.0.0.1.evil.example", "", "a b"]
+        {
+            assert!(!is_this_machine(other.as_bytes()), "{other}");
         }
     }
 }

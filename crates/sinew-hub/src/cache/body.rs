@@ -66,7 +66,8 @@ pub(crate) struct InfoBody {
     /// Until it is gone
     pub(crate) expires_in_seconds: Option<f64>,
     pub(crate) tags: Vec<String>,
-    /// Whether a look-up would find it now
+    /// Whether a look-up would find it now. If not, and `ageSeconds` is null, it cannot be read: it is
+    /// encrypted with a key that this hub does not have, or damaged
     pub(crate) served: bool,
     /// Whether what it says is that there is no such thing
     pub(crate) absent: bool,
@@ -109,7 +110,7 @@ pub(crate) struct KeyHeatBody {
     /// As the route of an entry takes it. Where a segment of a Rust service's key holds a colon:
     /// as redis-cli shows it
     pub(crate) key: String,
-    /// Its share of the cache's look-ups in this hub, 0 to 1, from a sample
+    /// Its share of the cache's look-ups in this hub since it started, 0 to 1, from a sample
     pub(crate) share: f64,
 }
 

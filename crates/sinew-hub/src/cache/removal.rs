@@ -1,8 +1,9 @@
 //! Many entries to be removed at once.
 
-use sinew::Invalidated;
+use sinew::{Invalidated, Sinew, Ttl};
 
-use super::Documents;
+use super::settings::CacheSettings;
+use super::{Documents, documents};
 
 /// Which entries of a cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,16 @@ pub(crate) enum Removed {
 }
 
 impl Which {
+    /// Whether some cache could be asked this: an empty one of this process is.
+    ///
+    /// # Errors
+    /// `Rejected` for a tag or a pattern that cannot be.
+    pub(crate) async fn check(&self) -> sinew::Result<()> {
+        let settings = CacheSettings { tagged: true, ..CacheSettings::of(Ttl::MIN) };
+        let empty = documents(&Sinew::embedded(), "empty", &settings)?;
+        self.remove_from(&empty).await.map(|_| ())
+    }
+
     /// # Errors
     /// As the library's `invalidate_tag`, `invalidate_matching` and `clear`.
     pub(crate) async fn remove_from(&self, cache: &Documents) -> sinew::Result<Removed> {

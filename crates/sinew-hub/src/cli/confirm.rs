@@ -11,6 +11,13 @@ pub(crate) enum Consent {
     ToBeAsked,
 }
 
+impl Consent {
+    /// As the flag `--yes` says.
+    pub(crate) fn of(yes: bool) -> Self {
+        if yes { Self::Given } else { Self::ToBeAsked }
+    }
+}
+
 /// Asks whoever sits at the terminal, unless they have consented.
 ///
 /// # Errors
@@ -21,7 +28,7 @@ pub(crate) fn consent(given: Consent, question: &str) -> Result<(), Outcome> {
     }
     if !std::io::stdin().is_terminal() {
         return Err(Outcome::BadInput(format!(
-            "{question} There is no one to ask: expected --yes, or --dry-run"
+            "{question} There is no one to ask: expected --yes"
         )));
     }
     eprint!("{question} [y/N] ");
@@ -30,6 +37,6 @@ pub(crate) fn consent(given: Consent, question: &str) -> Result<(), Outcome> {
     let _ = std::io::stdin().read_line(&mut answer);
     match answer.trim().to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Outcome::Failed("nothing was removed".to_owned())),
+        _ => Err(Outcome::Failed("nothing was changed".to_owned())),
     }
 }

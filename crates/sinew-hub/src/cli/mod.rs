@@ -57,7 +57,15 @@ Examples:
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
     /// Look at a cache and change it
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+With --store redis://… a command works on Redis itself, under --prefix and
+--tenancy; otherwise it asks the hub at --listen, which has its own.
+
+What names one entry (put, delete) is done at once. What goes over many
+(clear, warm --replace) asks first, unless told --yes."
+    )]
     Cache(CacheCommand),
     /// Look at a hub's Redis
     #[command(subcommand)]
@@ -167,7 +175,8 @@ pub(crate) async fn start(
     // Before anyone is told that the hub is there.
     let signals = StopSignals::hear()
         .map_err(|e| Outcome::Failed(format!("cannot listen for signals: {e}")))?;
-    Ok((Hub::new(sinew, config, metrics), listener, signals))
+    let hub = Hub::new(sinew, config, metrics).map_err(|e| Outcome::of(&e))?;
+    Ok((hub, listener, signals))
 }
 
 pub(crate) fn address_of(listener: &tokio::net::TcpListener) -> String {

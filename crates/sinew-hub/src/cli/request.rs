@@ -44,6 +44,8 @@ pub(crate) struct Request {
     pub(crate) tenant: Option<String>,
     /// How long a reply may take.
     pub(crate) patience: Duration,
+    /// Of a body.
+    pub(crate) content_type: &'static str,
 }
 
 impl Request {
@@ -54,7 +56,11 @@ impl Request {
             reqwest::Url::parse(&format!("http://{hub}")).map_err(|e| bad(e.to_string()))?;
         // Takes each part as it is, percent-encoded where need be.
         url.path_segments_mut().map_err(|()| bad(String::new()))?.extend(path);
-        Ok(Self { url, tenant: None, patience: REQUEST_MAX })
+        Ok(Self::of(url))
+    }
+
+    fn of(url: reqwest::Url) -> Self {
+        Self { url, tenant: None, patience: REQUEST_MAX, content_type: "application/json" }
     }
 
     /// The status and body of a reply that says it worked.
@@ -70,7 +76,7 @@ impl Request {
             request = request.header(TENANT_HEADER, tenant);
         }
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body);
+            request = request.header("content-type", self.content_type).body(body);
         }
         let hub = self.url.origin().ascii_serialization();
         let unreachable = |error: reqwest::Error| match error.is_timeout() {
@@ -118,8 +124,7 @@ impl Request {
     pub(crate) async fn no_entry(&self) -> Outcome {
         let mut url = self.url.clone();
         url.set_path("/health/ready");
-        let health = Self { url, tenant: None, patience: REQUEST_MAX };
-        let health = health.send(Method::GET, None).await;
+        let health = Self::of(url).send(Method::GET, None).await;
         let health = health.ok().and_then(|(_, text)| serde_json::from_str::<Value>(&text).ok());
         match health.as_ref().and_then(|health| health["reason"].as_str()) {
             Some(reason) => Outcome::Failed(format!("the hub cannot look it up now: {reason}")),

@@ -94,7 +94,7 @@ pub struct Flags {
     /// Where data is kept: embedded, or redis://user:password@host:6379/0 or another URL
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
-    /// What all keys begin with, like BillingService_
+    /// What all keys in Redis begin with, like BillingService_
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<String>,
     /// Whether keys have a tenant part: single or multi
@@ -143,16 +143,28 @@ impl Config {
     /// # Errors
     /// As [`Sinew::connect_lazy`].
     pub fn open(&self) -> sinew::Result<Sinew> {
-        let mut builder = Sinew::builder()
+        match &self.store {
+            StoreSetting::Embedded => self.builder().embedded(),
+            StoreSetting::Redis(url) => self.builder().connect_lazy(url),
+        }
+    }
+
+    /// An empty store in this process, under the same names: a key that it refuses, any store would.
+    ///
+    /// # Errors
+    /// As [`sinew::Builder::embedded`].
+    pub fn open_empty(&self) -> sinew::Result<Sinew> {
+        self.builder().embedded()
+    }
+
+    fn builder(&self) -> sinew::Builder {
+        let builder = Sinew::builder()
             .prefix(&self.prefix)
             .tenancy(self.tenancy)
             .value_len_max(self.value_len_max);
-        if let Some(deadline) = self.deadline {
-            builder = builder.deadline(deadline);
-        }
-        match &self.store {
-            StoreSetting::Embedded => builder.embedded(),
-            StoreSetting::Redis(url) => builder.connect_lazy(url),
+        match self.deadline {
+            Some(deadline) => builder.deadline(deadline),
+            None => builder,
         }
     }
 }

@@ -1,19 +1,16 @@
 //! Caches: all of them, and one.
 
 use askama::Template;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use sinew::http::Problem;
 use sinew::{Sinew, Stats};
 
 use super::events;
+use super::extract::{Asked, CacheName};
 use super::series::{Of, Point};
-use super::show::{percent, ratio, render};
+use super::show::{in_words, percent, ratio, render};
 use crate::hub::Hub;
-
-pub(super) type CachePath = Result<Path<String>, PathRejection>;
 
 #[derive(Template)]
 #[template(path = "caches.html")]
@@ -76,45 +73,37 @@ pub(super) struct ListQuery {
 /// in this hub.
 pub(super) async fn list(
     State(hub): State<Hub>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(ListQuery { open }) = query?;
+    Asked(ListQuery { open }): Asked<ListQuery>,
+) -> Response {
     let wanted = open.trim().to_owned();
     let fault = match wanted.as_str() {
         "" => None,
         name => match Sinew::check_cache_name(name) {
-            Ok(()) => return Ok(Redirect::to(&format!("/caches/{name}")).into_response()),
-            Err(error) => Some(error.to_string()),
+            Ok(()) => return Redirect::to(&format!("/caches/{name}")).into_response(),
+            Err(error) => Some(in_words(&error)),
         },
     };
     let row =
         |(name, stats): (String, Stats)| Row { name, hit_ratio: percent(stats.hit_ratio()), stats };
     let caches = hub.cache_stats().into_iter().map(row).collect();
-    Ok(render(&ListPage { caches, wanted, fault }))
+    render(&ListPage { caches, wanted, fault })
 }
 
-pub(super) async fn page(State(hub): State<Hub>, path: CachePath) -> Result<Response, Problem> {
-    let cache = checked(path)?;
+pub(super) async fn page(State(hub): State<Hub>, CacheName(cache): CacheName) -> Response {
     let now = Now::of(&hub, &cache);
-    Ok(render(&Page { has_tenants: hub.has_tenants(), cache, now }))
+    render(&Page { has_tenants: hub.has_tenants(), cache, now })
 }
 
 /// The part of the page that it fetches again and again.
-pub(super) async fn now(State(hub): State<Hub>, path: CachePath) -> Result<Response, Problem> {
-    Ok(render(&Now::of(&hub, &checked(path)?)))
+pub(super) async fn now(State(hub): State<Hub>, CacheName(cache): CacheName) -> Response {
+    render(&Now::of(&hub, &cache))
 }
 
 pub(super) async fn events(
     State(hub): State<Hub>,
-    path: CachePath,
-) -> Result<impl IntoResponse, Problem> {
-    Ok(events::of(hub, Of::Cache(checked(path)?)))
-}
-
-fn checked(path: CachePath) -> Result<String, Problem> {
-    let Path(cache) = path?;
-    Sinew::check_cache_name(&cache)?;
-    Ok(cache)
+    CacheName(cache): CacheName,
+) -> impl IntoResponse {
+    events::of(hub, Of::Cache(cache))
 }
 
 impl Now {

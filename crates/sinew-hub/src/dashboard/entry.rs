@@ -1,34 +1,18 @@
 //! One entry: looked at, and evicted after a second thought.
 
 use askama::Template;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
-use serde::Deserialize;
+use axum::response::{IntoResponse as _, Response};
 use sinew::Invalidated;
 use sinew::cache::Inspected;
 use sinew::http::Problem;
 
-use super::cache::CachePath;
-use super::show::{fault, render};
-use crate::cache::{Documents, WrittenKey, documents};
-use crate::hub::Hub;
+use super::extract::{OfEntry, Which};
+use super::show::{Fault, render};
 use crate::{duration, size};
 
 /// How much of a value is shown.
 const SHOWN_MAX: usize = 4 << 10;
-
-/// Which entry, as the page says it.
-#[derive(Deserialize)]
-pub(super) struct Which {
-    /// Empty for entries that belong to none.
-    #[serde(default)]
-    tenant: String,
-    key: String,
-}
-
-type WhichQuery = Result<Query<Which>, QueryRejection>;
 
 #[derive(Template)]
 #[template(path = "entry.html")]
@@ -62,91 +46,35 @@ struct Evicted {
     is_queued: bool,
 }
 
-pub(super) async fn look(
-    State(hub): State<Hub>,
-    path: CachePath,
-    which: WhichQuery,
-) -> Result<Response, Problem> {
-    let (Path(cache), Query(which)) = (path?, which?);
-    let documents = match open_entry(&hub, &cache, &which) {
-        Ok(documents) => documents,
-        Err(message) => return Ok(fault(message)),
-    };
-    let key = WrittenKey(which.key.clone());
-    let entry = match documents.inspect(&key).await {
-        Ok(Some(entry)) => entry,
-        Ok(None) => return Ok(fault(format!("There is no entry {:?}.", which.key))),
-        Err(error) => return Ok(fault(error.to_string())),
+pub(super) async fn look(OfEntry { documents, which, key }: OfEntry) -> Result<Response, Fault> {
+    let Some(entry) = documents.inspect(&key).await? else {
+        return Err(Fault::part(&format!("there is no entry {:?}", which.key)));
     };
     let value = match entry.is_served && !entry.is_absent {
         true => documents.get(&key).await?,
         false => None,
     };
     let text = value.as_ref().map(|value| value.get());
-    Ok(render(&Entry::of(cache, which, &entry, text)))
+    Ok(render(&Entry::of(documents.name().to_owned(), which, &entry, text)))
 }
 
 /// The second thought: what exactly is to go.
-pub(super) async fn confirm(
-    State(hub): State<Hub>,
-    path: CachePath,
-    which: WhichQuery,
-) -> Result<Response, Problem> {
-    let (Path(cache), Query(which)) = (path?, which?);
-    if let Err(message) = open_entry(&hub, &cache, &which) {
-        return Ok(fault(message));
-    }
+pub(super) async fn confirm(OfEntry { documents, which, .. }: OfEntry) -> Response {
     let vals = vals(&which.tenant, &which.key);
-    Ok(render(&Confirm { cache, which, vals }))
+    render(&Confirm { cache: documents.name().to_owned(), which, vals })
 }
 
 pub(super) async fn evict(
-    State(hub): State<Hub>,
     headers: HeaderMap,
-    path: CachePath,
-    which: WhichQuery,
-) -> Result<Response, Problem> {
+    OfEntry { documents, which, key }: OfEntry,
+) -> Result<Response, Fault> {
     // A page of another site cannot send it without being asked about first, and we refuse then.
     if !headers.contains_key("hx-request") {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "expected the header HX-Request, as the dashboard's own page sends it",
-        ));
+        let expected = "expected the header HX-Request, as the dashboard's own page sends it";
+        return Ok(Problem::new(StatusCode::FORBIDDEN, expected).into_response());
     }
-    let (Path(cache), Query(which)) = (path?, which?);
-    let documents = match open_entry(&hub, &cache, &which) {
-        Ok(documents) => documents,
-        Err(message) => return Ok(fault(message)),
-    };
-    match documents.invalidate(&WrittenKey(which.key.clone())).await {
-        Ok(invalidated) => {
-            let is_queued = invalidated == Invalidated::Queued;
-            Ok(render(&Evicted { which, is_queued }))
-        }
-        Err(error) => Ok(fault(error.to_string())),
-    }
-}
-
-/// A cache as the page names it.
-///
-/// # Errors
-/// A sentence for the page.
-pub(super) fn open(hub: &Hub, cache: &str, tenant: &str) -> Result<Documents, String> {
-    let opened = || {
-        let scope = match tenant.trim() {
-            "" => hub.sinew().clone(),
-            tenant => hub.sinew().tenant(tenant)?,
-        };
-        documents(&scope, cache, hub.caches().of(cache))
-    };
-    opened().map_err(|error: sinew::Error| error.to_string())
-}
-
-fn open_entry(hub: &Hub, cache: &str, which: &Which) -> Result<Documents, String> {
-    if which.key.is_empty() {
-        return Err("no key: expected segments between colons, like 456:payments:list".to_owned());
-    }
-    open(hub, cache, &which.tenant)
+    let is_queued = documents.invalidate(&key).await? == Invalidated::Queued;
+    Ok(render(&Evicted { which, is_queued }))
 }
 
 /// What a button of the page says of an entry.
@@ -182,6 +110,10 @@ fn finds(entry: &Inspected) -> &'static str {
     match (entry.is_served, entry.is_absent) {
         (true, false) => "its value",
         (true, true) => "that there is no such thing",
-        (false, _) => "nothing: it is out of date, or cannot be read",
+        // What can be read says when it was written. Why it cannot, the library does not say.
+        (false, _) if entry.age.is_none() => {
+            "nothing: it is encrypted with a key that this server does not have, or damaged"
+        }
+        (false, _) => "nothing: it is out of date",
     }
 }

@@ -1,15 +1,12 @@
 //! The largest and the hottest keys of a cache, on demand: the first takes a look at thousands.
 
 use askama::Template;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
-use sinew::http::Problem;
 
-use super::cache::CachePath;
-use super::entry::{open, vals};
-use super::show::{fault, percent, render};
+use super::entry::vals;
+use super::extract::OfCache;
+use super::show::{Fault, percent, render};
 use crate::cache::key::as_written;
 use crate::hub::{BUSY, Hub};
 use crate::size;
@@ -18,12 +15,6 @@ use crate::size;
 const KEYS_MAX: usize = 10_000;
 /// How many are shown.
 const TOP: usize = 20;
-
-#[derive(Deserialize)]
-pub(super) struct KeysQuery {
-    #[serde(default)]
-    tenant: String,
-}
 
 #[derive(Template)]
 #[template(path = "keys.html")]
@@ -44,24 +35,13 @@ struct Row {
 
 pub(super) async fn largest(
     State(hub): State<Hub>,
-    path: CachePath,
-    query: Result<Query<KeysQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let (Path(cache), Query(KeysQuery { tenant })) = (path?, query?);
-    let documents = match open(&hub, &cache, &tenant) {
-        Ok(documents) => documents,
-        Err(message) => return Ok(fault(message)),
-    };
-    let Some(_place) = hub.heavy_place() else {
-        return Ok(fault(BUSY.to_owned()));
-    };
-    let sizes = match documents.largest(KEYS_MAX, TOP).await {
-        Ok(sizes) => sizes,
-        Err(error) => return Ok(fault(error.to_string())),
-    };
+    OfCache { documents, tenant }: OfCache,
+) -> Result<Response, Fault> {
+    let _place = hub.heavy_place().ok_or_else(|| Fault::part(BUSY))?;
+    let sizes = documents.largest(KEYS_MAX, TOP).await?;
     let row = |key: &str, bytes: u64| row(&tenant, key, size::shown(bytes));
     Ok(render(&Keys {
-        cache,
+        cache: documents.name().to_owned(),
         title: "Biggest keys",
         note: "Among the first 10,000 keys that were found.",
         measure: "Size",
@@ -69,24 +49,15 @@ pub(super) async fn largest(
     }))
 }
 
-pub(super) async fn hottest(
-    State(hub): State<Hub>,
-    path: CachePath,
-    query: Result<Query<KeysQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let (Path(cache), Query(KeysQuery { tenant })) = (path?, query?);
-    let documents = match open(&hub, &cache, &tenant) {
-        Ok(documents) => documents,
-        Err(message) => return Ok(fault(message)),
-    };
+pub(super) async fn hottest(OfCache { documents, tenant }: OfCache) -> Response {
     let row = |key: &str, share: f64| row(&tenant, key, percent(Some(share)));
-    Ok(render(&Keys {
-        cache,
+    render(&Keys {
+        cache: documents.name().to_owned(),
         title: "Hottest keys",
-        note: "By a sample of the look-ups in this hub.",
+        note: "From a sample of the look-ups in this hub since it started.",
         measure: "Share of look-ups",
         rows: documents.hottest(TOP).iter().map(|heat| row(&heat.key, heat.share)).collect(),
-    }))
+    })
 }
 
 fn row(tenant: &str, stored: &str, amount: String) -> Row {

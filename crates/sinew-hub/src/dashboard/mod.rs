@@ -4,6 +4,7 @@ mod assets;
 mod cache;
 mod entry;
 mod events;
+mod extract;
 mod keys;
 mod overview;
 mod series;

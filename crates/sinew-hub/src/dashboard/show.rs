@@ -1,8 +1,9 @@
-//! What pages have in common: templates as replies, numbers as text.
+//! What pages have in common: templates as replies, faults as sentences, numbers as text.
 
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use sinew::{Error, ErrorKind};
 
 pub(super) fn render(template: &impl Template) -> Response {
     match template.render() {
@@ -14,15 +15,79 @@ pub(super) fn render(template: &impl Template) -> Response {
     }
 }
 
+/// What is wrong, in a sentence.
+pub(super) enum Fault {
+    /// In place of a part of a page. With 200: the page shows nothing else.
+    Part(String),
+    /// In place of a page.
+    Page(String),
+}
+
 #[derive(Template)]
 #[template(path = "fault.html")]
-struct Fault {
+struct Part {
     message: String,
 }
 
-/// What is wrong, in place of a part of a page. With 200: the page shows nothing else.
-pub(super) fn fault(message: String) -> Response {
-    render(&Fault { message })
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct Page {
+    message: String,
+}
+
+impl Fault {
+    pub(super) fn part(what: &str) -> Self {
+        Self::Part(sentence(what))
+    }
+
+    pub(super) fn page(what: &str) -> Self {
+        Self::Page(sentence(what))
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Part(in_words(&error))
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Part(message) => render(&Part { message }),
+            Self::Page(message) => {
+                (StatusCode::BAD_REQUEST, render(&Page { message })).into_response()
+            }
+        }
+    }
+}
+
+/// What an error means to whoever looks at a page. What only an operator understands is for the log.
+pub(super) fn in_words(error: &Error) -> String {
+    let words = match error.kind() {
+        ErrorKind::Rejected => return sentence(&error.to_string()),
+        ErrorKind::Unavailable { .. } | ErrorKind::Timeout { .. } => {
+            "The store does not answer now. Try again soon."
+        }
+        ErrorKind::Denied => "The store does not permit this server to do that.",
+        _ => "The store cannot do that for this server. Its log says why.",
+    };
+    let told = format!("{error:#}");
+    match error.is_retryable() {
+        true => tracing::debug!(error = told, "a page could not be filled"),
+        false => tracing::warn!(error = told, "a page could not be filled"),
+    }
+    words.to_owned()
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    let mut sentence: String = first.chain(letters).collect();
+    if !sentence.ends_with(['.', '?', '!']) {
+        sentence.push('.');
+    }
+    sentence
 }
 
 pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
@@ -33,4 +98,16 @@ pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
 
 pub(super) fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn a_fault_is_a_sentence() {
+        assert_eq!(sentence("invalid key: expected text"), "Invalid key: expected text.");
+        assert_eq!(sentence("Done already."), "Done already.");
+        assert_eq!(sentence("ärger"), "Ärger.");
+    }
 }

@@ -89,7 +89,8 @@ fn change(
     node: Result<Path<String>, PathRejection>,
     change: impl FnOnce(&Breaker),
 ) -> Result<Json<NodeBreaker>, Problem> {
-    let Path(node) = node.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let Path(node) =
+        node.map_err(|_| Problem::bad_request("the path is not text: expected UTF-8"))?;
     let breakers = hub.sinew().breakers();
     let breaker = breakers.iter().find(|breaker| breaker.name() == node).ok_or_else(|| {
         let names: Vec<&str> = breakers.iter().map(Breaker::name).collect();

@@ -22,6 +22,39 @@ async fn entry(
 }
 
 #[tokio::test]
+async fn a_name_that_was_bound_to_loopback_reaches_nothing() {
+    let hub = blocking(|| Hub::serve(&["--store", "embedded"])).await;
+    let client = reqwest::Client::new();
+    for path in ["/", "/v1/cache/user/stats", "/health/live", "/metrics"] {
+        let url = format!("{}{path}", hub.url);
+        let as_host = |host: &'static str| client.get(&url).header("host", host).send();
+        let reply = as_host("evil.example:7463").await.unwrap();
+        assert_eq!(reply.status(), StatusCode::MISDIRECTED_REQUEST, "{path}");
+        assert!(reply.text().await.unwrap().contains("expected localhost"), "{path}");
+        let reply = as_host("localhost:7463").await.unwrap();
+        assert_ne!(reply.status(), StatusCode::MISDIRECTED_REQUEST, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_with_a_colon_in_a_segment_can_be_written_as_it_is_shown() {
+    let hub = blocking(|| Hub::serve(&["--store", "embedded"])).await;
+    // Encoded once for the key, and once for the URL.
+    let path = "user/entries/a.com%253A80:page";
+    let stored = entry(&hub, Method::PUT, path, Some("acme"), Some("7")).await;
+    assert_eq!(stored.status, StatusCode::NO_CONTENT, "{}", stored.text);
+    let url = format!("{}/v1/cache/user/keys/largest", hub.url);
+    let largest = hub.send(Method::GET, &url, Some("acme"), None).await;
+    assert!(largest.text.contains(r#""a.com%3A80:page""#), "{}", largest.text);
+    let other = entry(&hub, Method::GET, "user/entries/a.com:80:page", Some("acme"), None).await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+    let deleted = entry(&hub, Method::DELETE, path, Some("acme"), None).await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    let found = entry(&hub, Method::GET, path, Some("acme"), None).await;
+    assert_eq!(found.status, StatusCode::NOT_FOUND, "{}", found.text);
+}
+
+#[tokio::test]
 async fn entries_are_stored_by_tenant_with_a_ttl() {
     let server = blocking(start_redis).await;
     let store = format!("redis://127.0.0.1:{}", server.port);
@@ -131,6 +164,32 @@ async fn the_openapi_document_has_every_route() {
     }
     let entry = paths["/v1/cache/{cache}/entries/{key}"].as_object().unwrap();
     assert!(["delete", "get", "put"].iter().all(|method| entry.contains_key(*method)));
+
+    // What any route may answer, and what one may that asks the store.
+    let tells = |path: &str, method: &str, status: &str| {
+        let kind = "application/problem+json";
+        paths[path][method]["responses"][status]["content"][kind].is_object()
+    };
+    for (path, item) in paths.iter().filter(|(path, _)| path.starts_with("/v1/")) {
+        for method in item.as_object().unwrap().keys() {
+            for status in ["503", "504"] {
+                assert!(tells(path, method, status), "{method} {path}: {status}");
+            }
+        }
+    }
+    for (path, method) in [
+        ("/v1/cache/{cache}/entries", "delete"),
+        ("/v1/cache/{cache}/entries/{key}", "delete"),
+        ("/v1/cache/{cache}/entries/{key}", "put"),
+        ("/v1/cache/{cache}/info/{key}", "get"),
+        ("/v1/cache/{cache}/keys/largest", "get"),
+    ] {
+        assert!(tells(path, method, "502"), "{method} {path}");
+    }
+    assert!(document["components"]["schemas"]["ProblemBody"].is_object());
+    let hottest = &paths["/v1/cache/{cache}/keys/hottest"]["get"]["description"];
+    let said = hottest.as_str().unwrap();
+    assert!(said.contains("since the hub started") && said.contains("in a thousand"), "{said}");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::hub::{Hub, Reply, blocking};
 use crate::world::{Server, redis_cli, start_redis};
@@ -132,9 +134,13 @@ async fn an_older_version_never_wins() {
         assert_eq!(write("3", "3").await.status, StatusCode::NO_CONTENT);
         assert_eq!(get(&hub, "user/entries/7").await.text, "3");
         let bad = StatusCode::BAD_REQUEST;
-        is_problem(&write("-1", "1").await, bad, "expected a whole number");
+        for version in ["-1", "18446744073709551615", "ten"] {
+            let bound = "expected a whole number from 0 to 18446744073709551614";
+            is_problem(&write(version, "1").await, bad, bound);
+        }
         is_problem(&write("4&version=5", "1").await, bad, "more than once");
         is_problem(&write("4&ttl=1m", "1").await, bad, "expected it alone");
+        assert_eq!(write("18446744073709551614", "4").await.status, StatusCode::NO_CONTENT);
     }
 }
 
@@ -221,6 +227,12 @@ async fn an_outage_is_told_as_what_it_means_for_each_route() {
     for path in ["user/info/1", "user/keys/largest"] {
         is_problem(&get(&hub, path).await, away, "cannot serve this now");
     }
+    for part in ["/caches/user/keys/largest", "/caches/user/entry?key=1"] {
+        let told = hub.get(part).await;
+        assert_eq!(told.status, StatusCode::OK, "{part}");
+        assert!(told.text.contains("The store does not answer now."), "{part}: {}", told.text);
+        assert!(!told.text.contains("127.0.0.1"), "{part}: {}", told.text);
+    }
     assert_eq!(get(&hub, "user/keys/hottest").await.status, StatusCode::OK);
     let entries = r#"[{"key": "1", "value": 1}, {"key": "2", "value": 2}]"#;
     let warmed = call(&hub, Method::POST, "plain/warm", None, Some(entries)).await;
@@ -269,17 +281,28 @@ async fn nothing_is_stored_of_entries_of_which_one_is_bad() {
     let hub = blocking(|| Hub::serve(&[])).await;
     let good = r#"{"key": "good", "value": 1}"#;
     let bad = StatusCode::BAD_REQUEST;
+    let long = format!(r#"{{"key": "{}", "value": 1}}"#, "k".repeat(1_100));
+    let large = format!(r#"{{"key": "k", "value": "{}"}}"#, "v".repeat(1 << 20));
+    let tags = format!(r#"{{"key": "k", "value": 1, "tags": [{}"t"]}}"#, r#""t","#.repeat(32));
     for (second, told) in [
         (r#"{"key": "k"}"#, "expected entries like"),
         (r#"{"key": 5, "value": 1}"#, "expected entries like"),
         (r#"{"key": "k", "value": 1, "colour": 2}"#, "expected entries like"),
-        (r#"{"key": "k", "value": 1, "ttl": "soon"}"#, "entry 2: invalid duration"),
-        (r#"{"key": "k", "value": 1, "tags": ["a"]}"#, "entry 2: cache \"user\" has no tags"),
-        ("secret", "line 2"),
+        (r#"{"key": "k", "value": 1, "ttl": "soon"}"#, "invalid duration"),
+        (r#"{"key": "k", "value": 1, "tags": ["a"]}"#, "cache \"user\" has no tags"),
+        (r#"{"key": "k", "value": 1, "tags": [""]}"#, "a tag of 0 bytes: expected 1 to 128"),
+        (tags.as_str(), "too many tags: expected at most 32"),
+        (r#"{"key": "", "value": 1}"#, "expected segments between colons"),
+        (r#"{"key": "..", "value": 1}"#, "expected segments between colons"),
+        (r#"{"key": "good", "value": 2}"#, "the key of line 1, column "),
+        (long.as_str(), "expected at most 1024 with prefix, tenant and cache"),
+        (large.as_str(), "expected at most 1048576"),
+        ("secret", "not JSON"),
     ] {
         for body in [format!("[{good},\n{second}]"), format!("{good}\n{second}\n")] {
             let reply = call(&hub, Method::POST, "user/warm", None, Some(&body)).await;
             is_problem(&reply, bad, told);
+            is_problem(&reply, bad, "line 2, column 1: ");
             assert!(!reply.text.contains("secret"), "{}", reply.text);
         }
     }
@@ -302,11 +325,82 @@ async fn nothing_is_stored_of_entries_of_which_one_is_bad() {
     }
     assert!(!is_there(&hub, "user/entries/good").await);
 
-    // What only the store knows is told, and the others are stored.
-    let long = format!(r#"[{{"key": "{}", "value": 1}}, {good}]"#, "k".repeat(1_100));
-    let reply = call(&hub, Method::POST, "user/warm", None, Some(&long)).await.body;
-    assert_eq!((&reply["stored"], &reply["failed"]), (&json!(1), &json!(1)), "{reply}");
-    assert!(reply["failure"].as_str().unwrap().contains("expected at most 1024"), "{reply}");
+    // The longest key: `_:user:` and so many more; a tenant's name leaves less room.
+    let longest = format!(r#"{{"key": "{}", "value": 1}}"#, "k".repeat(1_024 - 7));
+    let stored = call(&hub, Method::POST, "user/warm", None, Some(&longest)).await;
+    assert_eq!(stored.body, json!({"stored": 1, "found": 0, "failed": 0}), "{}", stored.text);
+    let too_long = call(&hub, Method::POST, "user/warm", Some("acme"), Some(&longest)).await;
+    is_problem(&too_long, bad, "line 1, column 1: key of 1027 bytes");
+}
+
+#[tokio::test]
+async fn whoever_sends_slowly_keeps_no_one_from_warming() {
+    let hub = blocking(|| Hub::serve(&[])).await;
+    let address = hub.url.trim_start_matches("http://").to_owned();
+    let head = "POST /v1/cache/user/warm HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\
+                Content-Type: application/json\r\nExpect: 100-continue\r\n\r\n";
+    let mut slow = Vec::new();
+    for _ in 0..16 {
+        let mut connection = TcpStream::connect(&address).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        // The hub reads the body from here on, and gets its beginning.
+        let mut reply = [0; 12];
+        connection.read_exact(&mut reply).await.unwrap();
+        assert_eq!(&reply, b"HTTP/1.1 100");
+        connection.write_all(b"[").await.unwrap();
+        slow.push(connection);
+    }
+    let entries = r#"[{"key": "7", "value": 1}]"#;
+    let warmed = call(&hub, Method::POST, "user/warm", None, Some(entries)).await;
+    assert_eq!((warmed.status, &warmed.body["stored"]), (StatusCode::OK, &json!(1)));
+}
+
+#[tokio::test]
+async fn a_hub_of_a_single_tenant_takes_no_name_of_one() {
+    let hub = blocking(|| Hub::serve(&["--tenancy", "single"])).await;
+    put(&hub, "user/entries/7", "1").await;
+    let entries = r#"[{"key": "8", "value": 1}]"#;
+    for (method, path, body) in [
+        (Method::GET, "user/entries/7", None),
+        (Method::GET, "user/info/7", None),
+        (Method::GET, "user/keys/largest", None),
+        (Method::DELETE, "user/entries?all=true", None),
+        (Method::POST, "user/warm", Some(entries)),
+    ] {
+        let reply = call(&hub, method, path, Some("acme"), body).await;
+        is_problem(&reply, StatusCode::BAD_REQUEST, "expected none to be named");
+    }
+    let part = hub.get("/caches/user/entry?key=7&tenant=acme").await;
+    assert!(part.text.contains("This hub serves a single tenant"), "{}", part.text);
+    assert!(is_there(&hub, "user/entries/7").await);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_query_is_told_in_our_own_words() {
+    let hub = blocking(|| Hub::serve(&[])).await;
+    let readers_words = |text: &str| {
+        let words =
+            ["eserialize", "digit", "unknown field", "duplicate", "missing", "type", "provided"];
+        words.into_iter().find(|word| text.contains(word)).map(str::to_owned)
+    };
+    for query in [
+        "largest?keys=secret",
+        "largest?tip=1",
+        "largest?top=1&top=2",
+        "hottest?top=-1",
+        "hottest?keys=1",
+    ] {
+        let reply = get(&hub, &format!("user/keys/{query}")).await;
+        is_problem(&reply, StatusCode::BAD_REQUEST, "expected nothing, or ");
+        let detail = reply.body["detail"].as_str().unwrap();
+        assert_eq!(readers_words(detail), None, "{query}: {detail}");
+        assert!(!detail.contains("secret"), "{query}: {detail}");
+    }
+    let warm = call(&hub, Method::POST, "user/warm?replace=perhaps", None, Some("[]")).await;
+    is_problem(&warm, StatusCode::BAD_REQUEST, "expected nothing, or replace=true");
+    let page = hub.get("/caches/user/entry").await;
+    assert_eq!(page.status, StatusCode::BAD_REQUEST);
+    assert!(page.text.contains("The address is not complete"), "{}", page.text);
 }
 
 #[tokio::test]
@@ -406,6 +500,10 @@ async fn an_encrypted_cache_shows_its_values_to_no_one_without_the_key() {
     }
     assert!(!redis_cli(server.port, &["GET", "_:user:7"]).contains("hunter2"));
     assert!(!is_there(&other, "user/entries/7").await);
+    let page = "/caches/user/entry?key=7";
+    let seen = other.get(page).await.text;
+    assert!(seen.contains("encrypted with a key that this server does not have"), "{seen}");
+    assert!(hub.get(page).await.text.contains("its value"));
     assert!(is_there(&other, "packed/entries/7").await, "an entry says how it is packed");
     let log = hub.server.log();
     assert!(!log.contains("hunter2") && !log.contains("7f7f"), "{log}");

@@ -90,6 +90,9 @@ fn every_cache_command_shows_an_example() {
     }
     let all = text(&sinew(&["cache", "--help"]).stdout);
     assert!(all.contains("clear") && all.contains("Store the entries of a file"), "{all}");
+    assert!(all.contains("asks\nfirst") || all.contains("asks first"), "{all}");
+    let hottest = text(&sinew(&["cache", "hottest", "--help"]).stdout);
+    assert!(hottest.contains("sample") && hottest.contains("since the hub started"), "{hottest}");
 }
 
 #[test]
@@ -106,7 +109,13 @@ fn entries_are_cleared_by_tag_by_match_and_all() {
         let clear = ["clear", "user", "--tag", "team:3"];
         let would = place.says(&[&clear[..], &["--dry-run"]].concat());
         let begins = "Would remove every entry of cache \"user\" of no tenant that has the tag \"team:3\" in ";
-        assert!(would.starts_with(begins), "{would}");
+        assert!(would.starts_with(begins) && would.ends_with("They are not counted.\n"), "{would}");
+        let would = place.json(&[&clear[..], &["--dry-run"]].concat());
+        let what = &would["wouldRemove"];
+        assert_eq!((&what["cache"], &what["tag"]), (&json!("user"), &json!("team:3")), "{would}");
+        assert_eq!((&what["tenant"], &what["match"]), (&Value::Null, &Value::Null), "{would}");
+        assert_eq!((&what["all"], &would["removed"]), (&json!(false), &Value::Null), "{would}");
+        assert!(what["in"].as_str().unwrap().contains("127.0.0.1"), "{would}");
         let asks = place.complains(2, &clear);
         assert!(asks.contains("expected --yes") && asks.contains("team:3"), "{asks}");
         assert!(place.is_there("3"), "nothing is removed without consent");
@@ -131,11 +140,15 @@ fn entries_are_cleared_by_tag_by_match_and_all() {
 fn a_bad_clear_removes_nothing_and_says_what_was_expected() {
     for place in Place::each() {
         place.says(&["put", "user", "1", "1"]);
-        let cases: [(&[&str], &str); 9] = [
+        let cases: [(&[&str], &str); 13] = [
             (&["clear", "user"], "--tag <TAG>"),
             (&["clear", "user", "--all", "--tag", "a"], "cannot be used with"),
             (&["clear", "lock", "--all", "--yes"], "choose another"),
             (&["clear", "user", "--match", "[ab]", "--yes"], "expected key text"),
+            (&["clear", "user", "--match", "[ab]", "--dry-run"], "expected key text"),
+            (&["clear", "user", "--match", "[ab]"], "expected key text"),
+            (&["clear", "user", "--tag", "", "--dry-run"], "expected 1 to 128"),
+            (&["clear", "user", "--all", "--dry-run", "--yes"], "cannot be used with"),
             (&["clear", "plain", "--tag", "a", "--yes"], "tagged = true under [caches.\"plain\"]"),
             (&["put", "plain", "1", "1", "--tag", "a"], "tagged = true under [caches.\"plain\"]"),
             (&["put", "user", "1", "1", "--version", "1", "--ttl", "1m"], "cannot be used with"),
@@ -156,6 +169,10 @@ fn an_older_version_is_not_stored() {
         place.says(&["put", "user", "7", "2", "--version", "2"]);
         let older = place.complains(1, &["put", "user", "7", "1", "--version", "1"]);
         assert!(older.contains("not newer"), "{older}");
+        for version in ["-1", "18446744073709551615"] {
+            let bound = place.complains(2, &["put", "user", "7", "1", "--version", version]);
+            assert!(bound.contains("from 0 to 18446744073709551614"), "{bound}");
+        }
         assert_eq!(place.says(&["get", "user", "7"]), "2\n");
     }
 }
@@ -175,7 +192,7 @@ fn a_cache_is_warmed_from_a_file_or_a_pipe() {
         assert_eq!(told, "Stored 1199, found 1 there already.\n");
         assert_eq!(place.says(&["get", "user", "0"]), "\"kept\"\n");
         assert_eq!(place.says(&["get", "user", "1199"]), "1199\n");
-        let all = place.json(&["warm", "user", path, "--replace"]);
+        let all = place.json(&["warm", "user", path, "--replace", "--yes"]);
         assert_eq!(all, json!({"stored": 1200, "found": 0, "failed": 0}));
         assert_eq!(place.says(&["get", "user", "0"]), "0\n");
 
@@ -196,29 +213,72 @@ fn a_cache_is_warmed_from_a_file_or_a_pipe() {
 }
 
 #[test]
+fn what_goes_over_many_entries_asks_first_and_what_names_one_does_not() {
+    for place in Place::each() {
+        place.says(&["put", "user", "1", "\"kept\""]);
+        let entries = file("{\"key\": \"1\", \"value\": \"brought\"}\n");
+        let path = entries.path().to_str().unwrap();
+        let asks = place.complains(2, &["warm", "user", path, "--replace"]);
+        assert!(asks.contains("Replace what cache \"user\"") && asks.contains(path), "{asks}");
+        assert!(asks.contains("expected --yes"), "{asks}");
+        assert_eq!(place.says(&["get", "user", "1"]), "\"kept\"\n");
+        let idle = place.complains(2, &["warm", "user", path, "--yes"]);
+        assert!(idle.contains("--replace"), "{idle}");
+        place.says(&["put", "user", "1", "\"again\""]);
+        place.says(&["delete", "user", "1"]);
+        assert!(!place.is_there("1"));
+    }
+    let help = text(&sinew(&["cache", "delete", "--help"]).stdout);
+    assert!(help.contains("without a question"), "{help}");
+}
+
+#[test]
+fn a_key_that_comes_again_counts_as_if_it_came_later() {
+    for place in Place::each() {
+        let lines = ["a", "b", "a"].iter().zip(1..);
+        let lines: Vec<String> =
+            lines.map(|(key, value)| json!({"key": key, "value": value}).to_string()).collect();
+        let entries = file(&lines.join("\n"));
+        let warm = ["warm", "user", entries.path().to_str().unwrap()];
+        assert_eq!(place.says(&warm), "Stored 2, found 1 there already.\n");
+        assert_eq!(place.says(&["get", "user", "a"]), "1\n");
+        place.says(&[&warm[..], &["--replace", "--yes"]].concat());
+        assert_eq!(place.says(&["get", "user", "a"]), "3\n");
+    }
+}
+
+#[test]
 fn a_bad_line_is_told_with_its_number() {
     for place in Place::each() {
         let good = r#"{"key": "good", "value": 1}"#;
         for (bad, told) in [
             ("{\"key\": \"a\"}", "expected entries like"),
             ("{\"key\": \"a\", \"value\": 1, \"ttl\": \"soon\"}", "expected a duration"),
-            ("secret", "column 1 is not what it should be"),
+            ("{\"key\": \"\", \"value\": 1}", "expected segments between colons"),
+            ("{\"key\": \"a\", \"value\": 1, \"tags\": [\"\"]}", "expected 1 to 128"),
+            ("secret", "not JSON at column 1"),
         ] {
             let entries = file(&format!("{good}\n\n{bad}\n"));
             let path = entries.path().to_str().unwrap();
             let errors = place.complains(2, &["warm", "user", path]);
             assert!(errors.contains(&format!("{path}:3: ")) && errors.contains(told), "{errors}");
             assert!(!errors.contains("secret"), "{errors}");
+            assert!(errors.contains("; 0 entries before it were stored"), "{errors}");
         }
         assert!(!place.is_there("good"));
         let nowhere = place.complains(2, &["warm", "user", "/nowhere/entries.ndjson"]);
         assert!(nowhere.contains("expected a file of JSON lines"), "{nowhere}");
-        // What only the store knows: the others are stored.
-        let long = json!({"key": "k".repeat(1_100), "value": 1});
-        let entries = file(&format!("{good}\n{long}\n"));
-        let failed = place.complains(1, &["warm", "user", entries.path().to_str().unwrap()]);
-        assert!(failed.contains("1 entries could not be stored: key of"), "{failed}");
-        assert!(place.is_there("good"));
+        // What only the cache's own rules say: none of what goes with it is stored.
+        let mut lines: Vec<String> =
+            (0..600).map(|n| json!({"key": n.to_string(), "value": n}).to_string()).collect();
+        lines.push(json!({"key": "k".repeat(1_100), "value": 1}).to_string());
+        let entries = file(&format!("\n{}\n{good}\n", lines.join("\n")));
+        let path = entries.path().to_str().unwrap();
+        let failed = place.complains(2, &["warm", "user", path]);
+        let told = format!("error: {path}:602: key of ");
+        assert!(failed.starts_with(&told), "{failed}");
+        assert!(failed.contains("expected at most 1024") && failed.contains("; 500 entries"));
+        assert!(place.is_there("499") && !place.is_there("500") && !place.is_there("good"));
     }
 }
 

@@ -165,11 +165,14 @@ async fn pages_of_caches_take_what_is_a_cache_and_nothing_else() {
     ] {
         let reply = hub.get(path).await;
         assert_eq!(reply.status, status, "{path}: {}", reply.text);
+        let is_refused = reply.text.contains("This page cannot be shown");
+        assert_eq!(is_refused, status == StatusCode::BAD_REQUEST, "{path}: {}", reply.text);
     }
     let opened = reqwest::get(format!("{}/caches?open=unused", hub.url)).await.unwrap();
     assert_eq!(opened.url().path(), "/caches/unused");
     let fault = hub.get("/caches?open=a%3Cb").await.text;
     assert!(fault.contains("expected 1 to 64") && !fault.contains("a<b"), "{fault}");
+    assert!(fault.contains(">Invalid "), "a sentence: {fault}");
     for (fragment, told) in [
         ("/caches/user/entry?key=", "expected segments between colons"),
         ("/caches/user/entry?key=nothing", "There is no entry"),

@@ -55,6 +55,14 @@ fn bad_input_ends_with_2_and_says_what_was_expected() {
             &redis,
         ],
         &["cache", "stats", "greeting", "--store", &redis],
+        &["cache", "get", "greeting", "en", "--store", &redis, "--listen", "127.0.0.1:1"],
+        &["cache", "get", "greeting", "en", "--prefix", "App_"],
+        &["cache", "delete", "greeting", "en", "--tenancy", "multi"],
+        &[
+            "cache", "clear", "greeting", "--all", "--yes", "--store", "embedded", "--prefix",
+            "App_",
+        ],
+        &["cache", "put", "greeting", "en", "1", "--version", "18446744073709551615"],
         &["demo", "--tenancy", "single"],
         &["demo", "--database", "mysql://u:hunter2@h/d"],
     ] {
@@ -127,6 +135,30 @@ fn config_check_explains_every_fault_with_its_line() {
     let output = sinew(&["config", "check"]);
     assert_eq!(exit_code(&output), 0);
     assert!(text(&output.stdout).contains("are valid; no file was named"));
+}
+
+#[test]
+fn a_flag_that_would_have_no_effect_is_refused_by_its_name() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let redis = format!("redis://127.0.0.1:{}", free_port());
+    writeln!(file, "store = \"{redis}\"\nprefix = \"App_\"\nlisten = \"127.0.0.1:1\"").unwrap();
+    let path = file.path().to_str().unwrap();
+    let get = ["cache", "get", "greeting", "en", "--config", path];
+    for (flags, told) in [
+        (&["--listen", "127.0.0.1:1"][..], "--listen: names a hub"),
+        (&["--store", "embedded", "--prefix", "App_"][..], "--prefix: a hub is asked"),
+        (&["--store", "embedded", "--tenancy", "multi"][..], "--tenancy: a hub is asked"),
+    ] {
+        let output = sinew(&[&get[..], flags].concat());
+        assert_eq!(exit_code(&output), 2);
+        let errors = text(&output.stderr);
+        assert!(errors.starts_with(&format!("error: {told}")), "{errors}");
+    }
+    // What the file says for a hub is no one's slip: these get as far as asking.
+    let asks_a_hub = ["--store", "embedded", "--listen", "127.0.0.1:1"];
+    for flags in [&asks_a_hub[..0], &asks_a_hub[..2], &asks_a_hub[..]] {
+        assert_eq!(exit_code(&sinew(&[&get[..], flags].concat())), 1, "{flags:?}");
+    }
 }
 
 /// The same commands on Redis itself and through a hub.

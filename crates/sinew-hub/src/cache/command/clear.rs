@@ -23,8 +23,8 @@ pub struct ClearArgs {
     cache: String,
     #[command(flatten)]
     which: WhichArgs,
-    /// Say what would be removed, and remove nothing
-    #[arg(long)]
+    /// Say what would be removed, and remove nothing. Entries are not counted
+    #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Do not ask
     #[arg(long)]
@@ -64,19 +64,18 @@ impl WhichArgs {
 
 pub(super) async fn clear(args: ClearArgs) -> Result<(), Outcome> {
     let which = args.which.which();
+    which.check().await.map_err(|e| Outcome::of(&e))?;
     let place = args.whose.place(&args.cache).await?;
+    if let (Place::Redis(redis), Which::Tagged(_)) = (&place, &which) {
+        redis.must_be_tagged()?;
+    }
     let what = in_words(&which, &args, &place);
     if args.dry_run {
-        println!("Would remove {what}.");
-        return Ok(());
+        return would(&what, &args, &place);
     }
-    let given = if args.yes { Consent::Given } else { Consent::ToBeAsked };
-    consent(given, &format!("Remove {what}?"))?;
+    consent(Consent::of(args.yes), &format!("Remove {what}?"))?;
     let removed = match &place {
         Place::Redis(redis) => {
-            if matches!(which, Which::Tagged(_)) {
-                redis.must_be_tagged()?;
-            }
             which.remove_from(&redis.cache).await.map_err(|e| Outcome::of(&e))?
         }
         Place::Hub(hub) => remove_at_hub(hub, &which).await?,
@@ -91,11 +90,28 @@ fn in_words(which: &Which, args: &ClearArgs, place: &Place) -> String {
         Which::Matching(pattern) => format!(" whose key matches {pattern:?}"),
         Which::All => String::new(),
     };
-    let place = match place {
-        Place::Redis(redis) => redis.address.clone(),
-        Place::Hub(hub) => format!("the hub at {}", hub.address),
-    };
     format!("every entry of cache {cache:?}{whose}{of} in {place}")
+}
+
+/// What a removal would be about. How many entries that are, the store knows once they are gone.
+fn would(what: &str, args: &ClearArgs, place: &Place) -> Result<(), Outcome> {
+    if !args.json {
+        println!("Would remove {what}. They are not counted.");
+        return Ok(());
+    }
+    let WhichArgs { tag, pattern, all } = &args.which;
+    print_json(&serde_json::json!({
+        "wouldRemove": {
+            "cache": args.cache,
+            "tenant": args.whose.tenant,
+            "tag": tag,
+            "match": pattern,
+            "all": all,
+            "in": place.to_string(),
+        },
+        // As after a removal, where no one has counted.
+        "removed": null,
+    }))
 }
 
 async fn remove_at_hub(hub: &AtHub, which: &Which) -> Result<Removed, Outcome> {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use sinew::{Invalidated, PutOptions};
 
 use super::place::{AtHub, Entry, InRedis, Place};
-use crate::cache::document;
+use crate::cache::{WrittenKey, document, version};
 use crate::cli::Outcome;
 use crate::duration;
 
@@ -27,14 +27,21 @@ pub struct PutArgs {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// Store it only over an older version
-    #[arg(long, value_name = "N", conflicts_with_all = ["ttl", "tags"])]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = version,
+        allow_negative_numbers = true,
+        conflicts_with_all = ["ttl", "tags"]
+    )]
     version: Option<u64>,
 }
 
 pub(super) async fn get(entry: &Entry) -> Result<(), Outcome> {
-    let value = match entry.place().await? {
+    let (place, key) = entry.place().await?;
+    let value = match place {
         Place::Redis(redis) => {
-            let found = redis.cache.get(&entry.written()).await.map_err(|e| Outcome::of(&e))?;
+            let found = redis.cache.get(&key).await.map_err(|e| Outcome::of(&e))?;
             // A look-up hides an outage; a person at a terminal wants to know.
             if found.is_none() && redis.cache.stats().errors > 0 {
                 return Err(Outcome::Failed(
@@ -44,7 +51,7 @@ pub(super) async fn get(entry: &Entry) -> Result<(), Outcome> {
             found.map(|value| value.get().to_owned())
         }
         Place::Hub(hub) => {
-            let request = hub.request(&["entries", &entry.key])?;
+            let request = hub.request(&["entries", key.as_str()])?;
             match request.send(Method::GET, None).await {
                 // Over HTTP an outage is a miss like any other; a person at a terminal wants to know.
                 Err(Outcome::NoSuchEntry) => return Err(request.no_entry().await),
@@ -65,14 +72,16 @@ pub(super) async fn put(mut args: PutArgs) -> Result<(), Outcome> {
     if let Some(ttl) = &args.ttl {
         options = options.ttl(duration::parse_ttl(ttl).map_err(Outcome::BadInput)?);
     }
-    match args.entry.place().await? {
-        Place::Redis(redis) => put_in_redis(&redis, &args, value, options).await,
-        Place::Hub(hub) => put_at_hub(&hub, &args, value.get().to_owned()).await,
+    let (place, key) = args.entry.place().await?;
+    match place {
+        Place::Redis(redis) => put_in_redis(&redis, &key, &args, value, options).await,
+        Place::Hub(hub) => put_at_hub(&hub, &key, &args, value.get().to_owned()).await,
     }
 }
 
 async fn put_in_redis(
     redis: &InRedis,
+    key: &WrittenKey,
     args: &PutArgs,
     value: Box<RawValue>,
     options: PutOptions,
@@ -80,24 +89,29 @@ async fn put_in_redis(
     if !args.tags.is_empty() {
         redis.must_be_tagged()?;
     }
-    let (cache, key) = (&redis.cache, args.entry.written());
     let stored = match args.version {
-        Some(version) => cache.put_versioned(&key, &value, version).await,
+        Some(version) => redis.cache.put_versioned(key, &value, version).await,
         None => {
             let options = args.tags.iter().fold(options, PutOptions::tag);
-            cache.put_with(&key, &value, options).await.map(|()| true)
+            redis.cache.put_with(key, &value, options).await.map(|()| true)
         }
     };
     match stored.map_err(|e| Outcome::of(&e))? {
         true => Ok(()),
         false => Err(Outcome::Failed(
-            "that version is not newer than what is there, or was there just now".to_owned(),
+            "that version is not newer than what is there, or came within 5 s of an invalidation"
+                .to_owned(),
         )),
     }
 }
 
-async fn put_at_hub(hub: &AtHub, args: &PutArgs, value: String) -> Result<(), Outcome> {
-    let mut request = hub.request(&["entries", &args.entry.key])?;
+async fn put_at_hub(
+    hub: &AtHub,
+    key: &WrittenKey,
+    args: &PutArgs,
+    value: String,
+) -> Result<(), Outcome> {
+    let mut request = hub.request(&["entries", key.as_str()])?;
     let ttl = args.ttl.iter().map(|ttl| ("ttl", ttl.clone()));
     let tags = args.tags.iter().map(|tag| ("tag", tag.clone()));
     let version = args.version.iter().map(|version| ("version", version.to_string()));
@@ -109,8 +123,9 @@ async fn put_at_hub(hub: &AtHub, args: &PutArgs, value: String) -> Result<(), Ou
 }
 
 pub(super) async fn delete(entry: &Entry) -> Result<(), Outcome> {
-    match entry.place().await? {
-        Place::Redis(redis) => match redis.cache.invalidate(&entry.written()).await {
+    let (place, key) = entry.place().await?;
+    match place {
+        Place::Redis(redis) => match redis.cache.invalidate(&key).await {
             Ok(Invalidated::Done) => Ok(()),
             // This process ends, and its queue with it.
             Ok(Invalidated::Queued) => Err(Outcome::Failed(
@@ -119,7 +134,7 @@ pub(super) async fn delete(entry: &Entry) -> Result<(), Outcome> {
             Err(error) => Err(Outcome::of(&error)),
         },
         Place::Hub(hub) => {
-            let request = hub.request(&["entries", &entry.key])?;
+            let request = hub.request(&["entries", key.as_str()])?;
             match request.send(Method::DELETE, None).await? {
                 (StatusCode::ACCEPTED, _) => Err(Outcome::Failed(
                     "the hub cannot reach its store: it will remove the entry once it can; until then others may see it".to_owned(),

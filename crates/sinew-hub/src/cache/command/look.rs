@@ -56,13 +56,13 @@ pub struct HottestArgs {
 }
 
 pub(super) async fn info(args: &InfoArgs) -> Result<(), Outcome> {
-    let entry = &args.entry;
-    let info: InfoBody = match entry.place().await? {
+    let (place, key) = args.entry.place().await?;
+    let info: InfoBody = match place {
         Place::Redis(redis) => {
-            let found = redis.cache.inspect(&entry.written()).await.map_err(|e| Outcome::of(&e))?;
+            let found = redis.cache.inspect(&key).await.map_err(|e| Outcome::of(&e))?;
             found.ok_or(Outcome::NoSuchEntry)?.into()
         }
-        Place::Hub(hub) => hub.request(&["info", &entry.key])?.get().await?,
+        Place::Hub(hub) => hub.request(&["info", key.as_str()])?.get().await?,
     };
     if args.json {
         return print_json(&info);
@@ -85,7 +85,11 @@ fn found_in_words(info: &InfoBody) -> &'static str {
     match (info.served, info.absent) {
         (true, false) => "finds it",
         (true, true) => "finds that there is no such thing",
-        (false, _) => "finds nothing: it is out of date, or cannot be read",
+        // What can be read says when it was written.
+        (false, _) if info.age_seconds.is_none() => {
+            "finds nothing: it is encrypted with a key that is not known here, or damaged"
+        }
+        (false, _) => "finds nothing: it is out of date",
     }
 }
 

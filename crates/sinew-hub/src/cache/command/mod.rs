@@ -42,8 +42,12 @@ Examples:
   sinew cache put user 7 - --tag team:3 --tag staff < user.json
   sinew cache put user 7 '{\"name\": \"Ada\"}' --version 12     not over version 12 or a newer one")]
     Put(PutArgs),
-    /// Remove an entry
-    #[command(after_help = "Example:\n  sinew cache delete user 7 --tenant acme")]
+    /// Remove the entry of one key, at once and without a question
+    #[command(after_help = "\
+Whoever looks it up next loads it from its source. `clear`, which removes many, asks first.
+
+Example:
+  sinew cache delete user 7 --tenant acme")]
     Delete {
         /// Which entry
         #[command(flatten)]
@@ -53,17 +57,19 @@ Examples:
     #[command(after_help = "\
 Examples:
   sinew cache clear user --tag team:3
-  sinew cache clear property --match '*:list' --tenant tenant123 --dry-run
+  sinew cache clear property --match '*:list' --tenant tenant123 --dry-run --json
   sinew cache clear greeting --all --yes")]
     Clear(ClearArgs),
     /// Store the entries of a file, one JSON object a line, that are not there yet
     #[command(after_help = "\
 A line is like {\"key\": \"456:list\", \"value\": [1, 2], \"ttl\": \"10m\", \"tags\": [\"team:3\"]};
-ttl and tags may be left out.
+ttl and tags may be left out. A line that is not as expected ends it, and is told
+with its number and how many entries were stored before it. A key that comes
+again is there already; with --replace, its last line stays.
 
 Examples:
   sinew cache warm user users.ndjson --tenant acme
-  export-users | sinew cache warm user - --replace")]
+  export-users | sinew cache warm user - --replace --yes")]
     Warm(WarmArgs),
     /// Print what is known of an entry, without its value
     #[command(after_help = "Example:\n  sinew cache info user 7 --tenant acme")]
@@ -74,8 +80,14 @@ Examples:
   sinew cache largest user --tenant acme
   sinew cache largest user --keys 100000 --top 5 --json")]
     Largest(LargestArgs),
-    /// List the entries of a cache that are looked up most in a hub
-    #[command(after_help = "Example:\n  sinew cache hottest property --tenant tenant123 --top 5")]
+    /// List the entries of a cache that are looked up most in a hub, from a sample
+    #[command(after_help = "\
+Of the look-ups since the hub started: nearly each of the first, later about one
+in a thousand, which counts for those that were passed over. The older ones count
+for less and less.
+
+Example:
+  sinew cache hottest property --tenant tenant123 --top 5")]
     Hottest(HottestArgs),
     /// List a hub's caches, with what they did since the hub started
     #[command(after_help = "Example:\n  sinew cache list --json")]

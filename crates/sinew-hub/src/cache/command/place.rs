@@ -1,11 +1,12 @@
 //! Where a command works: on Redis itself, or through a hub.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use clap::Args;
 use sinew::{Sinew, Tenancy, Tenant};
 
-use crate::cache::settings::CacheSettings;
+use crate::cache::rules::Rules;
 use crate::cache::{Documents, WrittenKey, documents};
 use crate::cli::request::Request;
 use crate::cli::{Outcome, configured};
@@ -16,7 +17,7 @@ use crate::config::{Config, Flags, StoreSetting};
 pub struct Whose {
     /// Whose entries
     #[arg(long)]
-    tenant: Option<String>,
+    pub(super) tenant: Option<String>,
     #[command(flatten)]
     flags: Flags,
 }
@@ -25,9 +26,9 @@ pub struct Whose {
 #[derive(Args)]
 pub struct Entry {
     /// Name of the cache
-    pub(super) cache: String,
-    /// Segments between colons, like 456:payments:list
-    pub(super) key: String,
+    cache: String,
+    /// Segments between colons, like 456:payments:list; a colon in one is %3A
+    key: String,
     #[command(flatten)]
     whose: Whose,
 }
@@ -41,16 +42,25 @@ pub(super) enum Place {
 /// A cache in Redis itself.
 pub(super) struct InRedis {
     pub(super) cache: Documents,
-    pub(super) settings: CacheSettings,
+    pub(super) rules: Rules,
     /// Never a password.
-    pub(super) address: String,
+    address: String,
 }
 
 /// A cache of a hub.
 pub(super) struct AtHub {
-    pub(super) address: SocketAddr,
+    address: SocketAddr,
     cache: String,
     tenant: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redis(redis) => f.write_str(&redis.address),
+            Self::Hub(hub) => write!(f, "the hub at {}", hub.address),
+        }
+    }
 }
 
 impl AtHub {
@@ -65,30 +75,23 @@ impl InRedis {
     /// # Errors
     /// `BadInput` with what to change in the configuration.
     pub(super) fn must_be_tagged(&self) -> Result<(), Outcome> {
-        self.settings.must_be_tagged(self.cache.name()).map_err(Outcome::BadInput)
+        self.rules.must_be_tagged().map_err(Outcome::BadInput)
     }
 }
 
 impl Entry {
-    pub(super) fn written(&self) -> WrittenKey {
-        WrittenKey(self.key.clone())
-    }
-
-    pub(super) async fn place(&self) -> Result<Place, Outcome> {
-        // Names first: a URL would swallow some, and a connection is dear.
-        if ["", ".", ".."].contains(&self.key.as_str()) {
-            return Err(Outcome::BadInput(format!(
-                "invalid key {:?}: expected segments between colons, like 456:payments:list",
-                self.key
-            )));
-        }
-        self.whose.place(&self.cache).await
+    /// Where it is, and its key.
+    pub(super) async fn place(&self) -> Result<(Place, WrittenKey), Outcome> {
+        // Names first: a connection is dear.
+        let key = WrittenKey::new(&self.key).map_err(Outcome::BadInput)?;
+        Ok((self.whose.place(&self.cache).await?, key))
     }
 }
 
 impl Whose {
     pub(super) async fn place(&self, cache: &str) -> Result<Place, Outcome> {
         let config = configured(&self.flags)?;
+        refuse_idle(&self.flags, &config.store)?;
         Sinew::check_cache_name(cache).map_err(|e| Outcome::of(&e))?;
         if self.tenant.is_some() && config.tenancy() == Tenancy::Single {
             return Err(Outcome::BadInput(
@@ -109,17 +112,17 @@ impl Whose {
     }
 
     async fn in_redis(&self, cache: &str, config: &Config) -> Result<Place, Outcome> {
+        let scope_of = |sinew: &Sinew| match &self.tenant {
+            Some(tenant) => sinew.tenant(tenant),
+            None => Ok(sinew.clone()),
+        };
         let opened = async {
-            let sinew = config.open()?;
-            let scope = match &self.tenant {
-                Some(tenant) => sinew.tenant(tenant)?,
-                None => sinew.clone(),
-            };
-            let settings = config.caches.of(cache).clone();
-            let cache = documents(&scope, cache, &settings)?;
+            let (sinew, settings) = (config.open()?, config.caches.of(cache));
+            let rules = Rules::new(&scope_of(&config.open_empty()?)?, cache, settings)?;
+            let cache = documents(&scope_of(&sinew)?, cache, settings)?;
             sinew.until_up().await?;
             let address = sinew.store();
-            Ok(Place::Redis(Box::new(InRedis { cache, settings, address })))
+            Ok(Place::Redis(Box::new(InRedis { cache, rules, address })))
         };
         opened.await.map_err(|e| Outcome::of(&e))
     }
@@ -131,5 +134,26 @@ impl Whose {
             // A tenant's are another's.
             None => " of no tenant".to_owned(),
         }
+    }
+}
+
+/// Refuses a flag that has no effect where the command works.
+fn refuse_idle(flags: &Flags, store: &StoreSetting) -> Result<(), Outcome> {
+    let (idle, why) = match store {
+        StoreSetting::Redis(_) => (
+            flags.listen.is_some().then_some("--listen"),
+            "names a hub, and the store is Redis itself: expected one of them; --store embedded asks the hub",
+        ),
+        StoreSetting::Embedded => {
+            let prefix = flags.prefix.is_some().then_some("--prefix");
+            (
+                prefix.or(flags.tenancy.is_some().then_some("--tenancy")),
+                "a hub is asked, which has its own: expected it beside --store redis://… only",
+            )
+        }
+    };
+    match idle {
+        Some(flag) => Err(Outcome::BadInput(format!("{flag}: {why}"))),
+        None => Ok(()),
     }
 }

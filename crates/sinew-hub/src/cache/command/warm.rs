@@ -1,7 +1,8 @@
 //! `sinew cache warm`
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,8 +11,10 @@ use reqwest::Method;
 use super::place::{AtHub, InRedis, Place, Whose};
 use super::print_json;
 use crate::cache::body::WarmedBody;
-use crate::cache::warm::{self, BroughtEntry, Existing, Tally};
+use crate::cache::brought::{self, Entry};
+use crate::cache::warm::{self, Existing, Tally};
 use crate::cli::Outcome;
+use crate::cli::confirm::{Consent, consent};
 use crate::cli::progress::Progress;
 use crate::cli::request::read_reply;
 
@@ -28,9 +31,12 @@ pub struct WarmArgs {
     cache: String,
     /// One JSON object a line, or - to read them from standard input
     file: PathBuf,
-    /// Store every entry, also over one that is there
+    /// Store every entry, also over one that is there; asks first
     #[arg(long)]
     replace: bool,
+    /// Do not ask
+    #[arg(long, requires = "replace")]
+    yes: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,6 +48,11 @@ pub(super) async fn warm(args: WarmArgs) -> Result<(), Outcome> {
     let mut lines = Lines::open(&args.file)?;
     let place = args.whose.place(&args.cache).await?;
     let existing = if args.replace { Existing::Replaced } else { Existing::Kept };
+    if existing == Existing::Replaced {
+        let (cache, whose) = (&args.cache, args.whose.shown());
+        let what = format!("what cache {cache:?}{whose} in {place} has under the keys of");
+        consent(Consent::of(args.yes), &format!("Replace {what} {}?", lines.name))?;
+    }
     let progress = Progress::of(lines.len);
     let mut sum = WarmedBody::default();
     let ended = store_all(&mut lines, &place, existing, &progress, &mut sum).await;
@@ -87,11 +98,12 @@ async fn store_in_redis(
     batch: Vec<Line>,
     existing: Existing,
 ) -> Result<WarmedBody, Outcome> {
-    let check = |line: Line| {
-        let checked = line.entry.check(redis.cache.name(), &redis.settings);
-        checked.map_err(|what| Outcome::BadInput(format!("{}: {what}", line.place)))
-    };
-    let entries = batch.into_iter().map(check).collect::<Result<Vec<_>, Outcome>>()?;
+    let mut entries = Vec::with_capacity(batch.len());
+    for Line { entry, place, .. } in batch {
+        let checked = redis.rules.check(&entry).await;
+        checked.map_err(|what| Outcome::BadInput(format!("{place}: {what}")))?;
+        entries.push(entry);
+    }
     let Tally { stored, found, failed, failure } =
         warm::store(redis.cache.clone(), entries, existing).await;
     Ok(WarmedBody { stored, found, failed, failure: failure.map(|error| format!("{error:#}")) })
@@ -106,9 +118,23 @@ async fn store_at_hub(
     if existing == Existing::Replaced {
         request.url.query_pairs_mut().append_pair("replace", "true");
     }
-    let texts: Vec<String> = batch.into_iter().map(|line| line.text).collect();
-    let body = format!("[{}]", texts.join(","));
-    read_reply(&request.send(Method::POST, Some(body)).await?.1)
+    request.content_type = "application/x-ndjson";
+    let texts: Vec<&str> = batch.iter().map(|line| line.text.as_str()).collect();
+    match request.send(Method::POST, Some(texts.join("\n"))).await {
+        Ok((_, text)) => read_reply(&text),
+        Err(Outcome::BadInput(message)) => Err(Outcome::BadInput(in_file(message, &batch))),
+        Err(outcome) => Err(outcome),
+    }
+}
+
+/// The hub counts the lines of what it was sent; people, those of the file.
+fn in_file(message: String, batch: &[Line]) -> String {
+    let told = || {
+        let (place, what) = message.strip_prefix("line ")?.split_once(": ")?;
+        let number: usize = place.split(',').next()?.parse().ok()?;
+        Some(format!("{}: {what}", batch.get(number.checked_sub(1)?)?.place))
+    };
+    told().unwrap_or(message)
 }
 
 fn add(sum: &mut WarmedBody, more: WarmedBody) {
@@ -120,12 +146,11 @@ fn add(sum: &mut WarmedBody, more: WarmedBody) {
 
 /// An end in the middle says what is done already.
 fn after(outcome: Outcome, sum: &WarmedBody) -> Outcome {
-    let and = |message: String| match sum.stored {
-        0 => message,
-        stored => format!("{message}; {stored} entries before it were stored"),
-    };
+    let stored = sum.stored;
+    let and = |message: String| format!("{message}; {stored} entries before it were stored");
     match outcome {
-        Outcome::Failed(message) => Outcome::Failed(and(message)),
+        // Of what failed now, nobody knows.
+        Outcome::Failed(message) if stored > 0 => Outcome::Failed(and(message)),
         Outcome::BadInput(message) => Outcome::BadInput(and(message)),
         other => other,
     }
@@ -139,11 +164,13 @@ struct Lines {
     len: Option<u64>,
     read: u64,
     number: u64,
+    /// One that was read, and belongs to the next batch.
+    waiting: Option<Line>,
 }
 
 struct Line {
     text: String,
-    entry: BroughtEntry,
+    entry: Entry,
     /// File and line, for messages.
     place: String,
 }
@@ -152,30 +179,42 @@ impl Lines {
     fn open(file: &Path) -> Result<Self, Outcome> {
         let name = file.display().to_string();
         if name == "-" {
-            let reader = Box::new(BufReader::new(std::io::stdin()));
-            return Ok(Self { reader, name, len: None, read: 0, number: 0 });
+            return Ok(Self::of("standard input".to_owned(), None, std::io::stdin()));
         }
         let opened = File::open(file).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (len, file) = opened.map_err(|error| {
             Outcome::BadInput(format!("cannot read {name}: {error}; expected a file of JSON lines"))
         })?;
         // Of a pipe or a device it is 0.
-        let len = Some(len).filter(|len| *len > 0);
-        Ok(Self { reader: Box::new(BufReader::new(file)), name, len, read: 0, number: 0 })
+        Ok(Self::of(name, Some(len).filter(|len| *len > 0), file))
+    }
+
+    fn of(name: String, len: Option<u64>, reader: impl Read + 'static) -> Self {
+        let reader = Box::new(BufReader::new(reader));
+        Self { reader, name, len, read: 0, number: 0, waiting: None }
     }
 
     /// Some lines; none at the end.
     fn next_batch(&mut self) -> Result<Vec<Line>, Outcome> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
+        let (mut batch, mut bytes, mut keys) = (Vec::new(), 0, HashSet::new());
+        while batch.len() < BATCH_ENTRIES {
             let Some(line) = self.next_line()? else { break };
             bytes += line.text.len();
+            // Entries of a batch are stored in no order: a key that comes again waits for the next.
+            let is_new = keys.insert(line.entry.key.as_str().to_owned());
+            if !is_new || (bytes > BATCH_BYTES && !batch.is_empty()) {
+                self.waiting = Some(line);
+                break;
+            }
             batch.push(line);
         }
         Ok(batch)
     }
 
     fn next_line(&mut self) -> Result<Option<Line>, Outcome> {
+        if let Some(line) = self.waiting.take() {
+            return Ok(Some(line));
+        }
         loop {
             let mut text = String::new();
             self.number += 1;
@@ -197,8 +236,7 @@ impl Lines {
             if text.trim_start().is_empty() {
                 continue;
             }
-            let entry = warm::read_one(&text)
-                .and_then(|entry| entry.check_ttl().map(|_| entry))
+            let entry = brought::read_one(&text)
                 .map_err(|what| Outcome::BadInput(format!("{place}: {what}")))?;
             return Ok(Some(Line { text, entry, place }));
         }

@@ -5,11 +5,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use sinew::http::{Problem, RequestTenant};
+use sinew::http::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{CachePath, busy, etag, open};
+use super::extract::OfCache;
+use super::{busy, etag};
 use crate::cache::body::RemovedBody;
 use crate::cache::removal::{Removed, Which};
 use crate::hub::Hub;
@@ -37,17 +38,16 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         (status = 204, description = "By tag, or all: there are no such entries any more"),
         (status = 202, description = "The store is away: they will be removed before this hub reads from it again"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: some may be gone and others not"),
     ))]
 async fn delete_entries(
     State(hub): State<Hub>,
-    tenant: Option<RequestTenant>,
+    OfCache(cache): OfCache,
     headers: HeaderMap,
-    path: CachePath,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     etag::refuse_conditions(&headers)?;
-    let cache = open(&hub, tenant.as_ref(), path)?;
     let Query(pairs) = query?;
     let which = which(&pairs)?;
     if matches!(which, Which::Tagged(_)) {

@@ -5,13 +5,14 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sinew::http::{Problem, RequestTenant, TENANT_HEADER};
+use sinew::http::{Problem, TENANT_HEADER};
 use sinew::{Invalidated, PutOptions, Ttl};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{EntryPath, etag, open_entry};
-use crate::cache::document;
+use super::etag;
+use super::extract::OfEntry;
+use crate::cache::{document, version};
 use crate::duration;
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
@@ -28,7 +29,7 @@ pub(super) fn routes(value_len_max: usize) -> OpenApiRouter<Hub> {
 #[utoipa::path(get, path = "/v1/cache/{cache}/entries/{key}", tag = "cache",
     params(
         ("cache" = String, Path, description = "Name of the cache"),
-        ("key" = String, Path, description = "Segments between colons, like 456:payments:list"),
+        ("key" = String, Path, description = "Segments between colons, like 456:payments:list; a colon in one is %3A"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose entry"),
         ("If-None-Match" = Option<String>, Header, description = "ETags of the values that the client has"),
     ),
@@ -39,13 +40,7 @@ pub(super) fn routes(value_len_max: usize) -> OpenApiRouter<Hub> {
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such entry, or the store is away: load it from its source"),
     ))]
-async fn get_entry(
-    State(hub): State<Hub>,
-    tenant: Option<RequestTenant>,
-    headers: HeaderMap,
-    path: EntryPath,
-) -> Result<Response, Problem> {
-    let (cache, key) = open_entry(&hub, tenant.as_ref(), path)?;
+async fn get_entry(OfEntry(cache, key): OfEntry, headers: HeaderMap) -> Result<Response, Problem> {
     let Some(value) = cache.get(&key).await? else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no such entry"));
     };
@@ -71,11 +66,11 @@ async fn get_entry(
 #[utoipa::path(put, path = "/v1/cache/{cache}/entries/{key}", tag = "cache",
     params(
         ("cache" = String, Path, description = "Name of the cache"),
-        ("key" = String, Path, description = "Segments between colons, like 456:payments:list"),
+        ("key" = String, Path, description = "Segments between colons, like 456:payments:list; a colon in one is %3A"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose entry"),
         ("ttl" = Option<String>, Query, description = "How long the entry lives at most: `30s`, `10m`, `1h 30m`. The cache's own TTL unless given"),
         ("tag" = Option<Vec<String>>, Query, description = "By which many entries are removed at once; may be repeated. For caches that the configuration calls tagged"),
-        ("version" = Option<u64>, Query, description = "Store it only over an older version; goes with neither ttl nor tag"),
+        ("version" = Option<u64>, Query, description = "Store it only over an older version: 0 to 18446744073709551614; goes with neither ttl nor tag"),
     ),
     request_body(content = serde_json::Value, description = "Any JSON document"),
     responses(
@@ -83,18 +78,17 @@ async fn get_entry(
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "There is this version or a newer one"),
         (status = 413, body = ProblemBody, content_type = "application/problem+json", description = "The value is too large"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: it may or may not be stored"),
     ))]
 async fn put_entry(
     State(hub): State<Hub>,
-    tenant: Option<RequestTenant>,
+    OfEntry(cache, key): OfEntry,
     headers: HeaderMap,
-    path: EntryPath,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Problem> {
     etag::refuse_conditions(&headers)?;
-    let (cache, key) = open_entry(&hub, tenant.as_ref(), path)?;
     let Query(pairs) = query?;
     let wanted = Wanted::read(pairs).map_err(Problem::bad_request)?;
     if !wanted.tags.is_empty() {
@@ -112,7 +106,7 @@ async fn put_entry(
                 return Err(Problem::new(
                     StatusCode::CONFLICT,
                     format!(
-                        "version {version} is not newer than what is there, or was there just now"
+                        "version {version} is not newer than what is there, or came within 5 s of an invalidation"
                     ),
                 ));
             }
@@ -162,32 +156,24 @@ impl Wanted {
     }
 }
 
-fn version(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| {
-        format!("invalid version {text:?}: expected a whole number from 0 to {}", u64::MAX)
-    })
-}
-
 /// Remove an entry.
 #[utoipa::path(delete, path = "/v1/cache/{cache}/entries/{key}", tag = "cache",
     params(
         ("cache" = String, Path, description = "Name of the cache"),
-        ("key" = String, Path, description = "Segments between colons, like 456:payments:list"),
+        ("key" = String, Path, description = "Segments between colons, like 456:payments:list; a colon in one is %3A"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose entry"),
     ),
     responses(
         (status = 204, description = "There is no such entry any more"),
         (status = 202, description = "The store is away: it will be removed before this hub reads from it again"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
     ))]
 async fn delete_entry(
-    State(hub): State<Hub>,
-    tenant: Option<RequestTenant>,
+    OfEntry(cache, key): OfEntry,
     headers: HeaderMap,
-    path: EntryPath,
 ) -> Result<StatusCode, Problem> {
     etag::refuse_conditions(&headers)?;
-    let (cache, key) = open_entry(&hub, tenant.as_ref(), path)?;
     Ok(match cache.invalidate(&key).await? {
         Invalidated::Done => StatusCode::NO_CONTENT,
         Invalidated::Queued => StatusCode::ACCEPTED,

@@ -1,16 +1,16 @@
 //! Looking at a cache's entries without taking one.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use sinew::http::{Problem, RequestTenant};
+use sinew::http::Problem;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{CachePath, EntryPath, busy, open, open_entry};
+use super::busy;
+use super::extract::{Asked, OfCache, OfEntry, Parameters};
 use crate::cache::body::{InfoBody, KeyHeatBody, KeySizeBody};
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
@@ -33,21 +33,17 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 #[utoipa::path(get, path = "/v1/cache/{cache}/info/{key}", tag = "cache",
     params(
         ("cache" = String, Path, description = "Name of the cache"),
-        ("key" = String, Path, description = "Segments between colons, like 456:payments:list"),
+        ("key" = String, Path, description = "Segments between colons, like 456:payments:list; a colon in one is %3A"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose entry"),
     ),
     responses(
         (status = 200, body = InfoBody),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such entry"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away"),
     ))]
-async fn entry_info(
-    State(hub): State<Hub>,
-    tenant: Option<RequestTenant>,
-    path: EntryPath,
-) -> Result<Json<InfoBody>, Problem> {
-    let (cache, key) = open_entry(&hub, tenant.as_ref(), path)?;
+async fn entry_info(OfEntry(cache, key): OfEntry) -> Result<Json<InfoBody>, Problem> {
     match cache.inspect(&key).await? {
         Some(entry) => Ok(Json(entry.into())),
         None => Err(Problem::new(StatusCode::NOT_FOUND, "no such entry")),
@@ -66,6 +62,10 @@ struct LargestQuery {
     top: Option<usize>,
 }
 
+impl Parameters for LargestQuery {
+    const EXPECTED: &'static str = "nothing, or keys=N and top=N, each once";
+}
+
 /// The largest entries, among so many that were looked at.
 #[utoipa::path(get, path = "/v1/cache/{cache}/keys/largest", tag = "cache",
     params(
@@ -76,16 +76,14 @@ struct LargestQuery {
     responses(
         (status = 200, body = [KeySizeBody], description = "The largest first"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, or others are looking: try again soon"),
     ))]
 async fn largest_keys(
     State(hub): State<Hub>,
-    tenant: Option<RequestTenant>,
-    path: CachePath,
-    query: Result<Query<LargestQuery>, QueryRejection>,
+    OfCache(cache): OfCache,
+    Asked(query): Asked<LargestQuery>,
 ) -> Result<Json<Vec<KeySizeBody>>, Problem> {
-    let cache = open(&hub, tenant.as_ref(), path)?;
-    let Query(query) = query?;
     let keys = within("keys", query.keys, KEYS_DEFAULT, KEYS_MAX)?;
     let top = within("top", query.top, TOP_DEFAULT, TOP_MAX)?;
     let _place = hub.heavy_place().ok_or_else(busy)?;
@@ -102,7 +100,14 @@ struct HottestQuery {
     top: Option<usize>,
 }
 
+impl Parameters for HottestQuery {
+    const EXPECTED: &'static str = "nothing, or top=N";
+}
+
 /// The entries that are looked up most in this hub, from a sample.
+///
+/// Of the look-ups since the hub started: nearly each of the first, later about one in a thousand, which
+/// counts for those that were passed over. The older ones count for less and less.
 #[utoipa::path(get, path = "/v1/cache/{cache}/keys/hottest", tag = "cache",
     params(
         ("cache" = String, Path, description = "Name of the cache"),
@@ -114,13 +119,9 @@ struct HottestQuery {
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
     ))]
 async fn hottest_keys(
-    State(hub): State<Hub>,
-    tenant: Option<RequestTenant>,
-    path: CachePath,
-    query: Result<Query<HottestQuery>, QueryRejection>,
+    OfCache(cache): OfCache,
+    Asked(query): Asked<HottestQuery>,
 ) -> Result<Json<Vec<KeyHeatBody>>, Problem> {
-    let cache = open(&hub, tenant.as_ref(), path)?;
-    let Query(query) = query?;
     let top = within("top", query.top, TOP_DEFAULT, TOP_MAX)?;
     Ok(Json(cache.hottest(top).into_iter().map(KeyHeatBody::from).collect()))
 }

@@ -1,14 +1,13 @@
 //! What caches did.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use sinew::Sinew;
 use sinew::http::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::CachePath;
+use super::extract::CacheName;
 use crate::cache::body::StatsBody;
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
@@ -33,9 +32,10 @@ async fn list(State(hub): State<Hub>) -> Json<Vec<StatsBody>> {
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No one has used a cache of this name"),
     ))]
-async fn stats(State(hub): State<Hub>, cache: CachePath) -> Result<Json<StatsBody>, Problem> {
-    let Path(cache) = cache?;
-    Sinew::check_cache_name(&cache)?;
+async fn stats(
+    State(hub): State<Hub>,
+    CacheName(cache): CacheName,
+) -> Result<Json<StatsBody>, Problem> {
     match hub.sinew().cache_stats().get(&cache) {
         Some(stats) => Ok(Json(StatsBody::new(cache, *stats))),
         None => Err(Problem::new(

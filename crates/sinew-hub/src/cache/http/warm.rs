@@ -1,27 +1,32 @@
 //! Filling a cache.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Query, Request, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use sinew::ErrorKind;
 use sinew::http::{Problem, RequestTenant};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{CachePath, busy, open};
+use super::busy;
+use super::extract::{Asked, OfCache, Parameters};
 use crate::cache::body::WarmedBody;
-use crate::cache::warm::{self, BroughtEntry, CheckedEntry, Existing, Tally};
+use crate::cache::brought::{self, BroughtEntry, Entry, Placed};
+use crate::cache::rules::Rules;
+use crate::cache::warm::{self, Existing, Tally};
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
 
 const BODY_LEN_MAX: usize = 32 << 20;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::new().routes(routes!(warm_cache)).layer(DefaultBodyLimit::max(BODY_LEN_MAX))
+    OpenApiRouter::new().routes(routes!(warm_cache))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -33,10 +38,14 @@ struct WarmQuery {
     replace: bool,
 }
 
+impl Parameters for WarmQuery {
+    const EXPECTED: &'static str = "nothing, or replace=true";
+}
+
 /// Fill a cache with entries, up to 10,000 at once.
 ///
-/// Those that are there already are left as they are, unless `replace` is said. Nothing is stored if one
-/// of them is not as expected.
+/// Those that are there already are left as they are, unless `replace` is said. All are checked before any
+/// is stored: nothing is, if one of them is not as expected, or if two have one key.
 #[utoipa::path(post, path = "/v1/cache/{cache}/warm", tag = "cache",
     params(
         ("cache" = String, Path, description = "Name of the cache"),
@@ -47,31 +56,35 @@ struct WarmQuery {
         content((Vec<BroughtEntry> = "application/json"), (BroughtEntry = "application/x-ndjson"))),
     responses(
         (status = 200, body = WarmedBody, description = "What became of them"),
-        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input: nothing was stored"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input, told with its line: nothing was stored"),
         (status = 413, body = ProblemBody, content_type = "application/problem+json", description = "More than 32 MiB"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Neither JSON nor JSON lines"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "Others are being warmed: try again soon"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "Others are being warmed, or send too much at once: try again soon"),
     ))]
 async fn warm_cache(
     State(hub): State<Hub>,
+    OfCache(cache): OfCache,
     tenant: Option<RequestTenant>,
-    path: CachePath,
-    query: Result<Query<WarmQuery>, QueryRejection>,
-    request: Request,
+    Asked(query): Asked<WarmQuery>,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Json<WarmedBody>, Problem> {
-    let cache = open(&hub, tenant.as_ref(), path)?;
-    let Query(query) = query?;
-    expect_json(request.headers())?;
-    // Before the body is read: only so many of them fit.
-    let _place = hub.heavy_place().ok_or_else(busy)?;
-    let body = Bytes::from_request(request, &hub).await.map_err(too_large_or)?;
-    let entries = {
-        let (hub, cache) = (hub.clone(), cache.name().to_owned());
-        // So many take a while to read, in which others' requests are not to wait.
-        tokio::task::spawn_blocking(move || checked(&hub, &cache, &body))
-            .await
-            .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))??
-    };
+    expect_json(&headers)?;
+    let tenant = tenant.as_ref().map(|RequestTenant(tenant)| tenant);
+    let rules = hub.rules(cache.name(), tenant).map_err(Problem::bad_request)?;
+    let (text, room) = read(&hub, body).await?;
+    // After the body: whoever sends it slowly takes no place from others.
+    let place = hub.heavy_place().ok_or_else(busy)?;
+    // So many take a while to read, in which others' requests are not to wait.
+    let entries = tokio::task::spawn_blocking(move || {
+        let checked = Handle::current().block_on(checked(&rules, &text));
+        // Room and place are in use until here, whether or not the client is still there.
+        (checked.map_err(Problem::bad_request), place, room)
+    });
+    let (entries, _place, _room) = entries
+        .await
+        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))?;
+    let entries = entries?;
     let existing = if query.replace { Existing::Replaced } else { Existing::Kept };
     Ok(Json(told(warm::store(cache, entries, existing).await)))
 }
@@ -90,26 +103,36 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn too_large_or(rejection: BytesRejection) -> Problem {
-    match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!(
-                "the body is too large: expected at most {BODY_LEN_MAX} bytes; send the entries in parts"
-            ),
-        ),
-        _ => rejection.into(),
+/// A body, and the room that it takes among all that are being read.
+async fn read(hub: &Hub, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+    let (mut text, mut room) = (Vec::new(), hub.room_for(0).ok_or_else(busy)?);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk
+            .map_err(|_| Problem::bad_request("the body ended too early: expected all of it"))?;
+        if text.len() + chunk.len() > BODY_LEN_MAX {
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "the body is too large: expected at most {BODY_LEN_MAX} bytes; send the entries in parts"
+                ),
+            ));
+        }
+        room.merge(hub.room_for(chunk.len()).ok_or_else(busy)?);
+        text.extend_from_slice(&chunk);
     }
+    Ok((text, room))
 }
 
-fn checked(hub: &Hub, cache: &str, body: &[u8]) -> Result<Vec<CheckedEntry>, Problem> {
-    let settings = hub.caches().of(cache);
-    let entries = warm::read(body).map_err(Problem::bad_request)?.into_iter().enumerate();
-    let checked = entries.map(|(index, entry)| {
-        let checked = entry.check(cache, settings);
-        checked.map_err(|what| Problem::bad_request(format!("entry {}: {what}", index + 1)))
-    });
-    checked.collect()
+/// All entries of a body, or the first fault.
+async fn checked(rules: &Rules, text: &[u8]) -> Result<Vec<Entry>, String> {
+    let brought = brought::read(text)?;
+    let mut entries = Vec::with_capacity(brought.len());
+    for Placed { place, entry } in brought {
+        rules.check(&entry).await.map_err(|what| format!("{place}: {what}"))?;
+        entries.push(entry);
+    }
+    Ok(entries)
 }
 
 fn told(tally: Tally) -> WarmedBody {
