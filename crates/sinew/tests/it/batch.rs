@@ -3,82 +3,19 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use parking_lot::Mutex;
-use sinew::{Cache, ErrorKind, Invalidated, LoadError, Local, Sinew};
-use tokio::sync::{Semaphore, watch};
+use sinew::{Cache, ErrorKind, Invalidated, LoadError, Local, PutOptions, Sinew};
 use tokio::task::JoinHandle;
 
 use crate::laws::{eventually, keep};
+use crate::outage::{blocking, process_at};
+use crate::source::Database;
 use crate::world::{free_port, redis_cli, start_redis};
 
 const HOUR: Duration = Duration::from_secs(3_600);
-
-/// A source of many rows at once: which keys each call asked for is recorded, and calls are held at
-/// a gate until the test opens it.
-#[derive(Clone)]
-struct Rows {
-    calls: Arc<Mutex<Vec<Vec<u64>>>>,
-    begun: watch::Sender<usize>,
-    gate: Arc<Semaphore>,
-}
-
-type Bringing = Pin<Box<dyn Future<Output = io::Result<HashMap<u64, u64>>> + Send>>;
-
-impl Rows {
-    fn open() -> Self {
-        Self::with_gate(Semaphore::MAX_PERMITS)
-    }
-
-    fn gated() -> Self {
-        Self::with_gate(0)
-    }
-
-    fn with_gate(permits: usize) -> Self {
-        Self {
-            calls: Arc::default(),
-            begun: watch::Sender::new(0),
-            gate: Arc::new(Semaphore::new(permits)),
-        }
-    }
-
-    /// A loader of the rows that `value` knows.
-    fn load(
-        &self,
-        value: fn(u64) -> Option<u64>,
-    ) -> impl Fn(Vec<u64>) -> Bringing + Send + Sync + use<> {
-        let rows = self.clone();
-        move |keys| {
-            let rows = rows.clone();
-            Box::pin(async move {
-                let mut asked = keys.clone();
-                asked.sort_unstable();
-                rows.calls.lock().push(asked);
-                rows.begun.send_modify(|n| *n += 1);
-                let _passed = rows.gate.acquire().await.expect("never closed");
-                Ok(keys.into_iter().filter_map(|key| Some((key, value(key)?))).collect())
-            })
-        }
-    }
-
-    async fn loading(&self, calls: usize) {
-        let mut begun = self.begun.subscribe();
-        begun.wait_for(|n| *n >= calls).await.expect("kept by self");
-    }
-
-    fn open_gate(&self) {
-        self.gate.add_permits(1 << 20);
-    }
-
-    /// The keys of each call, sorted.
-    fn calls(&self) -> Vec<Vec<u64>> {
-        self.calls.lock().clone()
-    }
-}
 
 fn times_ten(key: u64) -> Option<u64> {
     Some(key * 10)
@@ -88,13 +25,18 @@ fn times_ten_but_sevenths(key: u64) -> Option<u64> {
     (!key.is_multiple_of(7)).then_some(key * 10)
 }
 
+/// A cache whose entries are to be refreshed as soon as they are found.
+fn always_due(tenant: &Sinew, name: &str) -> sinew::CacheBuilder {
+    tenant.cache(name).ttl(HOUR).refresh_ahead(0.0).tagged()
+}
+
 fn numbers(tenant: &Sinew) -> Cache<u64, u64> {
     tenant.cache("number").ttl(HOUR).build().expect("a cache")
 }
 
 /// A look-up of one key, in a task of its own.
-fn one(cache: &Cache<u64, u64>, key: u64, rows: &Rows) -> JoinHandle<u64> {
-    let (cache, load) = (cache.clone(), rows.load(times_ten));
+fn one(cache: &Cache<u64, u64>, key: u64, rows: &Database) -> JoinHandle<u64> {
+    let (cache, load) = (cache.clone(), rows.find_all(times_ten));
     tokio::spawn(async move {
         let load = move || async move { load(vec![key]).await.map(|found| found[&key]) };
         *cache.get_or_load(&key, load).await.unwrap()
@@ -105,9 +47,9 @@ fn one(cache: &Cache<u64, u64>, key: u64, rows: &Rows) -> JoinHandle<u64> {
 fn many(
     cache: &Cache<u64, u64>,
     keys: Range<u64>,
-    rows: &Rows,
+    rows: &Database,
 ) -> JoinHandle<HashMap<u64, Arc<u64>>> {
-    let (cache, load) = (cache.clone(), rows.load(times_ten));
+    let (cache, load) = (cache.clone(), rows.find_all(times_ten));
     tokio::spawn(async move {
         let keys: Vec<u64> = keys.collect();
         cache.get_or_load_many(&keys, load).await.unwrap()
@@ -121,12 +63,47 @@ async fn put_all(cache: &Cache<u64, u64>, keys: impl Iterator<Item = u64>, value
 }
 
 laws! {
+    async fn what_a_batch_finds_due_is_refreshed_with_one_call_and_keeps_its_tags(store: Store) {
+        let acme = store.tenant("acme").await;
+        for (name, local) in [("plain", Local::none()), ("local", Local::bytes(1 << 20))] {
+            let cache: Cache<u64, u64> =
+                always_due(&acme, name).local(local).build().expect("a cache");
+            let (keys, database): (Vec<u64>, _) = ((1..=20).collect(), Database::open());
+            for key in &keys {
+                cache.put_with(key, &1, PutOptions::new().tag("red")).await.unwrap();
+            }
+            if name == "local" {
+                eventually("all are kept here", || async {
+                    let before = cache.stats().hits_local;
+                    for key in &keys {
+                        cache.get(key).await.unwrap();
+                    }
+                    cache.stats().hits_local == before + 20
+                })
+                .await;
+            }
+            let found = cache.get_or_load_many(&keys, database.find_all(times_ten)).await.unwrap();
+            assert!(found.values().all(|value| **value == 1), "{name}: they are still good");
+            for key in &keys {
+                eventually("it is refreshed", || async {
+                    cache.get(key).await.unwrap().is_some_and(|value| *value == key * 10)
+                })
+                .await;
+            }
+            assert_eq!(database.calls(), std::slice::from_ref(&keys), "{name}: one call for all");
+            assert_eq!(cache.invalidate_tag("red").await.unwrap(), Invalidated::Done);
+            for key in &keys {
+                assert_eq!(cache.get(key).await.unwrap(), None, "{name}");
+            }
+        }
+    }
+
     async fn many_keys_are_loaded_by_one_call(store: Store) {
-        let (cache, rows) = (numbers(&store.tenant("acme").await), Rows::open());
+        let (cache, rows) = (numbers(&store.tenant("acme").await), Database::open());
         put_all(&cache, (0..1_000).step_by(2), 1).await;
         let keys: Vec<u64> = (0..1_000).chain(0..10).collect();
         let before = cache.stats();
-        let found = cache.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap();
+        let found = cache.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
         let odd: Vec<u64> = (0..1_000).skip(1).step_by(2).collect();
         assert_eq!(rows.calls(), [odd], "one call, for what is missing");
         assert_eq!(found.len(), 1_000);
@@ -136,9 +113,9 @@ laws! {
         let after = cache.stats();
         assert_eq!((after.hits() - before.hits(), after.misses - before.misses), (500, 500));
         let elsewhere = numbers(&store.tenant("acme").await);
-        let again = elsewhere.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap();
+        let again = elsewhere.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
         assert_eq!(again, found, "all of it was stored");
-        let none = cache.get_or_load_many(&[], rows.load(times_ten)).await.unwrap();
+        let none = cache.get_or_load_many(&[], rows.find_all(times_ten)).await.unwrap();
         assert!(none.is_empty());
         assert_eq!(rows.calls().len(), 1);
     }
@@ -146,7 +123,7 @@ laws! {
     async fn a_batch_waits_for_what_another_process_loads(store: Store) {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
-        let (rows, slow) = (Rows::open(), Rows::gated());
+        let (rows, slow) = (Database::open(), Database::gated());
         let other = one(&elsewhere, 7, &slow);
         slow.loading(1).await;
         let batch = many(&here, 0..10, &rows);
@@ -164,7 +141,7 @@ laws! {
     async fn a_look_up_waits_for_the_batch_of_another_process(store: Store) {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
-        let (slow, rows) = (Rows::gated(), Rows::open());
+        let (slow, rows) = (Database::gated(), Database::open());
         let batch = many(&elsewhere, 0..10, &slow);
         slow.loading(1).await;
         let single = one(&here, 7, &rows);
@@ -181,23 +158,13 @@ laws! {
     async fn a_load_elsewhere_that_fails_is_made_up_for(store: Store) {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
-        let (rows, gate) = (Rows::open(), Arc::new(Semaphore::new(0)));
-        let (begun, begins) = tokio::sync::oneshot::channel::<()>();
-        let other = {
-            let gate = Arc::clone(&gate);
-            tokio::spawn(async move {
-                let load = move || async move {
-                    let _ = begun.send(());
-                    let _passed = gate.acquire().await;
-                    Err::<u64, _>(io::Error::other("no"))
-                };
-                elsewhere.get_or_load(&7, load).await.map(|value| *value)
-            })
-        };
-        begins.await.unwrap();
+        let (rows, failing) = (Database::open(), Database::gated());
+        let load = failing.fail();
+        let other = tokio::spawn(async move { elsewhere.get_or_load(&7, load).await });
+        failing.loading(1).await;
         let batch = many(&here, 0..10, &rows);
         rows.loading(1).await;
-        gate.add_permits(1);
+        failing.open_gate();
         other.await.unwrap().unwrap_err();
         let found = batch.await.unwrap();
         assert_eq!((found.len(), *found[&7]), (10, 70));
@@ -205,10 +172,10 @@ laws! {
     }
 
     async fn what_the_source_does_not_have_is_not_in_the_reply(store: Store) {
-        let (cache, rows) = (numbers(&store.tenant("acme").await), Rows::open());
+        let (cache, rows) = (numbers(&store.tenant("acme").await), Database::open());
         let keys: Vec<u64> = (1..=14).collect();
         for _ in 0..2 {
-            let load = rows.load(times_ten_but_sevenths);
+            let load = rows.find_all(times_ten_but_sevenths);
             let found = cache.get_or_load_many(&keys, load).await.unwrap();
             assert_eq!(found.len(), 12);
             assert!(!found.contains_key(&7) && !found.contains_key(&14));
@@ -226,30 +193,30 @@ laws! {
         };
         let here = build(store.tenant("acme").await, HOUR);
         let elsewhere = build(store.tenant("acme").await, HOUR);
-        let (keys, rows): (Vec<u64>, _) = ((1..=14).collect(), Rows::open());
+        let (keys, rows): (Vec<u64>, _) = ((1..=14).collect(), Database::open());
         for cache in [&here, &elsewhere] {
-            let load = rows.load(times_ten_but_sevenths);
+            let load = rows.find_all(times_ten_but_sevenths);
             assert_eq!(cache.get_or_load_many(&keys, load).await.unwrap().len(), 12);
         }
         assert_eq!(rows.calls(), std::slice::from_ref(&keys), "asked once");
         let find = || async { Ok::<_, io::Error>(Some(1)) };
         assert_eq!(elsewhere.get_or_find(&7, find).await.unwrap(), None);
         here.invalidate_many(&[7]).await.unwrap();
-        let found = elsewhere.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap();
+        let found = elsewhere.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
         assert_eq!((found.len(), *found[&7]), (13, 70), "it is there now, and 14 is still not");
         assert_eq!(rows.calls()[1..], [vec![7]]);
 
         let (brief, rows) =
-            (build(store.tenant("brief").await, Duration::from_millis(30)), Rows::open());
+            (build(store.tenant("brief").await, Duration::from_millis(30)), Database::open());
         eventually("it is asked for again", || async {
-            brief.get_or_load_many(&[7], rows.load(times_ten_but_sevenths)).await.unwrap();
+            brief.get_or_load_many(&[7], rows.find_all(times_ten_but_sevenths)).await.unwrap();
             rows.calls().len() > 1
         })
         .await;
     }
 
     async fn a_batch_error_reaches_the_caller_and_frees_all_keys(store: Store) {
-        let (cache, rows) = (numbers(&store.tenant("acme").await), Rows::open());
+        let (cache, rows) = (numbers(&store.tenant("acme").await), Database::open());
         cache.put(&0, &1).await.unwrap();
         let fails = |_: Vec<u64>| async {
             Err::<HashMap<u64, u64>, _>(io::Error::other("the database is down"))
@@ -259,7 +226,7 @@ laws! {
         assert!(matches!(error, LoadError::Source(_)));
         assert_eq!(error.to_string(), "the database is down");
         // A lease that stayed behind would make each its own load, later.
-        let found = cache.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap();
+        let found = cache.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
         assert_eq!((found.len(), *found[&0]), (20, 1));
         assert_eq!(rows.calls(), [keys[1..].to_vec()]);
 
@@ -270,7 +237,8 @@ laws! {
         let keys: Vec<u64> = (100..120).collect();
         let error = cache.get_or_load_many(&keys, panics).await.unwrap_err();
         assert!(matches!(error, LoadError::Aborted), "{error}");
-        assert_eq!(cache.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap().len(), 20);
+        let found = cache.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
+        assert_eq!(found.len(), 20);
         assert_eq!(rows.calls()[1..], [keys]);
         assert_eq!(cache.stats().load_errors, 2);
     }
@@ -278,7 +246,7 @@ laws! {
     async fn two_batches_that_overlap_load_each_key_once(store: Store) {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
-        let (one, two) = (Rows::gated(), Rows::gated());
+        let (one, two) = (Database::gated(), Database::gated());
         let first = many(&here, 0..60, &one);
         one.loading(1).await;
         let second = many(&elsewhere, 30..90, &two);
@@ -292,7 +260,7 @@ laws! {
         assert_eq!(two.calls(), [(60..90).collect::<Vec<u64>>()]);
 
         // All at once, from both.
-        let rows = Rows::open();
+        let rows = Database::open();
         let batches: Vec<_> = [1_000_u64, 1_020, 1_040, 1_060, 1_080, 1_100]
             .into_iter()
             .zip([&here, &elsewhere].into_iter().cycle())
@@ -310,7 +278,7 @@ laws! {
     async fn what_changes_while_a_batch_loads_it_is_not_stored(store: Store) {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
-        let (slow, rows) = (Rows::gated(), Rows::open());
+        let (slow, rows) = (Database::gated(), Database::open());
         let batch = many(&here, 0..10, &slow);
         slow.loading(1).await;
         assert_eq!(elsewhere.invalidate(&3).await.unwrap(), Invalidated::Done);
@@ -328,13 +296,13 @@ laws! {
     async fn a_batch_after_an_invalidation_never_gets_an_older_load(store: Store) {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
-        let (old, new) = (Rows::gated(), Rows::open());
+        let (old, new) = (Database::gated(), Database::open());
         let before = many(&here, 0..10, &old);
         old.loading(1).await;
         let keys: Vec<u64> = (0..10).collect();
         assert_eq!(elsewhere.invalidate_many(&keys).await.unwrap(), Invalidated::Done);
         for cache in [&here, &elsewhere] {
-            let load = new.load(|key| Some(key + 1));
+            let load = new.find_all(|key| Some(key + 1));
             let found = cache.get_or_load_many(&keys, load).await.unwrap();
             assert!(keys.iter().all(|key| *found[key] == key + 1), "{found:?}");
         }
@@ -346,7 +314,7 @@ laws! {
     async fn invalidate_many_removes_all_and_revokes_loads(store: Store) {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
-        let (slow, rows) = (Rows::gated(), Rows::open());
+        let (slow, rows) = (Database::gated(), Database::open());
         put_all(&here, 0..450, 1).await;
         let single = one(&here, 1_000, &slow);
         let batch = many(&here, 1_001..1_011, &slow);
@@ -356,7 +324,7 @@ laws! {
         slow.open_gate();
         single.await.unwrap();
         batch.await.unwrap();
-        let found = here.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap();
+        let found = here.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
         assert!(keys.iter().all(|key| *found[key] == key * 10));
         assert_eq!(rows.calls(), [keys], "none was left, and none came back");
         assert_eq!(here.invalidate_many(&[]).await.unwrap(), Invalidated::Done);
@@ -376,7 +344,7 @@ laws! {
     }
 
     async fn a_caller_that_goes_away_leaves_its_batch_running(store: Store) {
-        let (cache, slow) = (numbers(&store.tenant("acme").await), Rows::gated());
+        let (cache, slow) = (numbers(&store.tenant("acme").await), Database::gated());
         let batch = many(&cache, 0..10, &slow);
         slow.loading(1).await;
         batch.abort();
@@ -401,21 +369,16 @@ fn calls(port: u16, command: &str) -> u64 {
     line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
 }
 
-async fn process_at(port: u16) -> Sinew {
-    let builder = Sinew::builder().deadline(Duration::from_secs(10));
-    builder.connect(&format!("redis://127.0.0.1:{port}")).await.expect("a connection")
-}
-
 #[test]
 fn a_batch_of_hits_is_one_command() {
     keep(|| async {
-        let server = tokio::task::spawn_blocking(start_redis).await.unwrap();
-        let (cache, rows) = (numbers(&process_at(server.port).await), Rows::open());
+        let server = blocking(start_redis).await;
+        let (cache, rows) = (numbers(&process_at(server.port).await), Database::open());
         let keys: Vec<u64> = (0..200).collect();
         put_all(&cache, 0..200, 1).await;
         let sent = || ["mget", "get", "evalsha"].map(|command| calls(server.port, command));
         let before = sent();
-        let found = cache.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap();
+        let found = cache.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
         let after = sent();
         assert_eq!(found.len(), 200);
         assert_eq!([0, 1, 2].map(|n| after[n] - before[n]), [1, 0, 0]);
@@ -426,16 +389,16 @@ fn a_batch_of_hits_is_one_command() {
 #[test]
 fn a_batch_of_what_is_kept_here_asks_nothing_and_hears_of_changes() {
     keep(|| async {
-        let server = tokio::task::spawn_blocking(start_redis).await.unwrap();
+        let server = blocking(start_redis).await;
         let local = |sinew: &Sinew| -> Cache<u64, u64> {
             sinew.cache("number").ttl(HOUR).local(Local::bytes(1 << 20)).build().expect("a cache")
         };
         let here = local(&process_at(server.port).await);
         let elsewhere = local(&process_at(server.port).await);
-        let (keys, rows): (Vec<u64>, _) = ((0..50).collect(), Rows::open());
+        let (keys, rows): (Vec<u64>, _) = ((0..50).collect(), Database::open());
         eventually("all are kept here", || async {
             let before = calls(server.port, "mget");
-            let found = here.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap();
+            let found = here.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
             assert!(keys.iter().all(|key| *found[key] == key * 10));
             calls(server.port, "mget") == before
         })
@@ -443,7 +406,7 @@ fn a_batch_of_what_is_kept_here_asks_nothing_and_hears_of_changes() {
         assert_eq!(rows.calls(), std::slice::from_ref(&keys));
         elsewhere.put(&7, &8).await.unwrap();
         eventually("the change shows", || async {
-            *here.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap()[&7] == 8
+            *here.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap()[&7] == 8
         })
         .await;
     });
@@ -453,10 +416,10 @@ fn a_batch_of_what_is_kept_here_asks_nothing_and_hears_of_changes() {
 fn a_batch_without_redis_is_one_call_to_the_source() {
     keep(|| async {
         let sinew = Sinew::connect_lazy(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
-        let (cache, rows) = (numbers(&sinew), Rows::open());
+        let (cache, rows) = (numbers(&sinew), Database::open());
         let keys: Vec<u64> = (0..20).collect();
         for _ in 0..2 {
-            let found = cache.get_or_load_many(&keys, rows.load(times_ten)).await.unwrap();
+            let found = cache.get_or_load_many(&keys, rows.find_all(times_ten)).await.unwrap();
             assert!(keys.iter().all(|key| *found[key] == key * 10));
         }
         assert_eq!(rows.calls(), [keys.clone(), keys.clone()], "nothing is kept");

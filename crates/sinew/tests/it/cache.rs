@@ -2,84 +2,18 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sinew::{Cache, ErrorKind, Invalidated, LoadError, PutOptions, Source, Ttl};
-use tokio::sync::{Semaphore, watch};
 
 use crate::laws::eventually;
+use crate::source::{Begun, Database, Down, everyone_has_asked};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A source of values whose loads are counted, and held at a gate until the test opens it.
-#[derive(Clone)]
-struct Database {
-    loads: Arc<AtomicUsize>,
-    under_way: watch::Sender<usize>,
-    gate: Arc<Semaphore>,
-}
-
-impl Database {
-    fn open() -> Self {
-        Self::with_gate(Semaphore::MAX_PERMITS)
-    }
-
-    fn gated() -> Self {
-        Self::with_gate(0)
-    }
-
-    fn with_gate(permits: usize) -> Self {
-        Self {
-            loads: Arc::default(),
-            under_way: watch::Sender::new(0),
-            gate: Arc::new(Semaphore::new(permits)),
-        }
-    }
-
-    /// A loader that reads `value` when its load begins.
-    fn read(&self, value: u64) -> impl FnOnce() -> LoadFuture + Send + use<> {
-        let database = self.clone();
-        move || {
-            Box::pin(async move {
-                database.loads.fetch_add(1, Ordering::SeqCst);
-                database.under_way.send_modify(|n| *n += 1);
-                let _passed = database.gate.acquire().await.expect("never closed");
-                Ok(value)
-            })
-        }
-    }
-
-    async fn loading(&self, loads: usize) {
-        let mut under_way = self.under_way.subscribe();
-        under_way.wait_for(|n| *n >= loads).await.expect("kept by self");
-    }
-
-    fn open_gate(&self) {
-        self.gate.add_permits(1 << 20);
-    }
-
-    fn close_gate(&self) {
-        self.gate.forget_permits(usize::MAX);
-    }
-
-    fn loads(&self) -> usize {
-        self.loads.load(Ordering::SeqCst)
-    }
-}
-
-type LoadFuture = std::pin::Pin<Box<dyn Future<Output = Result<u64, Infallible>> + Send>>;
-
 fn numbers(tenant: &sinew::Sinew) -> Cache<str, u64> {
     tenant.cache("number").ttl(MINUTE).build().expect("a cache")
-}
-
-/// Gives callers that were just spawned the time of many look-ups to ask the store.
-async fn everyone_has_asked(cache: &Cache<str, u64>, key: &str) {
-    for _ in 0..300 {
-        assert_eq!(cache.get(key).await.unwrap(), None);
-        tokio::task::yield_now().await;
-    }
 }
 
 laws! {
@@ -139,7 +73,7 @@ laws! {
         let other = numbers(&store.tenant("acme").await);
         let load = database.read(3);
         let elsewhere = tokio::spawn(async move { other.get_or_load("cold", load).await });
-        everyone_has_asked(&cache, "cold").await;
+        everyone_has_asked(&cache).await;
         database.open_gate();
         assert_eq!(*first.await.unwrap().unwrap().value, 1);
         for caller in late {
@@ -160,18 +94,13 @@ laws! {
     }
 
     async fn what_was_loading_when_it_was_invalidated_is_not_stored(store: Store) {
-        let (database, cache) = (Database::gated(), numbers(&store.tenant("acme").await));
-        let waiting = {
-            let (cache, load) = (cache.clone(), database.read(1));
-            tokio::spawn(async move { cache.get_or_load("a", load).await })
-        };
-        database.loading(1).await;
+        let cache = numbers(&store.tenant("acme").await);
+        let old = Begun::load(&cache, "a", 1).await;
         let elsewhere = numbers(&store.tenant("acme").await);
         assert_eq!(elsewhere.invalidate("a").await.unwrap(), Invalidated::Done);
-        database.open_gate();
-        assert_eq!(*waiting.await.unwrap().unwrap(), 1, "it began before the invalidation");
+        assert_eq!(old.lands().await, 1, "it began before the invalidation");
         assert_eq!(cache.get("a").await.unwrap(), None);
-        assert_eq!(*cache.get_or_load("a", database.read(2)).await.unwrap(), 2);
+        assert_eq!(*cache.get_or_load("a", Database::open().read(2)).await.unwrap(), 2);
     }
 
     async fn a_call_after_an_invalidation_never_gets_an_older_load(store: Store) {
@@ -180,10 +109,11 @@ laws! {
         // What stands in the database when the load begins.
         let row = Arc::new(AtomicU64::new(0));
         let call = |cache: &Cache<str, u64>| {
-            let (cache, row, passes) = (cache.clone(), Arc::clone(&row), database.read(0));
+            let (cache, row, database) = (cache.clone(), Arc::clone(&row), database.clone());
             let load = move || async move {
                 let read = row.load(Ordering::SeqCst);
-                passes().await.map(|_| read)
+                database.passes().await;
+                Ok::<u64, Down>(read)
             };
             tokio::spawn(async move { *cache.get_or_load("a", load).await.unwrap() })
         };
@@ -210,41 +140,29 @@ laws! {
     }
 
     async fn a_put_during_a_load_is_not_overwritten_by_it(store: Store) {
-        let (database, cache) = (Database::gated(), numbers(&store.tenant("acme").await));
-        let loading = {
-            let (cache, load) = (cache.clone(), database.read(1));
-            tokio::spawn(async move { cache.get_or_load("a", load).await })
-        };
-        database.loading(1).await;
+        let cache = numbers(&store.tenant("acme").await);
+        let old = Begun::load(&cache, "a", 1).await;
         numbers(&store.tenant("acme").await).put("a", &2).await.unwrap();
-        database.open_gate();
-        loading.await.unwrap().unwrap();
+        old.lands().await;
         assert_eq!(cache.get("a").await.unwrap().as_deref(), Some(&2));
     }
 
     async fn a_loaders_error_reaches_all_who_waited_and_is_not_cached(store: Store) {
         let cache = numbers(&store.tenant("acme").await);
-        let (gate, loads) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let database = Database::gated();
         let call = || {
-            let (cache, gate, loads) = (cache.clone(), Arc::clone(&gate), Arc::clone(&loads));
-            tokio::spawn(async move {
-                let load = move || async move {
-                    loads.fetch_add(1, Ordering::SeqCst);
-                    let _passed = gate.acquire().await;
-                    Err::<u64, _>(std::io::Error::other("the database is down"))
-                };
-                cache.get_or_load("a", load).await
-            })
+            let (cache, load) = (cache.clone(), database.fail());
+            tokio::spawn(async move { cache.get_or_load("a", load).await })
         };
         let callers: Vec<_> = (0..10).map(|_| call()).collect();
-        eventually("a load begins", || async { loads.load(Ordering::SeqCst) > 0 }).await;
-        gate.add_permits(1000);
+        database.loading(1).await;
+        database.open_gate();
         for caller in callers {
             let error = caller.await.unwrap().unwrap_err();
             assert!(matches!(error, LoadError::Source(_)));
             assert_eq!(error.to_string(), "the database is down");
         }
-        assert_eq!(cache.stats().load_errors, loads.load(Ordering::SeqCst) as u64);
+        assert_eq!(cache.stats().load_errors, database.loads() as u64);
         assert_eq!(*cache.get_or_load("a", Database::open().read(2)).await.unwrap(), 2);
     }
 

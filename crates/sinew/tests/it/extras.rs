@@ -11,10 +11,10 @@ use std::time::Duration;
 use futures_util::stream;
 use parking_lot::Mutex;
 use sinew::{Cache, Clock, ErrorKind, Invalidated, ManualClock, PutOptions, Sinew, Ttl, Warmed};
-use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::laws::{eventually, keep};
+use crate::source::{Database, Down};
 use crate::world::{SHARED_REDIS, Store, redis_cli};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,58 +33,12 @@ fn found(value: u64) -> impl FnOnce() -> std::future::Ready<Result<Option<u64>, 
     move || ready(Ok(Some(value)))
 }
 
-/// A source whose loads are counted, and held at a gate until the test opens it.
-#[derive(Clone)]
-struct Rows {
-    begun: watch::Sender<Vec<u64>>,
-    under_way: Arc<AtomicUsize>,
-    under_way_max: Arc<AtomicUsize>,
-    gate: Arc<Semaphore>,
-}
-
-impl Rows {
-    fn open() -> Self {
-        Self::with_gate(Semaphore::MAX_PERMITS)
-    }
-
-    fn gated() -> Self {
-        Self::with_gate(0)
-    }
-
-    fn with_gate(permits: usize) -> Self {
-        Self {
-            begun: watch::Sender::new(Vec::new()),
-            under_way: Arc::default(),
-            under_way_max: Arc::default(),
-            gate: Arc::new(Semaphore::new(permits)),
-        }
-    }
-
-    /// Ten times the key; there is no row of a seventh one.
-    async fn read(self, key: u64) -> io::Result<u64> {
-        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
-        self.under_way_max.fetch_max(under_way, Ordering::SeqCst);
-        self.begun.send_modify(|begun| begun.push(key));
-        let _passed = self.gate.acquire().await.expect("never closed");
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
-        match key.is_multiple_of(7) {
-            true => Err(io::Error::other("no such row")),
-            false => Ok(key * 10),
-        }
-    }
-
-    async fn loading(&self, loads: usize) {
-        let mut begun = self.begun.subscribe();
-        begun.wait_for(|begun| begun.len() >= loads).await.expect("kept by self");
-    }
-
-    fn open_gate(&self) {
-        self.gate.add_permits(1 << 20);
-    }
-
-    /// The keys whose loads have begun.
-    fn begun(&self) -> Vec<u64> {
-        self.begun.borrow().clone()
+/// Ten times the key; there is no row of a seventh one.
+async fn row(database: Database, key: u64) -> Result<u64, Down> {
+    database.passes_for(&[key]).await;
+    match key.is_multiple_of(7) {
+        true => Err(Down),
+        false => Ok(key * 10),
     }
 }
 
@@ -171,8 +125,8 @@ laws! {
         for key in [1, 2, 3] {
             elsewhere.put(&key, &5).await.unwrap();
         }
-        let (rows, told) = (Rows::open(), Mutex::new(Vec::new()));
-        let load = |key: &u64| rows.clone().read(*key);
+        let (rows, told) = (Database::open(), Mutex::new(Vec::new()));
+        let load = |key: &u64| row(rows.clone(), *key);
         let progress = |so_far: Warmed| told.lock().push(so_far);
         let warmed = here.warm(stream::iter(1..=20), 10_000, load, progress).await;
         // Seven and fourteen cannot be loaded.
@@ -181,7 +135,7 @@ laws! {
         let done: Vec<u64> = told.iter().map(Warmed::done).collect();
         assert_eq!(done, (1..=20).collect::<Vec<u64>>(), "told after each");
         assert_eq!(told.last(), Some(&warmed));
-        let mut begun = rows.begun();
+        let mut begun = rows.calls().concat();
         begun.sort_unstable();
         assert_eq!(begun, (4..=20).collect::<Vec<u64>>(), "each once, and none that was there");
         for key in 1..=20_u64 {
@@ -199,14 +153,14 @@ laws! {
     }
 
     async fn warming_that_is_dropped_stops_and_its_loads_run_to_their_end(store: Store) {
-        let (cache, rows) = (numbers(&store.tenant("acme").await), Rows::gated());
+        let (cache, rows) = (numbers(&store.tenant("acme").await), Database::gated());
         let pulled = AtomicU64::new(0);
         let keys = (0..1_000_000_u64).map(|n| {
             pulled.fetch_add(1, Ordering::SeqCst);
             // None that has no row.
             n * 7 + 1
         });
-        let load = |key: &u64| rows.clone().read(*key);
+        let load = |key: &u64| row(rows.clone(), *key);
         tokio::select! {
             warmed = cache.warm(stream::iter(keys), 10_000, load, |_| {}) => {
                 panic!("there is no end of keys: {warmed:?}")
@@ -217,20 +171,30 @@ laws! {
         assert!((5..=16).contains(&pulled_then), "{pulled_then} at once");
         rows.open_gate();
         eventually("the loads that had begun are stored", || async {
-            let begun = rows.begun();
+            let begun = rows.calls().concat();
             let there = begun.iter().map(|key| cache.exists(key));
             let there = futures_util::future::join_all(there).await;
             there.into_iter().all(Result::unwrap)
         })
         .await;
         assert_eq!(pulled.load(Ordering::SeqCst), pulled_then);
-        assert!(rows.begun().len() >= 5);
+        assert!(rows.loads() >= 5);
     }
 
     async fn warming_loads_sixteen_at_once_at_most(store: Store) {
-        let (cache, rows) = (numbers(&store.tenant("acme").await), Rows::gated());
+        let (cache, rows) = (numbers(&store.tenant("acme").await), Database::gated());
         let keys = (0..100_u64).map(|n| n * 7 + 1);
-        let load = |key: &u64| rows.clone().read(*key);
+        let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let load = |key: &u64| {
+            let (loading, under_way, most) =
+                (row(rows.clone(), *key), Arc::clone(&under_way), Arc::clone(&most));
+            async move {
+                most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let row = loading.await;
+                under_way.fetch_sub(1, Ordering::SeqCst);
+                row
+            }
+        };
         let warming = cache.warm(stream::iter(keys), 10_000, load, |_| {});
         let opening = async {
             rows.loading(16).await;
@@ -238,12 +202,12 @@ laws! {
         };
         let (warmed, ()) = futures_util::join!(warming, opening);
         assert_eq!(warmed, Warmed { loaded: 100, ..Warmed::default() });
-        assert_eq!(rows.under_way_max.load(Ordering::SeqCst), 16);
+        assert_eq!(most.load(Ordering::SeqCst), 16);
     }
 
     async fn the_greatest_rate_is_a_rate(store: Store) {
-        let (cache, rows) = (numbers(&store.tenant("acme").await), Rows::open());
-        let load = |key: &u64| rows.clone().read(*key);
+        let (cache, rows) = (numbers(&store.tenant("acme").await), Database::open());
+        let load = |key: &u64| row(rows.clone(), *key);
         for rate in [u32::MAX, 2_000_000_000, 1_000_000_000] {
             cache.clear().await.unwrap();
             let warmed = cache.warm(stream::iter(1..=3), rate, load, |_| {}).await;

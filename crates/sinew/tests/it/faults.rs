@@ -5,13 +5,10 @@ use std::time::{Duration, Instant};
 use sinew::{BreakerState, Cache, ErrorKind, Invalidated, Sinew, Status};
 
 use crate::laws::{eventually, keep};
+use crate::outage::blocking;
 use crate::world::{Cluster, Proxy, Server, redis_cli, signal, start_redis};
 
 const DEADLINE: Duration = Duration::from_millis(250);
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("no panic")
-}
 
 struct Behind {
     proxies: Vec<Proxy>,

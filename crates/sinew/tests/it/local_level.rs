@@ -6,7 +6,8 @@ use std::time::Duration;
 use sinew::{Cache, Local, PutOptions, Sinew, Source};
 
 use crate::laws::{eventually, keep};
-use crate::world::{Cluster, Proxy, Server, redis_cli, start_redis};
+use crate::outage::{blocking, process_at};
+use crate::world::{Cluster, Proxy, Server, free_port, redis_cli, start_redis, start_redis_on};
 
 const MIB: usize = 1 << 20;
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -80,12 +81,7 @@ laws! {
 }
 
 async fn redis() -> Server {
-    tokio::task::spawn_blocking(start_redis).await.unwrap()
-}
-
-async fn process_at(port: u16) -> Sinew {
-    let builder = Sinew::builder().deadline(Duration::from_secs(10));
-    builder.connect(&format!("redis://127.0.0.1:{port}")).await.unwrap()
+    blocking(start_redis).await
 }
 
 fn gets(port: u16) -> u64 {
@@ -238,11 +234,8 @@ fn invalidations_that_a_failover_lost_are_made_again() {
         cache.put("a", &1).await.unwrap();
         let bytes = redis_cli(port, &["--no-raw", "DUMP", "_:number:a"]);
         assert!(bytes.len() > 20, "{bytes}");
-        let copied = tokio::task::spawn_blocking(move || {
-            crate::world::start_redis_on(crate::world::free_port(), &[])
-        });
         // A replica that hears of the entry, and not of its invalidation.
-        let replica = copied.await.unwrap();
+        let replica = blocking(|| start_redis_on(free_port(), &[])).await;
         redis_cli(replica.port, &["REPLICAOF", "127.0.0.1", &port.to_string()]);
         eventually("the replica has it", || async {
             redis_cli(replica.port, &["EXISTS", "_:number:a"]) == "1"
@@ -268,7 +261,7 @@ fn invalidations_that_a_failover_lost_are_made_again() {
 #[test]
 fn a_slot_that_changes_hands_takes_its_entries_with_it() {
     keep(|| async {
-        let cluster = tokio::task::spawn_blocking(|| Cluster::start(0)).await.unwrap();
+        let cluster = blocking(|| Cluster::start(0)).await;
         let builder = || Sinew::builder().deadline(Duration::from_secs(10));
         let here = builder().connect(&cluster.url()).await.unwrap();
         let cache: Cache<u64, u64> =
@@ -291,15 +284,14 @@ fn a_slot_that_changes_hands_takes_its_entries_with_it() {
             })
             .await;
         }
-        let cluster = tokio::task::spawn_blocking(move || {
+        let cluster = blocking(move || {
             let slot = cluster.slot_of("_:number:7");
             let from = cluster.master_of(slot);
             let to = (0..cluster.nodes.len()).find(|to| *to != from).expect("another");
             cluster.migrate_slot(slot, from, to, Duration::ZERO);
             cluster
         })
-        .await
-        .unwrap();
+        .await;
         elsewhere.put(&7, &2).await.unwrap();
         eventually("the change at the new owner shows", || async {
             cache.get(&7).await.unwrap().as_deref() == Some(&2)

@@ -6,6 +6,7 @@ mod laws;
 #[allow(dead_code, unused_imports)]
 mod world;
 
+mod absence;
 mod batch;
 mod cache;
 mod drift;
@@ -14,14 +15,18 @@ mod faults;
 mod fleet;
 mod formats;
 mod freshness;
+mod full;
 mod http_cache;
 mod local_copies;
+mod local_keys;
 mod local_level;
 mod macros;
 mod outage;
 mod setup;
 mod source;
+mod tag_life;
 mod tags;
 mod topology;
 mod torture;
+mod unchanged;
 mod versions;

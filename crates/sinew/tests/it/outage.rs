@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sinew::{Cache, ErrorKind, Invalidated, Sinew, Source, Status};
 
 use crate::laws::{LAW_MAX, eventually, keep};
+use crate::source::{Begun, Database};
 use crate::world::{
     SHARED_REDIS, Server, Store, free_port, redis_cli, signal, start_redis, start_redis_on,
 };
@@ -19,6 +20,12 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 pub async fn connect(server: &Server) -> Sinew {
     let url = format!("redis://127.0.0.1:{}", server.port);
     Sinew::connect(&url).await.expect("a connection")
+}
+
+/// A process that waits for longer than a service would: a machine that compiles beside it stalls.
+pub async fn process_at(port: u16) -> Sinew {
+    let builder = Sinew::builder().deadline(Duration::from_secs(10));
+    builder.connect(&format!("redis://127.0.0.1:{port}")).await.expect("a connection")
 }
 
 pub async fn up(sinew: &Sinew) {
@@ -45,7 +52,7 @@ fn a_killed_redis_costs_no_caller_anything_and_comes_back_by_itself() {
         // Of a key that no caller asks for: a caller would share the load.
         cache.get_or_load(&60, value(1)).await.unwrap();
 
-        let running = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let running = Arc::new(AtomicBool::new(true));
         let callers: Vec<_> = (0..16u64)
             .map(|n| {
                 let (cache, running) = (cache.clone(), Arc::clone(&running));
@@ -119,19 +126,11 @@ fn an_outage_loads_once_for_all_callers_of_a_process() {
     keep(|| async {
         let sinew = Sinew::connect_lazy(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
         let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
-        let (gate, loads) =
-            (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let database = Database::gated();
         let callers: Vec<_> = (0..100)
             .map(|_| {
-                let (cache, gate, loads) = (cache.clone(), Arc::clone(&gate), Arc::clone(&loads));
-                tokio::spawn(async move {
-                    let load = move || async move {
-                        loads.fetch_add(1, Ordering::SeqCst);
-                        let _passed = gate.acquire().await;
-                        Ok::<u64, Infallible>(5)
-                    };
-                    *cache.get_or_load(&1, load).await.unwrap()
-                })
+                let (cache, load) = (cache.clone(), database.read(5));
+                tokio::spawn(async move { *cache.get_or_load(&1, load).await.unwrap() })
             })
             .collect();
         eventually("a hundred look-ups failed", || async { cache.stats().errors >= 100 }).await;
@@ -139,11 +138,11 @@ fn an_outage_loads_once_for_all_callers_of_a_process() {
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
-        gate.add_permits(1000);
+        database.open_gate();
         for caller in callers {
             assert_eq!(caller.await.unwrap(), 5);
         }
-        assert_eq!(loads.load(Ordering::SeqCst), 1);
+        assert_eq!(database.loads(), 1);
         assert!(cache.put(&1, &1).await.is_err());
         assert_eq!(cache.get(&1).await.unwrap(), None);
     });
@@ -233,24 +232,6 @@ fn an_invalidation_that_timed_out_is_sent_again_without_a_reconnect() {
 }
 
 #[test]
-fn a_full_redis_is_still_read_and_invalidated() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let sinew = connect(&server).await;
-        let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
-        cache.put(&1, &1).await.unwrap();
-        cache.invalidate(&2).await.unwrap();
-        redis_cli(server.port, &["CONFIG", "SET", "maxmemory", "1"]);
-        assert!(cache.put(&2, &2).await.unwrap_err().is_retryable(), "it is full");
-        let another = connect(&server).await.cache("number").build::<u64, u64>().unwrap();
-        assert_eq!(another.get(&1).await.unwrap().as_deref(), Some(&1));
-        assert_eq!(another.invalidate(&1).await.unwrap(), Invalidated::Done);
-        assert_eq!(cache.get(&1).await.unwrap(), None);
-        assert_eq!(*cache.get_or_load(&1, value(3)).await.unwrap(), 3);
-    });
-}
-
-#[test]
 fn a_primary_that_was_demoted_is_left() {
     keep(|| async {
         let (server, other) = blocking(|| (start_redis(), start_redis())).await;
@@ -274,20 +255,11 @@ fn a_lease_that_could_not_be_given_back_in_an_outage_is_given_back_after_it() {
         let sinew =
             Sinew::builder().deadline(Duration::from_millis(100)).connect(&url).await.unwrap();
         let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
-        let gate = Arc::new(tokio::sync::Semaphore::new(0));
-        let loading = {
-            let (cache, gate) = (cache.clone(), Arc::clone(&gate));
-            let load = move || async move {
-                let _passed = gate.acquire().await;
-                Ok::<u64, Infallible>(1)
-            };
-            tokio::spawn(async move { cache.get_or_load(&1, load).await.map(|v| *v) })
-        };
-        eventually("the lease is there", || async { redis_cli(server.port, &["DBSIZE"]) == "2" })
-            .await;
+        let loading = Begun::load(&cache, &1, 1).await;
+        let keys = redis_cli(server.port, &["DBSIZE"]);
+        assert_eq!(keys, "2", "the lease, and the deployment's record");
         signal(server.pid, "STOP");
-        gate.add_permits(1);
-        assert_eq!(loading.await.unwrap().unwrap(), 1);
+        assert_eq!(loading.lands().await, 1);
         signal(server.pid, "CONT");
         // Under the lease that stayed behind, this would be loaded and not stored, or wait for its end.
         let began = Instant::now();
@@ -359,21 +331,10 @@ fn a_long_load_keeps_its_lease() {
             let ms = redis_cli(SHARED_REDIS.port, &["PTTL", &lease]);
             ms.parse::<i64>().unwrap()
         };
-        let gate = Arc::new(tokio::sync::Semaphore::new(0));
-        let loading = {
-            let (cache, gate) = (cache.clone(), Arc::clone(&gate));
-            tokio::spawn(async move {
-                let load = move || async move {
-                    let _passed = gate.acquire().await;
-                    Ok::<u64, Infallible>(1)
-                };
-                cache.get_or_load("a", load).await
-            })
-        };
+        let loading = Begun::load(&cache, "a", 1).await;
         eventually("the lease is half over", || async { (1..=3_000).contains(&left()) }).await;
         eventually("the lease is renewed", || async { left() > 3_500 }).await;
-        gate.add_permits(1);
-        loading.await.unwrap().unwrap();
+        loading.lands().await;
         assert!(cache.exists("a").await.unwrap());
         assert!(left() < 0, "the lease is given back");
     });
@@ -420,27 +381,21 @@ fn callers_that_come_during_a_load_share_its_error() {
             line.and_then(|l| l.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
         };
         let before = scripts();
-        let (gate, loads) =
-            (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let database = Database::gated();
         let call = || {
-            let (cache, gate, loads) = (cache.clone(), Arc::clone(&gate), Arc::clone(&loads));
-            tokio::spawn(async move {
-                let load = move || async move {
-                    loads.fetch_add(1, Ordering::SeqCst);
-                    let _passed = gate.acquire().await;
-                    Err::<u64, _>(std::io::Error::other("no"))
-                };
-                cache.get_or_load(&1, load).await.unwrap_err().to_string()
-            })
+            let (cache, load) = (cache.clone(), database.fail());
+            tokio::spawn(async move { cache.get_or_load(&1, load).await.unwrap_err().to_string() })
         };
         let first = call();
-        eventually("the load begins", || async { loads.load(Ordering::SeqCst) == 1 }).await;
+        database.loading(1).await;
         let late = call();
         // Its question for the lease is answered: someone of this process holds it.
         eventually("both have asked", || async { scripts() >= before + 2 }).await;
-        gate.add_permits(10);
-        assert_eq!((first.await.unwrap(), late.await.unwrap()), ("no".to_owned(), "no".to_owned()));
-        assert_eq!(loads.load(Ordering::SeqCst), 1);
+        database.open_gate();
+        for caller in [first, late] {
+            assert_eq!(caller.await.unwrap(), "the database is down");
+        }
+        assert_eq!(database.loads(), 1);
     });
 }
 
@@ -454,23 +409,14 @@ fn every_key_has_a_ttl_but_the_record_of_the_deployment() {
         cache.put(&1, &1).await.unwrap();
         cache.get_or_load(&2, value(2)).await.unwrap();
         cache.invalidate(&3).await.unwrap();
-        let gate = Arc::new(tokio::sync::Semaphore::new(0));
-        let waiting = Arc::clone(&gate);
-        let (loading, held) = (cache.clone(), async move { waiting.acquire().await.map(|_| ()) });
-        let loading = tokio::spawn(async move {
-            let load = || async {
-                held.await.unwrap();
-                Ok::<u64, Infallible>(4)
-            };
-            loading.get_or_load(&4, load).await.map(|v| *v)
-        });
+        let loading = Begun::load(&cache, &4, 4).await;
         let keys = || {
             let mut keys: Vec<String> =
                 redis_cli(server.port, &["--scan"]).lines().map(str::to_owned).collect();
             keys.sort();
             keys
         };
-        eventually("the lease is there", || async { keys().len() == 4 }).await;
+        eventually("what holds up older versions is gone", || async { keys().len() == 4 }).await;
         let expected = [
             "App__:deployment",
             "App_acme:lease:{App_acme:number:4}",
@@ -482,7 +428,6 @@ fn every_key_has_a_ttl_but_the_record_of_the_deployment() {
             let left: i64 = redis_cli(server.port, &["PTTL", key]).parse().unwrap();
             assert!((1..=300_000).contains(&left), "{key}: {left}");
         }
-        gate.add_permits(1);
-        loading.await.unwrap().unwrap();
+        loading.lands().await;
     });
 }

@@ -1,11 +1,13 @@
 //! A source of values whose loads are counted, and held at a gate until the test opens it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sinew::{Cache, Error, LoadError};
+use sinew::{Cache, CacheKey, Error, LoadError, Loaded, Loading};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 
 /// What a loader of the source returns. All have one error type, so that they can share loads.
 pub type Reading<T> = BoxFuture<'static, Result<T, Down>>;
@@ -24,8 +26,8 @@ impl std::error::Error for Down {}
 
 #[derive(Clone)]
 pub struct Database {
-    /// How many have begun.
-    loads: watch::Sender<usize>,
+    /// The keys that each load was asked for, where its loader is told any.
+    calls: watch::Sender<Vec<Vec<u64>>>,
     gate: Arc<Semaphore>,
 }
 
@@ -39,7 +41,7 @@ impl Database {
     }
 
     fn with_gate(permits: usize) -> Self {
-        Self { loads: watch::Sender::new(0), gate: Arc::new(Semaphore::new(permits)) }
+        Self { calls: watch::Sender::new(Vec::new()), gate: Arc::new(Semaphore::new(permits)) }
     }
 
     /// A loader that brings `value`.
@@ -57,6 +59,38 @@ impl Database {
         self.bring(Err(Down))
     }
 
+    /// A loader that names tags before it asks.
+    pub fn read_tagged(
+        &self,
+        value: u64,
+        tags: &[&str],
+    ) -> impl FnOnce(Loading<u64>) -> Reading<u64> + Send + use<> {
+        tagging(tags, self.read(value))
+    }
+
+    /// The same of one that finds what was there before still right.
+    pub fn confirm_tagged(
+        &self,
+        tags: &[&str],
+    ) -> impl FnOnce(Loading<u64>) -> Reading<Loaded<u64>> + Send + use<> {
+        tagging(tags, self.bring(Ok(Loaded::<u64>::Unchanged)))
+    }
+
+    /// A loader of many keys at once, which brings those that `value` knows.
+    pub fn find_all(
+        &self,
+        value: fn(u64) -> Option<u64>,
+    ) -> impl Fn(Vec<u64>) -> Reading<HashMap<u64, u64>> + Send + Sync + use<> {
+        let database = self.clone();
+        move |keys| {
+            let database = database.clone();
+            Box::pin(async move {
+                database.passes_for(&keys).await;
+                Ok(keys.into_iter().filter_map(|key| Some((key, value(key)?))).collect())
+            })
+        }
+    }
+
     fn bring<T: Send + 'static>(
         &self,
         brought: Result<T, Down>,
@@ -72,22 +106,80 @@ impl Database {
 
     /// What every load begins with: it is counted, and waits at the gate.
     pub async fn passes(&self) {
-        self.loads.send_modify(|loads| *loads += 1);
+        self.passes_for(&[]).await;
+    }
+
+    /// The same of one that was told its keys.
+    pub async fn passes_for(&self, keys: &[u64]) {
+        let mut asked = keys.to_vec();
+        asked.sort_unstable();
+        self.calls.send_modify(|calls| calls.push(asked));
         let _passed = self.gate.acquire().await.expect("never closed");
     }
 
     /// Waits until so many loads have begun.
     pub async fn loading(&self, loads: usize) {
-        let mut begun = self.loads.subscribe();
-        begun.wait_for(|begun| *begun >= loads).await.expect("kept by self");
+        let mut calls = self.calls.subscribe();
+        calls.wait_for(|calls| calls.len() >= loads).await.expect("kept by self");
     }
 
     pub fn open_gate(&self) {
         self.gate.add_permits(1 << 20);
     }
 
+    pub fn close_gate(&self) {
+        self.gate.forget_permits(usize::MAX);
+    }
+
     pub fn loads(&self) -> usize {
-        *self.loads.borrow()
+        self.calls.borrow().len()
+    }
+
+    /// The keys of each load that has begun, sorted.
+    pub fn calls(&self) -> Vec<Vec<u64>> {
+        self.calls.borrow().clone()
+    }
+}
+
+fn tagging<T, L>(
+    tags: &[&str],
+    load: L,
+) -> impl FnOnce(Loading<u64>) -> Reading<T> + Send + use<T, L>
+where
+    L: FnOnce() -> Reading<T> + Send,
+{
+    let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    move |loading: Loading<u64>| {
+        for tag in tags {
+            loading.tag(tag);
+        }
+        load()
+    }
+}
+
+/// A load that has begun and waits for its source, and the caller that waits for it.
+pub struct Begun {
+    source: Database,
+    caller: JoinHandle<u64>,
+}
+
+impl Begun {
+    /// A load of `value`, once its source is asked.
+    pub async fn load<K>(cache: &Cache<K, u64>, key: &'static K, value: u64) -> Self
+    where
+        K: CacheKey + Sync + ?Sized + 'static,
+    {
+        let source = Database::gated();
+        let (cache, load) = (cache.clone(), source.read(value));
+        let caller = tokio::spawn(async move { *cache.get_or_load(key, load).await.unwrap() });
+        source.loading(1).await;
+        Self { source, caller }
+    }
+
+    /// Lets it come to its end, and says what its caller is given.
+    pub async fn lands(self) -> u64 {
+        self.source.open_gate();
+        self.caller.await.unwrap()
     }
 }
 

@@ -4,56 +4,45 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use sinew::{
-    Cache, CacheBuilder, Clock, ErrorKind, Invalidated, Loading, Outage, PutOptions, Sinew, Source,
-    Ttl,
+    Cache, CacheBuilder, ErrorKind, Invalidated, Local, Outage, PutOptions, Sinew, Source,
 };
 
 use crate::laws::{LAW_MAX, eventually, keep};
-use crate::outage::{blocking, down};
-use crate::source::{Database, Down, Reading, everyone_has_asked, rejection};
-use crate::world::{Proxy, SHARED_REDIS, Store, redis_cli, start_redis};
+use crate::outage::{blocking, down, process_at};
+use crate::source::{Database, everyone_has_asked, rejection};
+use crate::world::{Proxy, start_redis};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn tagged(tenant: &Sinew, name: &str) -> Cache<str, u64> {
+pub fn tagged(tenant: &Sinew, name: &str) -> Cache<str, u64> {
     tenant.cache(name).ttl(10 * MINUTE).tagged().build().expect("a cache")
 }
 
-fn numbers(tenant: &Sinew) -> Cache<str, u64> {
+pub fn numbers(tenant: &Sinew) -> Cache<str, u64> {
     tagged(tenant, "number")
 }
 
-fn with<T: Display>(tags: impl IntoIterator<Item = T>) -> PutOptions {
+pub fn with<T: Display>(tags: impl IntoIterator<Item = T>) -> PutOptions {
     tags.into_iter().fold(PutOptions::new(), PutOptions::tag)
-}
-
-fn ttl(duration: Duration) -> Ttl {
-    Ttl::new(duration).expect("within bounds")
-}
-
-/// A loader that names tags before it asks its source.
-fn read_tagged(
-    database: &Database,
-    value: u64,
-    tags: &[&str],
-) -> impl FnOnce(Loading<u64>) -> Reading<u64> + Send + use<> {
-    let database = database.clone();
-    let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
-    move |load| {
-        Box::pin(async move {
-            for tag in tags {
-                load.tag(tag);
-            }
-            database.passes().await;
-            Ok(value)
-        })
-    }
 }
 
 /// What kind of cache a builder makes.
 type Kind = fn(CacheBuilder) -> CacheBuilder;
 
 laws! {
+    async fn what_was_stored_by_one_who_knows_no_tags_is_a_miss_to_one_who_does(store: Store) {
+        let (acme, other) = (store.tenant("acme").await, store.tenant("acme").await);
+        let plain: Cache<str, u64> = other.cache("number").build().expect("a cache");
+        for local in [Local::none(), Local::bytes(1 << 20)] {
+            let cache: Cache<str, u64> =
+                acme.cache("number").tagged().local(local).build().expect("a cache");
+            plain.put("a", &1).await.unwrap();
+            assert_eq!(cache.get("a").await.unwrap(), None);
+            assert_eq!(*cache.get_or_load("a", Database::open().read(2)).await.unwrap(), 2);
+            assert_eq!(plain.get("a").await.unwrap().as_deref(), Some(&2), "which knows no better");
+        }
+    }
+
     async fn a_tag_takes_all_entries_that_have_it_and_no_others(store: Store) {
         let (acme, other) = (store.tenant("acme").await, store.tenant("other").await);
         let (cache, elsewhere) = (numbers(&acme), numbers(&store.tenant("acme").await));
@@ -98,7 +87,7 @@ laws! {
         here.put_with("witness", &0, with(["red"])).await.unwrap();
         let (old, new) = (Database::gated(), Database::open());
         let begin = |key: &'static str| {
-            let (cache, load) = (here.clone(), read_tagged(&old, 1, &["red"]));
+            let (cache, load) = (here.clone(), old.read_tagged(1, &["red"]));
             tokio::spawn(async move { cache.get_or_load_with(key, load).await })
         };
         let begun = [begin("shared"), begin("alone")];
@@ -145,7 +134,7 @@ laws! {
 
     async fn a_loaded_entry_has_the_tags_that_its_loader_named(store: Store) {
         let (cache, database) = (numbers(&store.tenant("acme").await), Database::open());
-        let load = || read_tagged(&database, 1, &["red", "blue"]);
+        let load = || database.read_tagged(1, &["red", "blue"]);
         cache.get_or_load_with("a", load()).await.unwrap();
         cache.get_or_load_with("a", load()).await.unwrap();
         assert_eq!(database.loads(), 1);
@@ -208,7 +197,7 @@ laws! {
         let database = Database::open();
         let put = cache.put_with("a", &1, with(["red"])).await.unwrap_err();
         let invalidated = cache.invalidate_tag("red").await.unwrap_err();
-        let load = read_tagged(&database, 1, &["red"]);
+        let load = database.read_tagged(1, &["red"]);
         let loaded = rejection(cache.get_or_load_with("a", load).await);
         for error in [put, invalidated, loaded] {
             assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
@@ -225,7 +214,7 @@ laws! {
         for bad in ["", too_long.as_str()] {
             let put = cache.put_with("a", &1, with([bad])).await.unwrap_err();
             let invalidated = cache.invalidate_tag(bad).await.unwrap_err();
-            let load = read_tagged(&database, 1, &["fine", bad]);
+            let load = database.read_tagged(1, &["fine", bad]);
             let loaded = rejection(cache.get_or_load_with("a", load).await);
             for error in [put, invalidated, loaded] {
                 assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
@@ -235,7 +224,7 @@ laws! {
         let names: Vec<String> = (0..33).map(|n| format!("tag:{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let put = cache.put_with("a", &1, with(&names)).await.unwrap_err();
-        let load = read_tagged(&database, 1, &names);
+        let load = database.read_tagged(1, &names);
         let loaded = rejection(cache.get_or_load_with("a", load).await);
         for error in [put, loaded] {
             assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
@@ -252,148 +241,6 @@ laws! {
             assert!(!cache.exists(key).await.unwrap(), "{key}");
         }
     }
-}
-
-/// Where a cache of the tenant `acme` has its tags.
-fn hash_of(store: &Store, cache: &str) -> String {
-    format!("{0}acme:tag:{{{0}acme:{cache}}}", store.prefix)
-}
-
-fn cli(arguments: &[&str]) -> String {
-    redis_cli(SHARED_REDIS.port, arguments)
-}
-
-fn lives_for(key: &str) -> Duration {
-    let left_ms = cli(&["PTTL", key]);
-    Duration::from_millis(left_ms.parse().expect("a key with a TTL"))
-}
-
-#[test]
-fn tags_that_are_lost_take_their_entries_with_them() {
-    keep(|| async {
-        let store = Store::redis().await;
-        let cache = numbers(&store.tenant("acme").await);
-        let hash = hash_of(&store, "number");
-        cache.put_with("invalidated", &1, with(["red"])).await.unwrap();
-        cache.invalidate_tag("red").await.unwrap();
-        assert!(!cache.exists("invalidated").await.unwrap());
-        cache.put_with("good", &1, with(["blue"])).await.unwrap();
-        cache.put("bare", &1).await.unwrap();
-        for key in ["good", "bare"] {
-            assert!(cache.exists(key).await.unwrap(), "{key}");
-        }
-        assert_eq!(cli(&["DEL", &hash]), "1");
-        let elsewhere = numbers(&store.tenant("acme").await);
-        for key in ["invalidated", "good", "bare"] {
-            let entry = format!("{}acme:number:{key}", store.prefix);
-            assert_eq!(cli(&["EXISTS", &entry]), "1", "{key} is still in the store");
-            assert_eq!(elsewhere.get(key).await.unwrap(), None, "{key}");
-            eventually("the loss is told", || async { !cache.exists(key).await.unwrap() }).await;
-        }
-        // Nor do they come back with the tags, which are numbered from the beginning again.
-        elsewhere.put_with("new", &2, with(["red"])).await.unwrap();
-        assert_eq!(cli(&["HGET", &hash, "n"]), "0");
-        for key in ["invalidated", "good", "bare"] {
-            assert_eq!(elsewhere.get(key).await.unwrap(), None, "{key}");
-            assert_eq!(cache.get(key).await.unwrap(), None, "{key}");
-        }
-        assert_eq!(elsewhere.get("new").await.unwrap().as_deref(), Some(&2));
-        eventually("the new tags are told", || async { cache.exists("new").await.unwrap() }).await;
-    });
-}
-
-#[test]
-fn long_dead_tags_are_forgotten() {
-    keep(|| async {
-        let store = Store::redis().await;
-        let second = Duration::from_secs(1);
-        let cache: Cache<str, u64> =
-            store.tenant("acme").await.cache("number").ttl(second).tagged().build().unwrap();
-        let hash = hash_of(&store, "number");
-        // The hash dies with its last entry: a machine that stalls for so long shows nothing.
-        for _ in 0..5 {
-            cache.invalidate_tag("pulse").await.unwrap();
-            let generation = cli(&["HGET", &hash, "gen"]);
-            for n in 0..50 {
-                cache.invalidate_tag(n).await.unwrap();
-            }
-            eventually("all tags but one are forgotten", || async {
-                cache.invalidate_tag("pulse").await.unwrap();
-                // Beside it there are the generation, the sequence and the TTL.
-                cli(&["HLEN", &hash]) == "4"
-            })
-            .await;
-            if cli(&["HGET", &hash, "gen"]) == generation {
-                assert_eq!(cli(&["HEXISTS", &hash, "t:pulse"]), "1");
-                return;
-            }
-        }
-        panic!("the machine stalled each time, and the hash died first");
-    });
-}
-
-#[test]
-fn an_entry_whose_own_ttl_outlives_the_caches_keeps_its_tags_alive() {
-    keep(|| async {
-        let store = Store::redis().await;
-        let acme = store.tenant("acme").await;
-        let long = ttl(100 * MINUTE);
-        // By a put, by a load, and by a setting.
-        let (put, loaded) = (tagged(&acme, "put"), tagged(&acme, "loaded"));
-        let kept = acme.cache("kept").ttl(10 * MINUTE).tagged().stale_if_error(100 * MINUTE);
-        let kept: Cache<str, u64> = kept.build().unwrap();
-        for cache in [&put, &loaded] {
-            cache.put("short", &1).await.unwrap();
-            assert!(lives_for(&hash_of(&store, cache.name())) <= 20 * MINUTE);
-        }
-        put.put_with("long", &1, with(["red"]).ttl(long)).await.unwrap();
-        let load = move |load: Loading<u64>| async move {
-            load.ttl(long);
-            load.tag("red");
-            Ok::<u64, Down>(1)
-        };
-        loaded.get_or_load_with("long", load).await.unwrap();
-        kept.put_with("long", &1, with(["red"])).await.unwrap();
-        for cache in [&put, &loaded, &kept] {
-            let name = cache.name();
-            let (hash, entry) =
-                (hash_of(&store, name), format!("{}acme:{name}:long", store.prefix));
-            assert!(lives_for(&entry) > 80 * MINUTE, "{name}");
-            assert!(lives_for(&hash) > lives_for(&entry), "{name}");
-            // Those who need them for less leave it so.
-            let elsewhere = tagged(&store.tenant("acme").await, name);
-            elsewhere.put("short", &1).await.unwrap();
-            elsewhere.invalidate_tag("blue").await.unwrap();
-            assert!(lives_for(&hash) > lives_for(&entry), "{name}");
-            assert!(elsewhere.exists("long").await.unwrap(), "{name}");
-            elsewhere.invalidate_tag("red").await.unwrap();
-            assert!(!elsewhere.exists("long").await.unwrap(), "{name}");
-        }
-    });
-}
-
-#[test]
-fn an_entry_is_good_for_as_long_as_it_was_put_for() {
-    keep(|| async {
-        let (clock, hands) = Clock::manual();
-        let sinew = Sinew::builder().clock(clock).embedded().unwrap();
-        let builder = sinew.cache("number").ttl(MINUTE).jitter(0.0).tagged();
-        let cache: Cache<str, u64> = builder.build().unwrap();
-        for key in ["red", "blue"] {
-            cache.put_with(key, &1, with([key]).ttl(ttl(10 * MINUTE))).await.unwrap();
-        }
-        // Long after the tags of the cache's own TTL would have died.
-        hands.advance(9 * MINUTE);
-        assert!(cache.exists("red").await.unwrap());
-        cache.invalidate_tag("red").await.unwrap();
-        assert!(!cache.exists("red").await.unwrap());
-        assert!(cache.exists("blue").await.unwrap());
-    });
-}
-
-async fn process_at(port: u16) -> Sinew {
-    let builder = Sinew::builder().deadline(Duration::from_secs(10));
-    builder.connect(&format!("redis://127.0.0.1:{port}")).await.expect("a connection")
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sinew::{Cache, ErrorKind, Invalidated, Sinew, Status, Tenancy};
 
 use crate::laws::{LAW_MAX, eventually, keep_for};
+use crate::outage::blocking;
 use crate::world::{
     Cluster, Node, Sentinels, Server, free_port, redis_cli, signal, start_redis_on, wait_until,
 };
@@ -14,10 +15,6 @@ use crate::world::{
 const DEADLINE: Duration = Duration::from_millis(250);
 /// What a machine that is busy with other tests may add to a deadline.
 const BUSY: Duration = Duration::from_secs(2);
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("no panic")
-}
 
 /// Callers that write and read their own keys until they are stopped.
 struct Load {
@@ -392,47 +389,103 @@ fn a_client_of_the_other_tenancy_is_refused_by_every_node_of_a_cluster() {
     });
 }
 
+/// A key that has gone ahead to another node, while its slot is still on the way there.
+struct Ahead {
+    slot: String,
+    from: usize,
+    to: usize,
+}
+
+impl Ahead {
+    fn send(cluster: &Cluster, key: &str, from: usize, to: usize) -> Self {
+        let ahead = Self { slot: cluster.slot_of(key).to_string(), from, to };
+        let (from, to) = (&cluster.nodes[from], &cluster.nodes[to]);
+        ahead.is_set(to, &["IMPORTING", &from.id()]);
+        ahead.is_set(from, &["MIGRATING", &to.id()]);
+        let port = to.server.port.to_string();
+        wait_until("the key has gone", || {
+            from.cli(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000", "REPLACE"]);
+            has(to, key) && !has(from, key)
+        });
+        ahead
+    }
+
+    /// The slot comes after it.
+    fn follow(&self, cluster: &Cluster) {
+        let (from, to) = (&cluster.nodes[self.from], &cluster.nodes[self.to]);
+        for node in [to, from] {
+            self.is_set(node, &["NODE", &to.id()]);
+        }
+    }
+
+    fn is_set(&self, node: &Node, state: &[&str]) {
+        let command = [&["CLUSTER", "SETSLOT", self.slot.as_str()][..], state].concat();
+        assert_eq!(node.cli(&command), "OK", "{command:?}");
+    }
+}
+
+fn has(node: &Node, key: &str) -> bool {
+    node.cli(&["--scan", "--pattern", key]) == key
+}
+
+/// What Redis says of an entry: a look-up that it did not answer says nothing.
+async fn answered(cache: &Cache<u64, u64>, key: u64) -> Option<u64> {
+    loop {
+        let errors = cache.stats().errors;
+        let found = cache.get(&key).await.unwrap();
+        if found.is_some() || cache.stats().errors == errors {
+            return found.map(|value| *value);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[test]
 fn a_key_that_is_ahead_of_its_slot_is_found_and_written() {
     keep_for(LAW_MAX * 2, || async {
+        const KEY: &str = "App__:number:7";
         let cluster = blocking(|| Cluster::start(0)).await;
         let deadline = Duration::from_secs(10);
         let sinew = Sinew::builder().prefix("App_").deadline(deadline);
         let sinew = sinew.connect(&cluster.url()).await.unwrap();
         let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
         cache.put(&7, &7).await.unwrap();
-        let (cluster, move_on) = blocking(move || {
-            let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", "App__:number:7"]);
-            let from = cluster.master_of(slot.parse().unwrap());
-            let (from, to) = (&cluster.nodes[from], &cluster.nodes[(from + 1) % 3]);
-            let (from_id, to_id, port) = (from.id(), to.id(), to.server.port.to_string());
-            to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
-            from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
-            from.cli(&["MIGRATE", "127.0.0.1", &port, "App__:number:7", "0", "5000"]);
-            let ports = [to.server.port, from.server.port];
-            let move_on = move || {
-                for port in ports {
-                    redis_cli(port, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
-                }
-            };
-            (cluster, move_on)
+        let (cluster, ahead) = blocking(move || {
+            let from = cluster.master_of(cluster.slot_of(KEY));
+            let ahead = Ahead::send(&cluster, KEY, from, (from + 1) % 3);
+            (cluster, ahead)
         })
         .await;
-        assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&7), "it is asked for elsewhere");
-        // An invalidation does not wait for the slot: it takes entry and lease one after the other.
-        assert_eq!(cache.invalidate(&7).await.unwrap(), Invalidated::Done);
-        assert_eq!(cache.get(&7).await.unwrap(), None);
+        assert_eq!(answered(&cache, 7).await, Some(7), "it is asked for elsewhere");
         // A write needs entry and lease together, which the cluster refuses until the slot is there.
         let writing = tokio::spawn({
             let cache = cache.clone();
             async move { cache.put(&7, &8).await }
         });
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        eventually("it is told to try again", || async {
+            cluster.nodes[ahead.to].cli(&["INFO", "errorstats"]).contains("errorstat_TRYAGAIN")
+        })
+        .await;
         assert!(!writing.is_finished(), "it waits for the cluster");
-        blocking(move_on).await;
+        let (cluster, ahead) = blocking(move || {
+            ahead.follow(&cluster);
+            (cluster, ahead)
+        })
+        .await;
         writing.await.unwrap().unwrap();
-        assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&8));
-        drop(cluster);
+        assert_eq!(answered(&cache, 7).await, Some(8));
+        // An invalidation does not wait for the slot: it takes entry and lease one after the other.
+        // It comes last: once a slot has changed hands, the latest invalidations are made again, and
+        // may remove what is being put meanwhile.
+        let cluster = blocking(move || {
+            Ahead::send(&cluster, KEY, ahead.to, ahead.from);
+            cluster
+        })
+        .await;
+        assert_eq!(answered(&cache, 7).await, Some(8), "it is asked for elsewhere again");
+        assert_eq!(cache.invalidate(&7).await.unwrap(), Invalidated::Done);
+        assert_eq!(answered(&cache, 7).await, None);
+        assert!(cluster.nodes.iter().all(|node| !has(node, KEY)), "it is nowhere");
     });
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use sinew::{Cache, Clock, Invalidated, PutOptions, Sinew, Ttl};
-use tokio::sync::oneshot;
 
 use crate::laws::{eventually, keep};
+use crate::source::Begun;
 use crate::world::{SHARED_REDIS, Store, redis_cli};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -129,46 +129,18 @@ laws! {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
         here.invalidate(&1).await.unwrap();
-        let (begun, begins) = oneshot::channel::<()>();
-        let (go, wait) = oneshot::channel::<()>();
-        let loading = tokio::spawn({
-            let here = here.clone();
-            async move {
-                let load = move || async move {
-                    let _ = begun.send(());
-                    let _ = wait.await;
-                    Ok::<u64, Infallible>(10)
-                };
-                here.get_or_load(&1, load).await.map(|value| *value)
-            }
-        });
-        begins.await.unwrap();
+        let old = Begun::load(&here, &1, 10).await;
         assert!(!elsewhere.put_versioned(&1, &20, 2).await.unwrap());
-        go.send(()).unwrap();
-        assert_eq!(loading.await.unwrap().unwrap(), 10, "it began before");
+        assert_eq!(old.lands().await, 10, "it began before");
         assert_eq!(found(&here, 1).await, None);
     }
 
     async fn a_versioned_put_during_a_load_is_not_overwritten_by_it(store: Store) {
         let (here, elsewhere) =
             (numbers(&store.tenant("acme").await), numbers(&store.tenant("acme").await));
-        let (begun, begins) = oneshot::channel::<()>();
-        let (go, wait) = oneshot::channel::<()>();
-        let loading = tokio::spawn({
-            let here = here.clone();
-            async move {
-                let load = move || async move {
-                    let _ = begun.send(());
-                    let _ = wait.await;
-                    Ok::<u64, Infallible>(10)
-                };
-                here.get_or_load(&1, load).await.map(|value| *value)
-            }
-        });
-        begins.await.unwrap();
+        let old = Begun::load(&here, &1, 10).await;
         assert!(elsewhere.put_versioned(&1, &20, 2).await.unwrap());
-        go.send(()).unwrap();
-        loading.await.unwrap().unwrap();
+        old.lands().await;
         assert_eq!(found(&here, 1).await, Some(20));
     }
 
