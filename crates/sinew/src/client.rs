@@ -15,12 +15,16 @@ use crate::kernel::pattern::Selection;
 #[cfg(feature = "redis")]
 use crate::kernel::redis::{Hook, Link, Target, permission_hook};
 use crate::kernel::status::Status;
+use crate::limit::{self, Limiter};
+use crate::lock::{self, Locks};
 
 const DEADLINE_DEFAULT: Duration = Duration::from_millis(250);
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 const VALUE_LEN_DEFAULT: usize = 1 << 20;
 /// What one embedded store keeps, in bytes.
 const MEMORY_MAX: usize = 256 << 20;
+/// The same of limits.
+const LIMITS_MEMORY_MAX: usize = 64 << 20;
 
 /// A deployment of Redis, or the embedded store, seen as one tenant. Cheap to clone.
 ///
@@ -37,6 +41,8 @@ struct Deployment {
     value_len_max: usize,
     store: Store,
     caches: Arc<cache::Engine>,
+    locks: Arc<lock::Engine>,
+    limits: Arc<limit::Engine>,
 }
 
 enum Store {
@@ -120,6 +126,18 @@ impl Sinew {
     /// caches of one name are one cache, and its statistics go by it.
     pub fn cache(&self, name: &str) -> CacheBuilder {
         CacheBuilder::new(Arc::clone(&self.deployment.caches), self.scope.clone(), name)
+    }
+
+    /// The rate limits of this tenant; see [`crate::limit`].
+    #[must_use]
+    pub fn limiter(&self) -> Limiter {
+        Limiter::new(Arc::clone(&self.deployment.limits), self.scope.clone())
+    }
+
+    /// The locks of this tenant; see [`crate::lock`].
+    #[must_use]
+    pub fn locks(&self) -> Locks {
+        Locks::new(Arc::clone(&self.deployment.locks), self.scope.clone())
     }
 
     /// Removes every entry of every cache and tenant under this prefix, and says how many there were.
@@ -304,7 +322,11 @@ impl Builder {
         ];
         let link = Link::open(target, deadline, hooks)?;
         let backend = cache::RedisBackend::new(link.clone(), prefix.clone(), self.tenancy);
-        Ok(self.assemble(prefix, Store::Redis(link), cache::Store::Redis(backend)))
+        let locks = lock::Engine::on_redis(link.clone(), &prefix);
+        let limits = limit::Store::Redis(limit::RedisBackend::new(link.clone(), &prefix));
+        let limits = limit::Engine::new(limits, self.clock.clone());
+        let caches = cache::Store::Redis(backend);
+        Ok(self.assemble(prefix, Store::Redis(link), caches, locks, limits))
     }
 
     /// Keeps everything in this process; see [`Sinew::embedded`].
@@ -321,10 +343,21 @@ impl Builder {
 
     fn open_embedded(self, prefix: Prefix) -> Sinew {
         let backend = MemoryBackend::new(self.clock.clone(), MEMORY_MAX);
-        self.assemble(prefix, Store::Embedded, cache::Store::Memory(backend))
+        let locks = lock::Engine::embedded(self.clock.clone());
+        let limits = limit::MemoryBackend::new(self.clock.clone(), LIMITS_MEMORY_MAX);
+        let limits = limit::Engine::new(limit::Store::Memory(Box::new(limits)), self.clock.clone());
+        let caches = cache::Store::Memory(backend);
+        self.assemble(prefix, Store::Embedded, caches, locks, limits)
     }
 
-    fn assemble(self, prefix: Prefix, store: Store, caches: cache::Store) -> Sinew {
+    fn assemble(
+        self,
+        prefix: Prefix,
+        store: Store,
+        caches: cache::Store,
+        locks: Arc<lock::Engine>,
+        limits: Arc<limit::Engine>,
+    ) -> Sinew {
         let scope = Scope::unscoped(&prefix, self.tenancy);
         let caches = cache::Engine::new(caches, self.clock, self.value_len_max);
         let deployment = Arc::new(Deployment {
@@ -333,6 +366,8 @@ impl Builder {
             value_len_max: self.value_len_max,
             store,
             caches,
+            locks,
+            limits,
         });
         Sinew { deployment, scope }
     }

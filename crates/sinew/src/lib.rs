@@ -3,6 +3,8 @@
 //! | Capability | Handle | Read |
 //! | --- | --- | --- |
 //! | cache-aside, one load in the fleet, invalidation that wins | [`Cache`] | [`cache`] |
+//! | rate limits over the whole fleet, exact and all or nothing | [`Limiter`](limit::Limiter) | [`limit`] |
+//! | locks with fences, readers and writers, semaphores, leader election | [`Locks`], [`Guard`], [`Leader`] | [`lock`] |
 //! | a circuit breaker for your own calls | [`Breaker`], [`BreakerLayer`] | [`Breaker`] |
 //!
 //! Everything begins with a [`Sinew`]: [`Sinew::connect`] for Redis, [`Sinew::embedded`] for this
@@ -21,7 +23,7 @@
 //! ```
 //!
 //! # Features
-//! - `macros` (default): [`macro@cached`] and [`macro@evicts`].
+//! - `macros` (default): [`macro@cached`], [`macro@evicts`] and [`macro@locked`].
 //! - `redis` (default): the link to Redis. Without it, everything runs on the embedded store.
 //! - `tls`: `rediss://` and its kin, through rustls.
 //! - `formats`: MessagePack and Postcard beside JSON, as [`Format`]s of a cache.
@@ -41,6 +43,8 @@ mod client;
 #[cfg(feature = "axum")]
 pub mod http;
 mod kernel;
+pub mod limit;
+pub mod lock;
 
 #[cfg(feature = "axum")]
 pub use cache::http::{CacheBody, CacheLayer, CacheService, HttpKey, StoredResponse};
@@ -63,8 +67,11 @@ pub use kernel::key::{CacheKey, KEY_LEN_MAX, Segments};
 pub use kernel::name::{Prefix, Tenancy, Tenant};
 pub use kernel::status::Status;
 pub use kernel::ttl::Ttl;
+pub use lock::{
+    Acquire, Fence, Guard, HeldLock, Holder, Leader, LockBuilder, LockMode, Locks, Ran, Released,
+};
 #[cfg(feature = "macros")]
-pub use sinew_macros::{cached, evicts};
+pub use sinew_macros::{cached, evicts, locked};
 
 // The README's example is a test like any other.
 #[cfg(doctest)]
@@ -75,3 +82,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/cache.md")]
 struct CacheGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/lock.md")]
+struct LockGuide;

@@ -37,7 +37,8 @@ pub enum ErrorKind {
     },
     /// The input is not acceptable; the message says what was expected.
     Rejected,
-    /// The key holds something of another kind.
+    /// The key holds something of another kind. Of a function under `#[locked]`: someone else holds
+    /// the lock.
     Conflict,
     /// The reply or the stored bytes are not what Sinew writes.
     Corrupt,

@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::error::{Error, Result};
-use super::name::{Prefix, Space, Tenancy, Tenant};
+use super::name::{LimitName, Prefix, Space, Tenancy, Tenant};
 use super::packed::Packed;
 
 /// The longest key, in bytes. Longer ones are rejected, never cut or hashed.
@@ -68,6 +68,56 @@ impl Scope {
         Ok(Key { text, scope_len: self.0.len(), packed: None })
     }
 
+    /// The keys of a lock.
+    pub(crate) fn lock(&self, name: &str) -> Result<LockKeys> {
+        if name.is_empty() {
+            return Err(Error::rejected("a lock without a name: expected some text"));
+        }
+        let mut tagged = self.lock_root();
+        // Writing to a String cannot fail.
+        let _ = Encoder(&mut tagged).write_str(name);
+        tagged.push('}');
+        // With the longest of its endings.
+        let len = tagged.len() + ":holders".len();
+        if len > KEY_LEN_MAX {
+            return Err(Error::rejected(format!(
+                "a lock's key of {len} bytes is too long: expected at most {KEY_LEN_MAX} with prefix and tenant"
+            )));
+        }
+        Ok(LockKeys {
+            holders: format!("{tagged}:holders"),
+            line: format!("{tagged}:line"),
+            waiters: format!("{tagged}:waiters"),
+            claim: format!("{tagged}:claim"),
+            fence: format!("{tagged}:fence"),
+            name: name.into(),
+        })
+    }
+
+    /// What all keys of locks begin with.
+    pub(crate) fn lock_root(&self) -> String {
+        format!("{}lock:{{", self.0)
+    }
+
+    /// Where to look for locks that are held, in Redis's own syntax.
+    pub(crate) fn lock_glob(&self) -> String {
+        format!("{}*}}:holders", self.lock_root())
+    }
+
+    /// The name of a lock whose key was found there.
+    #[cfg(feature = "redis")]
+    pub(crate) fn lock_named(&self, key: &str) -> Option<String> {
+        let name = key.strip_prefix(&self.lock_root())?.strip_suffix("}:holders")?;
+        let decoded = percent_encoding::percent_decode_str(name).decode_utf8().ok()?;
+        Some(decoded.into_owned())
+    }
+
+    /// What the channels of all processes begin with, on which waiters for locks are woken. It has
+    /// the prefix, so that one rule of an ACL covers it.
+    pub(crate) fn lock_channel(prefix: &Prefix) -> String {
+        format!("{}_:lock-wake:", prefix.0)
+    }
+
     /// What all keys of a cache begin with, before the colon.
     pub(crate) fn root(&self, space: &Space) -> String {
         [&*self.0, &*space.0].concat()
@@ -76,6 +126,22 @@ impl Scope {
     /// The hash of a cache's tags, wherever its name leads: each tenant's elsewhere.
     pub(crate) fn tags(&self, space: &Space) -> TagsKey {
         TagsKey(format!("{0}tag:{{{0}{1}}}", self.0, space.0).into())
+    }
+
+    /// What is kept of a subject under a limit.
+    pub(crate) fn limit(&self, limit: &LimitName, subject: &Path) -> Result<Key> {
+        let mut text = format!("{}rate-limit:{}", self.0, limit.0);
+        let root_len = text.len();
+        subject.write(&mut text);
+        if text.len() == root_len {
+            return Err(Error::rejected("empty subject: expected at least one segment"));
+        }
+        self.checked(text, "a limit's key")
+    }
+
+    /// Where processes that share limits say that they live. No limit's key: it has no subject.
+    pub(crate) fn limit_processes(prefix: &Prefix) -> String {
+        format!("{}_:rate-limit:processes", prefix.0)
     }
 
     /// A counter that belongs to a cache.
@@ -144,6 +210,75 @@ pub(crate) struct TagsKey(Arc<str>);
 impl TagsKey {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The keys of a lock: one hash tag, hence one slot.
+#[derive(Clone, Debug)]
+pub(crate) struct LockKeys {
+    // Each as a whole: a step sends most of them, and a lock is asked for more than once.
+    holders: String,
+    line: String,
+    waiters: String,
+    claim: String,
+    fence: String,
+    name: Box<str>,
+}
+
+impl LockKeys {
+    pub(crate) fn holders(&self) -> &str {
+        &self.holders
+    }
+
+    pub(crate) fn line(&self) -> &str {
+        &self.line
+    }
+
+    pub(crate) fn waiters(&self) -> &str {
+        &self.waiters
+    }
+
+    pub(crate) fn claim(&self) -> &str {
+        &self.claim
+    }
+
+    pub(crate) fn fence(&self) -> &str {
+        &self.fence
+    }
+
+    /// As its user calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The segments of a key that may never be written: in a few words where they fit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Path {
+    Packed(Packed),
+    Text(Box<str>),
+}
+
+impl Path {
+    #[inline]
+    pub(crate) fn of<K: CacheKey + ?Sized>(key: &K) -> Self {
+        match Packed::of(key) {
+            Some(packed) => Self::Packed(packed),
+            None => Self::written(key),
+        }
+    }
+
+    fn written<K: CacheKey + ?Sized>(key: &K) -> Self {
+        let mut text = String::new();
+        key.segments(&mut Segments(Form::Text(&mut text)));
+        Self::Text(text.into())
+    }
+
+    fn write(&self, into: &mut String) {
+        match self {
+            Self::Packed(packed) => packed.segments(&mut Segments(Form::Text(into))),
+            Self::Text(text) => into.push_str(text),
+        }
     }
 }
 
@@ -271,6 +406,12 @@ macro_rules! keys_that_are_numbers {
 }
 keys_that_are_numbers!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
+impl CacheKey for std::net::IpAddr {
+    fn segments(&self, into: &mut Segments<'_>) {
+        into.push(self);
+    }
+}
+
 impl<K: CacheKey + ?Sized> CacheKey for &K {
     #[inline]
     fn segments(&self, into: &mut Segments<'_>) {
@@ -375,6 +516,18 @@ mod tests {
             prop_assert_eq!(tag, entry.as_str());
             let untagged = !entry.as_str().contains(['{', '}']);
             prop_assert!(untagged);
+        }
+
+        #[test]
+        fn a_path_is_written_as_its_segments(path in path(), number: u64) {
+            let scope = Scope::tenant(&Prefix::new("p_").unwrap(), &Tenant::new("t").unwrap());
+            let limit = LimitName::new("calls").unwrap();
+            let whole = scope.limit(&limit, &super::Path::of(&(number, Path(path.clone())))).unwrap();
+            let expected = build("p_", "t", "x", &[vec![number.to_string()], path].concat()).unwrap();
+            prop_assert_eq!(
+                whole.as_str().strip_prefix("p_t:rate-limit:calls:"),
+                expected.as_str().strip_prefix("p_t:x:")
+            );
         }
 
         #[test]

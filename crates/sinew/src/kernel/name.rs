@@ -150,6 +150,16 @@ fn shown(text: &str) -> String {
     shown
 }
 
+/// A limit's name: 1 to 64 of `[A-Za-z0-9.-]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LimitName(pub(super) Arc<str>);
+
+impl LimitName {
+    pub(crate) fn new(text: &str) -> Result<Self> {
+        name(text, "limit").map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -81,6 +81,26 @@ impl Packed {
     }
 }
 
+impl CacheKey for Packed {
+    /// The segments that it was packed from.
+    fn segments(&self, into: &mut Segments<'_>) {
+        let mut words = self.words.iter();
+        let kinds = self.header.to_be_bytes();
+        for kind in kinds[..7].iter().filter(|kind| **kind != 0) {
+            if u64::from(*kind) == NUMBER {
+                words.next().copied().unwrap_or_default().segments(into);
+                continue;
+            }
+            let (len, mut bytes) = (usize::from(*kind) - 1, [0; BYTES]);
+            for (place, word) in bytes.chunks_mut(8).zip(words.by_ref().take(len.div_ceil(8))) {
+                place.copy_from_slice(&word.to_le_bytes());
+            }
+            // It was text.
+            std::str::from_utf8(&bytes[..len]).unwrap_or_default().segments(into);
+        }
+    }
+}
+
 impl PartialEq for Packed {
     /// Without the branches, or the call, of comparing arrays.
     #[inline]

@@ -16,3 +16,11 @@ pub(crate) const REDIS_UP: &str = "sinew_redis_up";
 pub(crate) const REDIS_FAILOVERS: &str = "sinew_redis_failovers_total";
 /// Where a breaker stands, by `breaker`: 0 closed, 1 half-open, 2 open, 3 isolated.
 pub(crate) const BREAKER_STATE: &str = "sinew_circuit_breaker_state";
+/// Seconds that getting a lock took, waiting included, by `outcome` (`got`, `held`, `error`).
+pub(crate) const LOCK_ACQUIRE_DURATION: &str = "sinew_lock_acquire_duration_seconds";
+/// Locks that were lost while a guard held them: taken away, or not renewed in time.
+pub(crate) const LOCK_LOST: &str = "sinew_lock_lost_total";
+/// Decisions of rate limits, by `limit` and `decision` (`admitted`, `denied`, `shadow_denied`).
+pub(crate) const LIMIT_DECISIONS: &str = "sinew_limit_decisions_total";
+/// Of these, those that were decided without Redis, by `limit`.
+pub(crate) const LIMIT_DEGRADED: &str = "sinew_limit_degraded_total";

@@ -1,8 +1,5 @@
 //! A connection for one consumer, whose commands block it: everyone else's would wait behind them.
 
-// The first capability that blocks is yet to come; the tests block.
-#![cfg_attr(not(test), allow(dead_code))]
-
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue};

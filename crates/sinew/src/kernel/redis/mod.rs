@@ -48,7 +48,7 @@ use super::coherence::{Coherence, Note};
 use super::error::{Error, ErrorKind, Result};
 use super::status::Status;
 use dedicated::Dedicated;
-use subscription::Subscription;
+pub(crate) use subscription::{Heard, Subscription};
 use task::Task;
 use topology::Topology;
 
@@ -119,13 +119,11 @@ impl Link {
     }
 
     /// Messages of a channel, by way of any primary.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn subscribe(&self, channel: &str) -> Subscription {
         Subscription::start(Arc::downgrade(&self.0.topology), channel.to_owned())
     }
 
     /// A connection to the node of a key for one consumer alone, whose commands may block.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) async fn dedicate(&self, key: &str) -> Result<Dedicated> {
         let node = self.0.topology.node_of(key).await?;
         Ok(Dedicated::new(node.dedicated().await?.1))

@@ -1,8 +1,5 @@
 //! Messages of a channel, on a connection of their own that is made again for ever.
 
-// The first capability that listens is yet to come; the tests listen.
-#![cfg_attr(not(test), allow(dead_code))]
-
 use std::sync::Weak;
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use super::subscription::Heard;
 use super::{Link, Rerun, Target};
 
 // The same servers as the laws'.
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, clippy::duplicate_mod)]
 #[path = "../../../tests/it/world/mod.rs"]
 mod world;
 

@@ -1,0 +1,221 @@
+-- Decides on a request by all of its limits together, and charges it to all of them or to none.
+-- KEYS[i] what is kept of limit i and its subject
+-- ARGV[1] the limits, one after the other: bytes kind, shadow;
+--   doubles cost, want, capacity, debt_max, a, b, c, where
+--   kind 1 is GCRA: a unit, b drain · 2 a fixed window: a period
+--   kind 3 is a sliding window: a period, b tick, c ticks · 4 a sliding log: a period
+-- ARGV[2] 'charge', or 'look' to change nothing
+-- ARGV[3] now in µs; the server's own time where there is none
+-- Returns byte admitted, double now, and for each limit: byte admits;
+--   doubles remaining, µs to reset (both before the charge), µs to reset after it,
+--   µs to retry or -1 for never, what is granted where all admit, mark
+-- One script, because the limits must not change between the decision and the charges.
+-- Its twin is algorithm.rs. All numbers are whole and below 2^53, and a quotient is rounded at once:
+-- `q - q % 1` down, `q + -q % 1` up, which is exact, and costs no call.
+
+local now, spare_ms
+if ARGV[3] then
+  -- Keys still expire by the server's time: late enough for whoever plays with another.
+  now, spare_ms = tonumber(ARGV[3]), 60000
+else
+  local time = redis.call('TIME')
+  now, spare_ms = time[1] * 1000000 + time[2], 0
+end
+
+local admitted, rows, plans, from = 1, '', #KEYS > 1 and {}, 1
+local kind, shadow, cost, want, capacity, debt, a, b, c
+local admits, granted, is_ahead, x, y, z
+for i = 1, #KEYS do
+  kind, shadow, cost, want, capacity, debt, a, b, c, from =
+    struct.unpack('>BBddddddd', ARGV[1], from)
+  local remaining, reset, retry, mark = 0, 0, 0, 0
+  -- What is not ours under a key, an error of another type too, is as good as nothing.
+  local found = kind ~= 4 and redis.pcall('GET', KEYS[i])
+  is_ahead = false
+
+  if kind == 1 then
+    -- x the level, y all that was ever given back: at first the time, so that no two states are alike.
+    x, y, z = 0, now, 0
+    local full = capacity * a
+    if found and #found == 33 then
+      local tag, unit, level, at, returned = struct.unpack('>Bdddd', found)
+      if tag == 1 and unit >= 1 and level >= 0 and at >= 0 then
+        if unit ~= a then
+          level = level / unit
+          level = math.min(level + -level % 1, capacity + debt) * a
+        elseif level > full + debt * a then
+          level = full + debt * a
+        end
+        if at > now then
+          is_ahead = true
+        else
+          level = level - (now - at) * b
+        end
+        x, y = level > 0 and level or 0, returned
+      end
+    end
+    if x < full then
+      remaining = (full - x) / a
+      remaining = remaining - remaining % 1
+    end
+    if cost > remaining then
+      retry = (x + cost * a - full) / b
+      retry = retry + -retry % 1
+    end
+    reset, mark = x / b, x / a
+    reset, mark = reset + -reset % 1, mark - mark % 1 + y
+
+  elseif kind == 2 then
+    -- x the start of the window, y what was charged in it.
+    x, y, z = now - now % a, 0, 0
+    if found and #found == 17 then
+      local tag, start, used = struct.unpack('>Bdd', found)
+      if tag == 2 and start >= x and used >= 0 then
+        y, is_ahead = math.min(used, capacity + debt), start > x
+      end
+    end
+    remaining, retry = math.max(capacity - y, 0), x + a - now
+    reset = y > 0 and retry or 0
+
+  elseif kind == 3 then
+    -- x the start of the window, y what was charged in it, z in the one before.
+    x, y, z = now - now % a, 0, 0
+    if found and #found == 25 then
+      local tag, start, current, previous = struct.unpack('>Bddd', found)
+      if tag == 3 and current >= 0 and previous >= 0 then
+        if start >= x then
+          y, z, is_ahead = current, previous, start > x
+        elseif x - start <= a then
+          z = current
+        end
+        y, z = math.min(y, capacity + debt), math.min(z, capacity + debt)
+      end
+    end
+    local passed = (now - x) / b
+    passed = passed - passed % 1
+    local room = capacity * c - y * c - z * (c - passed)
+    if room > 0 then
+      remaining = room / c
+      remaining = remaining - remaining % 1
+    end
+    reset = (y > 0 and x + 2 * a - now) or (z > 0 and x + a - now) or 0
+    if cost > remaining and cost <= capacity then
+      -- What the window before may weigh for it to pass: in this window, or else in the next.
+      local weight
+      if y + cost <= capacity then
+        weight, retry = (capacity - cost - y) * c / z, x + a - now
+      else
+        weight, retry = (capacity - cost) * c / y, x + 2 * a - now
+      end
+      weight = weight - weight % 1
+      if weight >= 1 then
+        retry = retry - a + (c - weight) * b
+      end
+    end
+
+  else
+    -- A list of charges {4, at, cost}, the oldest first, and after the newest {5, their sum}.
+    -- x what they come to, y how many of them are over or -1 where there is no such list, z by how much
+    -- they are ahead of the clock.
+    x, y, z = 0, -1, 0
+    local sum, newest = redis.pcall('LINDEX', KEYS[i], -1), redis.pcall('LINDEX', KEYS[i], -2)
+    if sum and newest and #sum == 9 and #newest == 17 and string.byte(sum) == 5 then
+      local _, total = struct.unpack('>Bd', sum)
+      local _, last = struct.unpack('>Bd', newest)
+      x, y, z = total, 0, math.max(last - now, 0)
+      is_ahead, reset = z > 0, last - z + a - now
+      -- Mostly the first few say all.
+      local freed, place, width, is_done = 0, 0, 4, false
+      while not is_done do
+        local some = redis.call('LRANGE', KEYS[i], place, place + width - 1)
+        is_done = #some < width
+        for _, entry in ipairs(some) do
+          if #entry ~= 17 then
+            break
+          end
+          local _, at, n = struct.unpack('>Bdd', entry)
+          at = math.max(at - z, 0)
+          if at + a <= now then
+            x, y = x - n, y + 1
+          else
+            if x - freed + cost > capacity then
+              freed, retry = freed + n, at + a - now
+            end
+            if x - freed + cost <= capacity or cost > capacity then
+              is_done = true
+              break
+            end
+          end
+        end
+        place, width = place + width, 64
+      end
+      reset = x > 0 and reset or 0
+    end
+    remaining = math.max(capacity - x, 0)
+  end
+
+  admits, granted = cost <= remaining, 0
+  if admits then
+    granted, retry = (want <= cost and cost) or (want < remaining and want) or remaining, 0
+  else
+    admitted = shadow == 0 and 0 or admitted
+    retry = cost > capacity and -1 or retry
+  end
+  local after = a
+  if kind == 1 then
+    after = (x + granted * a) / b
+    after = after + -after % 1
+  elseif kind < 4 then
+    after = x + (kind - 1) * a - now
+  end
+  rows = rows .. struct.pack('>Bdddddd',
+    admits and 1 or 0, remaining, reset, after, retry, granted, mark)
+  if plans then
+    plans[i] = {kind, granted, is_ahead, a, b, x, y, z}
+  end
+end
+
+for i = 1, ARGV[2] == 'charge' and #KEYS or 0 do
+  if plans then
+    kind, granted, is_ahead, a, b, x, y, z = unpack(plans[i])
+  end
+  granted = admitted == 1 and granted or 0
+  -- Otherwise time alone changes what is there. A clock that was set back is made good for at once.
+  if granted > 0 or is_ahead then
+    local state, ms
+    if kind == 1 then
+      x = x + granted * a
+      state, ms = struct.pack('>Bdddd', 1, a, x, now, y), math.max(x / b, 1) / 1000
+    elseif kind == 2 then
+      state, ms = struct.pack('>Bdd', 2, x, y + granted), (x + a - now) / 1000
+    elseif kind == 3 then
+      state, ms = struct.pack('>Bddd', 3, x, y + granted, z), (x + 2 * a - now) / 1000
+    else
+      ms = a / 1000
+    end
+    ms = string.format('%.0f', ms + -ms % 1 + spare_ms)
+    if state then
+      redis.call('SET', KEYS[i], state, 'PX', ms)
+    else
+      if is_ahead then
+        -- All charges go back as far as the clock did, so that the newest is now.
+        local all = redis.call('LRANGE', KEYS[i], y, -2)
+        redis.call('UNLINK', KEYS[i])
+        for _, entry in ipairs(all) do
+          local _, at, n = struct.unpack('>Bdd', entry)
+          redis.call('RPUSH', KEYS[i], struct.pack('>Bdd', 4, math.max(at - z, 0), n))
+        end
+      elseif y < 0 then
+        redis.call('UNLINK', KEYS[i])
+      else
+        redis.call('LTRIM', KEYS[i], y, -2)
+      end
+      if granted > 0 then
+        redis.call('RPUSH', KEYS[i], struct.pack('>Bdd', 4, now, granted))
+      end
+      redis.call('RPUSH', KEYS[i], struct.pack('>Bd', 5, x + granted))
+      redis.call('PEXPIRE', KEYS[i], ms)
+    end
+  end
+end
+return struct.pack('>Bd', admitted, now) .. rows
