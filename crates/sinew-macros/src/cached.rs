@@ -13,7 +13,7 @@ use crate::load::{self, Load};
 pub fn expand(arguments: TokenStream, function: ItemFn) -> Result<ItemFn> {
     let mut arguments = Arguments::parse("cached", &["cache", "key", "put"], arguments)?;
     let (cache, key) = (arguments.required("cache")?, arguments.required("key")?);
-    let outcome = function::outcome("cached", &function)?;
+    let outcome = function::outcome("cached", "the cache", &function)?;
     if arguments.flag("put")? {
         Ok(write_through(function, &outcome, &cache, &key))
     } else {

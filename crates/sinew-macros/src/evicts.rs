@@ -20,7 +20,7 @@ pub fn expand(arguments: TokenStream, function: ItemFn) -> Result<ItemFn> {
             "`#[evicts]` needs what to evict: `key = …`, `keys = [ … ]` or `tags = [ … ]`";
         return Err(Error::new(Span::call_site(), message));
     }
-    let outcome = function::outcome("evicts", &function)?;
+    let outcome = function::outcome("evicts", "the cache", &function)?;
 
     let any_cache = quote_spanned! {hygienic(cache.span())=> &::sinew::Cache<_, _> };
     let mut effects = calls::bind_cache(&cache, &any_cache);

@@ -7,11 +7,12 @@ use syn::{Block, Error, Expr, ItemFn, Result, ReturnType, Stmt, Type};
 
 use crate::calls::hygienic;
 
-/// The type that an `async fn` is written to return, which has to be a `Result`.
-pub fn outcome(attribute: &str, function: &ItemFn) -> Result<Type> {
+/// The type that an `async fn` is written to return, which has to be a `Result`. `awaited` is what it
+/// has to be async for.
+pub fn outcome(attribute: &str, awaited: &str, function: &ItemFn) -> Result<Type> {
     let signature = &function.sig;
     if signature.asyncness.is_none() {
-        let message = format!("`#[{attribute}]` takes an `async fn`, because it awaits the cache");
+        let message = format!("`#[{attribute}]` takes an `async fn`, because it awaits {awaited}");
         return Err(Error::new(signature.fn_token.span, message));
     }
     let message = || format!("`#[{attribute}]` takes a function that returns a `Result`");

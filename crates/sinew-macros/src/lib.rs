@@ -1,13 +1,18 @@
-//! The attributes of the `sinew` crate, which re-exports them: `#[cached]` and `#[evicts]`.
+//! The attributes of the `sinew` crate, which re-exports them: `#[cached]`, `#[evicts]` and `#[locked]`.
 //!
-//! They write the call to the cache that you would write by hand around the body of an `async fn`,
-//! and nothing else: what they promise is what `sinew::Cache` promises.
+//! They write the call to the cache or the lock that you would write by hand around the body of an
+//! `async fn`, and nothing else: what they promise is what `sinew::Cache` and `sinew::Locks` promise.
 //!
 //! | Attribute | When the body runs | What it does to the cache | What the function returns |
 //! | --- | --- | --- | --- |
 //! | `#[cached(cache = …, key = …)]` | on a miss, as a load | `get_or_load` | `Result<Arc<V>, LoadError<E>>` |
 //! | `#[cached(cache = …, key = …, put)]` | always | `put`, after `Ok` | what is written |
 //! | `#[evicts(cache = …, key = …)]` | always | `invalidate`, after `Ok` | what is written |
+//!
+//! | Attribute | When the body runs | Where someone else holds the lock |
+//! | --- | --- | --- |
+//! | `#[locked(locks = …, name = …)]` | under the lock | an error of kind `Conflict` |
+//! | `#[locked(locks = …, name = …, skip_if_held)]` | under the lock | `Ok(None)`; the function returns `Result<Option<V>, E>` |
 //!
 //! What is wrong is told at the line that you wrote.
 
@@ -17,6 +22,7 @@ mod calls;
 mod evicts;
 mod function;
 mod load;
+mod locked;
 mod mentions;
 mod receiver;
 
@@ -124,6 +130,56 @@ pub fn cached(arguments: TokenStream, function: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn evicts(arguments: TokenStream, function: TokenStream) -> TokenStream {
     expand(evicts::expand, arguments, function)
+}
+
+/// Runs the function under a lock, as `LockBuilder::run` does: one at a time in the fleet.
+///
+/// ```text
+/// #[locked(locks = self.locks, name = "invoices:{month}", ttl = "30s", wait = "10s")]
+/// async fn invoice(&self, month: u32) -> Result<u64, InvoiceError> {
+///     self.db.write_invoices(month, fence).await
+/// }
+/// ```
+///
+/// # What it returns
+/// What is written, `Result<V, E>`, where `E` can be made from a `sinew::Error` (`E: From<sinew::Error>`).
+/// If the body does not run, or not to its end, the error is made from one of these:
+/// - `Conflict`: someone else holds the lock, at the end of `wait`. Nothing was done.
+/// - `Unavailable` or `Timeout`: Redis does not answer. Nothing was done.
+/// - `Unavailable { maybe_applied: true }`: the lock was lost, and the body dropped where it stood.
+/// - `Rejected`: a name or a time out of bounds.
+///
+/// With `skip_if_held`, **the return type changes**: from `Result<V, E>` to `Result<Option<V>, E>`, which is
+/// `Ok(None)` where someone else holds the lock. That is for jobs that are started everywhere and are to
+/// run once.
+///
+/// # Arguments
+/// - `locks`: an expression for the `Locks`, a reference to them, or what dereferences to them:
+///   `locks`, `self.locks`, `sinew.locks()`.
+/// - `name`: a string, in which `{month}` stands for an argument, as in `format!`; or an expression for a
+///   string: `key`, `format!("invoices:{}", self.month)`.
+/// - `ttl`: how long others wait for a process that died, `"30s"` unless said: a number with `ms`, `s`, `m`
+///   or `h`, or an expression for a `Duration`. The lock is renewed for as long as the body runs.
+/// - `wait`: for how long to wait in line, likewise. Not at all unless said.
+/// - `skip_if_held`: see above.
+///
+/// All are evaluated before the body, which may move the arguments that they name.
+///
+/// # The body
+/// It runs where it is called, so it may borrow its arguments, and `self` in any form. `fence` is the
+/// `Fence` of the lock, to send along with what it writes; it hides an argument of that name.
+/// It is not granted its lock twice: a locked function that calls itself waits for itself.
+///
+/// For readers, permits, and work that outlives a call, use `Locks` itself.
+///
+/// # Cancellation
+/// Dropping the future drops the body, and frees the lock in the background.
+///
+/// # When Redis is down
+/// The body does not run. Where it runs already, it goes on until the lock's TTL has run out.
+#[proc_macro_attribute]
+pub fn locked(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    expand(locked::expand, arguments, function)
 }
 
 type Attribute = fn(proc_macro2::TokenStream, ItemFn) -> syn::Result<ItemFn>;
