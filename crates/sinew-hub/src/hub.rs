@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use sinew::{Sinew, Stats, Tenancy, Tenant};
+use sinew::{Locks, Sinew, Stats, Tenancy, Tenant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::cache::rules::Rules;
@@ -17,6 +17,8 @@ use crate::dashboard::Series;
 const CONTACT_EVERY: Duration = Duration::from_millis(50);
 /// Requests that hold megabytes, or look at thousands of keys.
 const HEAVY_AT_ONCE_MAX: usize = 4;
+/// Requests that wait in line for a lock: they need little, but a place among all requests.
+const WAITING_AT_ONCE_MAX: usize = 1_024;
 /// Of bodies that are read before their request has such a place, in bytes.
 const HELD_LEN_MAX: usize = 128 << 20;
 /// What is said when there is no place for one more of them.
@@ -35,6 +37,7 @@ struct Inner {
     metrics: PrometheusHandle,
     series: Series,
     heavy: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     held: Arc<Semaphore>,
     up_since: Instant,
     stopping: watch::Sender<bool>,
@@ -55,6 +58,7 @@ impl Hub {
             tenancy: config.tenancy(),
             metrics,
             heavy: Arc::new(Semaphore::new(HEAVY_AT_ONCE_MAX)),
+            waiting: Arc::new(Semaphore::new(WAITING_AT_ONCE_MAX)),
             held: Arc::new(Semaphore::new(HELD_LEN_MAX)),
             up_since: Instant::now(),
             stopping: watch::Sender::new(false),
@@ -120,6 +124,14 @@ impl Hub {
         Rules::new(&scope, cache, self.0.caches.of(cache)).map_err(|error| error.to_string())
     }
 
+    /// The locks of a tenant.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) fn locks(&self, tenant: Option<&Tenant>) -> Result<Locks, String> {
+        Ok(scope_of(&self.0.sinew, tenant)?.locks())
+    }
+
     /// How caches are kept.
     pub(crate) fn caches(&self) -> &CacheTable {
         &self.0.caches
@@ -142,6 +154,11 @@ impl Hub {
     /// A place among the few requests that are heavy, if there is one.
     pub(crate) fn heavy_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.heavy).try_acquire_owned().ok()
+    }
+
+    /// A place among the requests that wait in line for a lock, if there is one.
+    pub(crate) fn waiting_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.waiting).try_acquire_owned().ok()
     }
 
     /// Room for so many bytes of a body, if there is some.

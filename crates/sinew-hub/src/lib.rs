@@ -6,6 +6,7 @@
 //! | [`config`] | file, environment and flags, and what is wrong with them |
 //! | [`dashboard`] | the pages |
 //! | [`cache`] | the cache over HTTP and on the command line |
+//! | [`lock`] | locks over HTTP and on the command line |
 //! | [`redis`] | Redis itself: its circuit breakers |
 //!
 //! It is built from the library's public handles only.
@@ -19,6 +20,7 @@ mod demo;
 mod duration;
 mod health;
 mod hub;
+pub mod lock;
 mod openapi;
 pub mod redis;
 mod serve;

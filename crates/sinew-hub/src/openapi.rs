@@ -23,6 +23,7 @@ pub(crate) struct ProblemBody {
     ),
     tags(
         (name = "cache", description = "Cache-aside with promises"),
+        (name = "lock", description = "Locks with fences, held by a token"),
         (name = "redis", description = "The store itself, for operators"),
         (name = "health", description = "For load balancers and orchestrators"),
     ),

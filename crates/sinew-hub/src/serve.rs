@@ -22,7 +22,7 @@ use utoipa_axum::routes;
 
 use crate::hub::Hub;
 use crate::openapi::{Api, with_limits};
-use crate::{cache, dashboard, health, redis};
+use crate::{cache, dashboard, health, lock, redis};
 
 const BODY_LEN_MAX: usize = 64 << 10;
 const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -34,6 +34,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub(crate) fn router(hub: Hub) -> Router {
     let (api, document) = OpenApiRouter::with_openapi(Api::openapi())
         .merge(cache::http::routes(hub.sinew().value_len_max()))
+        .merge(lock::http::routes())
         .merge(redis::http::routes())
         .split_for_parts();
     let (health, health_document) = OpenApiRouter::new()

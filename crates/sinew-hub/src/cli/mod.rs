@@ -5,6 +5,7 @@ mod output;
 pub(crate) mod progress;
 pub(crate) mod request;
 pub(crate) mod table;
+pub(crate) mod whose;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use sinew::Status;
 use crate::cache::command::CacheCommand;
 use crate::config::{Config, Fault, Flags};
 use crate::hub::Hub;
+use crate::lock::command::LockCommand;
 use crate::redis::command::RedisCommand;
 use crate::serve::StopSignals;
 use crate::{serve, telemetry};
@@ -34,10 +36,13 @@ Examples:
   sinew cache put greeting en '\"hello\"' --ttl 10m   store an entry
   sinew cache get greeting en --tenant acme         look one up
   sinew cache clear user --tag team:7 --dry-run     say what would be removed
+  sinew lock run nightly -- /opt/nightly.sh         run a command on one machine only
 
 Exit codes:
   0  it worked          1  it did not work
-  2  bad input          3  there is no such entry"
+  2  bad input          3  there is no such entry
+  75 someone else holds the lock (sinew lock run, which otherwise ends as
+     its command does)"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -67,6 +72,14 @@ What names one entry (put, delete) is done at once. What goes over many
 (clear, warm --replace) asks first, unless told --yes."
     )]
     Cache(CacheCommand),
+    /// Run a command under a lock, look at locks, and take one away
+    #[command(
+        subcommand,
+        after_help = "\
+With --store redis://… a command works on Redis itself, under --prefix and
+--tenancy. Otherwise list and release ask the hub at --listen; run needs Redis."
+    )]
+    Lock(LockCommand),
     /// Look at a hub's Redis
     #[command(subcommand)]
     Redis(RedisCommand),
@@ -102,6 +115,7 @@ pub async fn run() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => crate::demo::run(&args).await,
         Command::Cache(command) => command.run().await,
+        Command::Lock(command) => command.run().await,
         Command::Redis(command) => command.run().await,
         Command::Config(ConfigCommand::Check { flags }) => check_config(&flags),
     };

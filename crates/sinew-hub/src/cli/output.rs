@@ -14,6 +14,10 @@ pub(crate) enum Outcome {
     BadInput(String),
     /// 3
     NoSuchEntry,
+    /// 75, as `EX_TEMPFAIL` of sysexits: someone else holds the lock
+    Held(String),
+    /// As a command that was run, and what is to be said of it
+    Ended { code: u8, told: Option<String> },
 }
 
 impl Outcome {
@@ -29,6 +33,9 @@ impl Outcome {
     pub(crate) fn tell(self) -> ExitCode {
         let (message, code) = match self {
             Self::Worked => return ExitCode::SUCCESS,
+            Self::Ended { code, told: None } => return ExitCode::from(code),
+            Self::Ended { code, told: Some(message) } => (message, code),
+            Self::Held(message) => (message, 75),
             Self::Failed(message) => (message, 1),
             Self::BadInput(message) => (message, 2),
             Self::NoSuchEntry => ("no such entry".to_owned(), 3),

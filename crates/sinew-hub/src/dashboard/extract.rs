@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sinew::{Sinew, Tenant};
+use sinew::{Locks, Sinew, Tenant};
 
 use super::show::{Fault, in_words};
 use crate::cache::{Documents, WrittenKey};
@@ -29,6 +29,18 @@ pub(super) struct OfEntry {
     pub(super) key: WrittenKey,
 }
 
+/// The locks of a tenant.
+pub(super) struct OfLocks {
+    pub(super) locks: Locks,
+    pub(super) tenant: String,
+}
+
+/// A lock of a tenant.
+pub(super) struct OfLock {
+    pub(super) locks: Locks,
+    pub(super) which: WhichLock,
+}
+
 #[derive(Deserialize)]
 struct Whose {
     #[serde(default)]
@@ -42,6 +54,15 @@ pub(super) struct Which {
     #[serde(default)]
     pub(super) tenant: String,
     pub(super) key: String,
+}
+
+/// Which lock, as the page says it.
+#[derive(Deserialize)]
+pub(super) struct WhichLock {
+    /// Empty for locks that belong to none.
+    #[serde(default)]
+    pub(super) tenant: String,
+    pub(super) name: String,
 }
 
 impl FromRequestParts<Hub> for CacheName {
@@ -88,10 +109,35 @@ impl FromRequestParts<Hub> for OfEntry {
     }
 }
 
+impl FromRequestParts<Hub> for OfLocks {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Fault> {
+        let Asked(Whose { tenant }) = Asked::<Whose>::from_request_parts(parts, hub).await?;
+        Ok(Self { locks: locks(hub, &tenant)?, tenant })
+    }
+}
+
+impl FromRequestParts<Hub> for OfLock {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Fault> {
+        let Asked(which) = Asked::<WhichLock>::from_request_parts(parts, hub).await?;
+        Ok(Self { locks: locks(hub, &which.tenant)?, which })
+    }
+}
+
 fn open(hub: &Hub, cache: &str, tenant: &str) -> Result<Documents, Fault> {
-    let tenant = match tenant.trim() {
-        "" => None,
-        name => Some(Tenant::new(name)?),
-    };
-    hub.open(cache, tenant.as_ref()).map_err(|what| Fault::part(&what))
+    hub.open(cache, named(tenant)?.as_ref()).map_err(|what| Fault::part(&what))
+}
+
+fn locks(hub: &Hub, tenant: &str) -> Result<Locks, Fault> {
+    hub.locks(named(tenant)?.as_ref()).map_err(|what| Fault::part(&what))
+}
+
+fn named(tenant: &str) -> Result<Option<Tenant>, Fault> {
+    match tenant.trim() {
+        "" => Ok(None),
+        name => Ok(Some(Tenant::new(name)?)),
+    }
 }

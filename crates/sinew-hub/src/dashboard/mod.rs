@@ -6,6 +6,7 @@ mod entry;
 mod events;
 mod extract;
 mod keys;
+mod lock;
 mod overview;
 mod series;
 mod show;
@@ -30,5 +31,8 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/caches/{cache}/keys/hottest", get(keys::hottest))
         .route("/caches/{cache}/entry", get(entry::look).delete(entry::evict))
         .route("/caches/{cache}/evict", get(entry::confirm))
+        .route("/locks", get(lock::page))
+        .route("/locks/held", get(lock::held))
+        .route("/locks/release", get(lock::confirm).delete(lock::release))
         .route("/assets/{*path}", get(assets::asset))
 }

@@ -157,6 +157,8 @@ async fn the_openapi_document_has_every_route() {
         "/v1/cache/{cache}/keys/hottest",
         "/v1/cache/{cache}/warm",
         "/v1/cache/{cache}/stats",
+        "/v1/locks",
+        "/v1/locks/{name}",
         "/health/live",
         "/health/ready",
     ] {
@@ -164,6 +166,13 @@ async fn the_openapi_document_has_every_route() {
     }
     let entry = paths["/v1/cache/{cache}/entries/{key}"].as_object().unwrap();
     assert!(["delete", "get", "put"].iter().all(|method| entry.contains_key(*method)));
+
+    let lock = paths["/v1/locks/{name}"].as_object().unwrap();
+    assert!(["delete", "post", "put"].iter().all(|method| lock.contains_key(*method)));
+    let ids = paths.values().flat_map(|item| item.as_object().unwrap().values());
+    let ids: Vec<&str> = ids.filter_map(|operation| operation["operationId"].as_str()).collect();
+    let distinct: std::collections::BTreeSet<&str> = ids.iter().copied().collect();
+    assert_eq!(ids.len(), distinct.len(), "{ids:?}");
 
     // What any route may answer, and what one may that asks the store.
     let tells = |path: &str, method: &str, status: &str| {
@@ -183,8 +192,17 @@ async fn the_openapi_document_has_every_route() {
         ("/v1/cache/{cache}/entries/{key}", "put"),
         ("/v1/cache/{cache}/info/{key}", "get"),
         ("/v1/cache/{cache}/keys/largest", "get"),
+        ("/v1/locks", "get"),
+        ("/v1/locks/{name}", "delete"),
+        ("/v1/locks/{name}", "post"),
+        ("/v1/locks/{name}", "put"),
     ] {
         assert!(tells(path, method, "502"), "{method} {path}");
+    }
+    for (method, status) in
+        [("post", "409"), ("put", "412"), ("put", "428"), ("delete", "412"), ("delete", "428")]
+    {
+        assert!(tells("/v1/locks/{name}", method, status), "{method}: {status}");
     }
     assert!(document["components"]["schemas"]["ProblemBody"].is_object());
     let hottest = &paths["/v1/cache/{cache}/keys/hottest"]["get"]["description"];

@@ -9,6 +9,9 @@ mod cli;
 mod dashboard;
 mod demo;
 mod hub;
+mod lock_api;
+mod lock_cli;
+mod lock_page;
 
 // One world for all crates' tests; each needs a part of it.
 #[allow(dead_code, unused_imports)]

@@ -4,23 +4,14 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use clap::Args;
-use sinew::{Sinew, Tenancy, Tenant};
+use sinew::Sinew;
 
 use crate::cache::rules::Rules;
 use crate::cache::{Documents, WrittenKey, documents};
+use crate::cli::Outcome;
 use crate::cli::request::Request;
-use crate::cli::{Outcome, configured};
-use crate::config::{Config, Flags, StoreSetting};
-
-/// Whose entries, and where.
-#[derive(Args)]
-pub struct Whose {
-    /// Whose entries
-    #[arg(long)]
-    pub(super) tenant: Option<String>,
-    #[command(flatten)]
-    flags: Flags,
-}
+pub(super) use crate::cli::whose::Whose;
+use crate::config::{Config, StoreSetting};
 
 /// Which entry, and where.
 #[derive(Args)]
@@ -90,17 +81,8 @@ impl Entry {
 
 impl Whose {
     pub(super) async fn place(&self, cache: &str) -> Result<Place, Outcome> {
-        let config = configured(&self.flags)?;
-        refuse_idle(&self.flags, &config.store)?;
+        let config = self.configured()?;
         Sinew::check_cache_name(cache).map_err(|e| Outcome::of(&e))?;
-        if self.tenant.is_some() && config.tenancy() == Tenancy::Single {
-            return Err(Outcome::BadInput(
-                "--tenant: this deployment is single-tenant: expected no tenant".to_owned(),
-            ));
-        }
-        if let Some(tenant) = &self.tenant {
-            Tenant::new(tenant).map_err(|e| Outcome::of(&e))?;
-        }
         match config.store {
             StoreSetting::Redis(_) => self.in_redis(cache, &config).await,
             StoreSetting::Embedded => Ok(Place::Hub(AtHub {
@@ -112,48 +94,14 @@ impl Whose {
     }
 
     async fn in_redis(&self, cache: &str, config: &Config) -> Result<Place, Outcome> {
-        let scope_of = |sinew: &Sinew| match &self.tenant {
-            Some(tenant) => sinew.tenant(tenant),
-            None => Ok(sinew.clone()),
-        };
         let opened = async {
             let (sinew, settings) = (config.open()?, config.caches.of(cache));
-            let rules = Rules::new(&scope_of(&config.open_empty()?)?, cache, settings)?;
-            let cache = documents(&scope_of(&sinew)?, cache, settings)?;
+            let rules = Rules::new(&self.scope_of(&config.open_empty()?)?, cache, settings)?;
+            let cache = documents(&self.scope_of(&sinew)?, cache, settings)?;
             sinew.until_up().await?;
             let address = sinew.store();
             Ok(Place::Redis(Box::new(InRedis { cache, rules, address })))
         };
-        opened.await.map_err(|e| Outcome::of(&e))
-    }
-
-    /// In words, to be put after the name of a cache.
-    pub(super) fn shown(&self) -> String {
-        match &self.tenant {
-            Some(tenant) => format!(" of tenant {tenant:?}"),
-            // A tenant's are another's.
-            None => " of no tenant".to_owned(),
-        }
-    }
-}
-
-/// Refuses a flag that has no effect where the command works.
-fn refuse_idle(flags: &Flags, store: &StoreSetting) -> Result<(), Outcome> {
-    let (idle, why) = match store {
-        StoreSetting::Redis(_) => (
-            flags.listen.is_some().then_some("--listen"),
-            "names a hub, and the store is Redis itself: expected one of them; --store embedded asks the hub",
-        ),
-        StoreSetting::Embedded => {
-            let prefix = flags.prefix.is_some().then_some("--prefix");
-            (
-                prefix.or(flags.tenancy.is_some().then_some("--tenancy")),
-                "a hub is asked, which has its own: expected it beside --store redis://… only",
-            )
-        }
-    };
-    match idle {
-        Some(flag) => Err(Outcome::BadInput(format!("{flag}: {why}"))),
-        None => Ok(()),
+        opened.await.map_err(|e: sinew::Error| Outcome::of(&e))
     }
 }

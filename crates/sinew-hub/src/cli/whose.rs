@@ -1,0 +1,75 @@
+//! Whose data a command is about, and which settings it works under.
+
+use clap::Args;
+use sinew::{Sinew, Tenancy, Tenant};
+
+use super::{Outcome, configured};
+use crate::config::{Config, Flags, StoreSetting};
+
+/// Whose, and where.
+#[derive(Args)]
+pub struct Whose {
+    /// Whose: the name of a tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Whose {
+    /// The settings, under which no flag goes without effect.
+    pub(crate) fn configured(&self) -> Result<Config, Outcome> {
+        let config = configured(&self.flags)?;
+        refuse_idle(&self.flags, &config.store)?;
+        if self.tenant.is_some() && config.tenancy() == Tenancy::Single {
+            return Err(Outcome::BadInput(
+                "--tenant: this deployment is single-tenant: expected no tenant".to_owned(),
+            ));
+        }
+        if let Some(tenant) = &self.tenant {
+            Tenant::new(tenant).map_err(|e| Outcome::of(&e))?;
+        }
+        Ok(config)
+    }
+
+    /// A store as the tenant sees it.
+    ///
+    /// # Errors
+    /// As [`Sinew::tenant`].
+    pub(crate) fn scope_of(&self, sinew: &Sinew) -> sinew::Result<Sinew> {
+        match &self.tenant {
+            Some(tenant) => sinew.tenant(tenant),
+            None => Ok(sinew.clone()),
+        }
+    }
+
+    /// In words, to be put after a name.
+    pub(crate) fn shown(&self) -> String {
+        match &self.tenant {
+            Some(tenant) => format!(" of tenant {tenant:?}"),
+            // A tenant's are another's.
+            None => " of no tenant".to_owned(),
+        }
+    }
+}
+
+/// Refuses a flag that has no effect where the command works.
+fn refuse_idle(flags: &Flags, store: &StoreSetting) -> Result<(), Outcome> {
+    let (idle, why) = match store {
+        StoreSetting::Redis(_) => (
+            flags.listen.is_some().then_some("--listen"),
+            "names a hub, and the store is Redis itself: expected one of them; --store embedded asks the hub",
+        ),
+        StoreSetting::Embedded => {
+            let prefix = flags.prefix.is_some().then_some("--prefix");
+            (
+                prefix.or(flags.tenancy.is_some().then_some("--tenancy")),
+                "a hub is asked, which has its own: expected it beside --store redis://… only",
+            )
+        }
+    };
+    match idle {
+        Some(flag) => Err(Outcome::BadInput(format!("{flag}: {why}"))),
+        None => Ok(()),
+    }
+}
