@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::{setup, step};
 
-const CAPABILITIES: [&str; 2] = ["link", "cache"];
+const CAPABILITIES: [&str; 3] = ["link", "cache", "lock"];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     let known =

@@ -20,7 +20,8 @@ Commands:
   bench [CAPABILITY] [--quick] [--json]
                                    measure beside peers, and write docs/benchmarks.md
   torture NAME [--seconds N] [--seed S]
-                                   a long history under random faults; NAME is link
+                                   a long history under random faults; NAME is cache, link
+                                   or lock
 
 Examples:
   cargo xtask test

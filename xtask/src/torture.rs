@@ -3,8 +3,11 @@
 use crate::{setup, step};
 
 /// What can be played, and the test that plays it.
-const NAMES: [(&str, &str); 2] =
-    [("cache", "fleet::no_process_sees_what_was_invalidated_before"), ("link", "torture::link")];
+const NAMES: [(&str, &str); 3] = [
+    ("cache", "fleet::no_process_sees_what_was_invalidated_before"),
+    ("link", "torture::link"),
+    ("lock", "lock_torture::no_history_breaks_a_promise"),
+];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     let expected = "expected NAME [--seconds N] [--seed S], where NAME is one of";

@@ -309,3 +309,33 @@ fn a_connection_string_of_stack_exchange_connects_and_may_start_without_redis() 
         works(&sinew.connect(endpoints).await.unwrap()).await;
     });
 }
+
+#[test]
+fn a_user_with_no_more_than_the_named_permissions_may_lock() {
+    keep(|| async {
+        let server = tokio::task::spawn_blocking(start_redis).await.unwrap();
+        // The README's own words: what everyone needs, and what locks need as well.
+        let rules = "on >secret ~Billing_* -@all +ping +role +info +time +client|setname +client|tracking +select +script|load +evalsha +get +mget +set +setrange +strlen +incrby +unlink +exists +pttl +pexpire +hexists +hget +hmget +hset +hincrby +hdel +hrandfield +scan";
+        let of_locks = "+zadd +zcard +zcount +zrange +zrangebyscore +zrank +zrem +zremrangebyscore +zrevrange +zscore +pexpireat +publish +subscribe resetchannels &Billing_*";
+        let words = ["ACL", "SETUSER", "billing"].into_iter().chain(rules.split(' '));
+        let words: Vec<_> = words.chain(of_locks.split(' ')).collect();
+        assert_eq!(redis_cli(server.port, &words), "OK");
+        let sinew = Sinew::builder().prefix("Billing_").deadline(Duration::from_secs(10));
+        let url = format!("redis://billing:secret@127.0.0.1:{}", server.port);
+        let locks = sinew.connect(&url).await.unwrap().locks();
+        let guard = locks.lock("a").acquire().await.unwrap().got().expect("it is free");
+        assert!(guard.extend(Duration::from_secs(60)).await.unwrap());
+        let waits = locks.read("a").wait(Duration::from_secs(60)).acquire();
+        let waiter = tokio::spawn(waits);
+        eventually("it waits", || async { locks.look("a").await.unwrap().unwrap().waiting == 1 })
+            .await;
+        guard.release().await.unwrap();
+        let reader = waiter.await.unwrap().unwrap().got().expect("its turn");
+        reader.release().await.unwrap();
+        locks.force_release("a").await.unwrap();
+        assert!(locks.list().await.unwrap().is_empty());
+        let log = redis_cli(server.port, &["ACL", "LOG"]);
+        // A message that may not be sent costs no error, only a second of waiting.
+        assert!(!log.contains("lock-wake"), "{log}");
+    });
+}

@@ -23,7 +23,7 @@ pub use cluster::{Cluster, Node, SHARED_CLUSTER};
 pub use postgres::start_postgres;
 pub use proxy::Proxy;
 pub use refusals::{Refusal, SECRET, refusals};
-pub use sentinel::Sentinels;
+pub use sentinel::{PRIMARY, Sentinels, primary_of};
 pub use store::Store;
 pub use tls::Certificates;
 

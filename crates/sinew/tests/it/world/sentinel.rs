@@ -1,6 +1,6 @@
 //! A primary, two replicas, and three sentinels that watch them.
 
-use super::{Server, free_port, redis_cli, start_redis_on, temporary_folder, wait_until};
+use super::{Proxy, Server, free_port, redis_cli, start_redis_on, temporary_folder, wait_until};
 
 /// The name that the sentinels know the primary by.
 pub const PRIMARY: &str = "mymaster";
@@ -8,22 +8,41 @@ pub const PRIMARY: &str = "mymaster";
 pub struct Sentinels {
     pub servers: Vec<Server>,
     pub sentinels: Vec<Server>,
+    /// One before each server, in the same order; or none.
+    pub proxies: Vec<Proxy>,
 }
 
 impl Sentinels {
     pub fn start() -> Self {
-        let primary = start_redis_on(free_port(), &["--repl-diskless-sync-delay", "0"]);
-        let port = primary.port.to_string();
+        let ports = [(); 3].map(|()| free_port());
+        Self::start_at(ports, ports, Vec::new())
+    }
+
+    /// Everyone, sentinels and replicas too, comes to a server by way of its proxy.
+    pub fn start_behind_proxies() -> Self {
+        let ports = [(); 3].map(|()| free_port());
+        let proxies = ports.map(Proxy::start);
+        let known_as = [proxies[0].port, proxies[1].port, proxies[2].port];
+        Self::start_at(ports, known_as, proxies.into())
+    }
+
+    fn start_at(ports: [u16; 3], known_as: [u16; 3], proxies: Vec<Proxy>) -> Self {
+        let server = |at: usize, settings: &[&str]| {
+            let announced = known_as[at].to_string();
+            let all = ["--repl-diskless-sync-delay", "0", "--replica-announce-port", &announced];
+            start_redis_on(ports[at], &[&all[..], settings].concat())
+        };
+        let primary = server(0, &[]);
+        let port = known_as[0].to_string();
         // Two: only once the last of them follows the new primary is a failover over, and until
         // then the sentinels do not all say the same.
-        let replica = || start_redis_on(free_port(), &["--replicaof", "127.0.0.1", &port]);
-        let replicas = [replica(), replica()];
+        let replicas = [1, 2].map(|at| server(at, &["--replicaof", "127.0.0.1", &port]));
         for replica in &replicas {
             wait_until("the replica follows", || {
                 redis_cli(replica.port, &["INFO", "replication"]).contains("master_link_status:up")
             });
         }
-        let sentinels: Vec<Server> = (0..3).map(|_| start_sentinel(primary.port)).collect();
+        let sentinels: Vec<Server> = (0..3).map(|_| start_sentinel(known_as[0])).collect();
         for sentinel in &sentinels {
             wait_until("the sentinels know each other and the replica", || {
                 let known = redis_cli(sentinel.port, &["SENTINEL", "MASTER", PRIMARY]);
@@ -36,18 +55,20 @@ impl Sentinels {
             });
         }
         let servers = [primary].into_iter().chain(replicas).collect();
-        Self { servers, sentinels }
+        Self { servers, sentinels, proxies }
+    }
+
+    /// The port of the primary, as one sentinel says.
+    pub fn primary(&self) -> u16 {
+        primary_of(self.sentinels[0].port)
     }
 
     /// The port of the primary, as all sentinels say, once it is another than `old`.
     pub fn wait_primary_after(&self, old: u16) -> u16 {
-        let ask = |sentinel: &Server| {
-            let at = redis_cli(sentinel.port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY]);
-            at.lines().nth(1).and_then(|port| port.parse().ok()).unwrap_or(0)
-        };
         let mut new = 0;
         wait_until("the sentinels fail over", || {
-            let said: Vec<u16> = self.sentinels.iter().map(ask).collect();
+            let said: Vec<u16> =
+                self.sentinels.iter().map(|sentinel| primary_of(sentinel.port)).collect();
             new = said[0];
             new != 0 && new != old && said.iter().all(|port| *port == new)
         });
@@ -58,6 +79,12 @@ impl Sentinels {
         let at: Vec<_> = self.sentinels.iter().map(|s| format!("127.0.0.1:{}", s.port)).collect();
         format!("redis-sentinel://{}/{PRIMARY}", at.join(","))
     }
+}
+
+/// The port of the primary, as the sentinel at a port says; zero if it says nothing.
+pub fn primary_of(sentinel: u16) -> u16 {
+    let at = redis_cli(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY]);
+    at.lines().nth(1).and_then(|port| port.parse().ok()).unwrap_or(0)
 }
 
 fn start_sentinel(primary: u16) -> Server {

@@ -1,0 +1,552 @@
+//! Locks of a fleet, tortured: `cargo xtask torture lock --seconds 60 --seed 7`.
+//!
+//! Processes contend for a few locks on a deployment with sentinels, while processes are killed and
+//! stopped, connections cut, Redis is flushed and fails over. Whoever holds a lock writes to a register
+//! that looks at fences. What everyone told it is checked afterwards, by what knows nothing of locks.
+//!
+//! Each process is this test program again, run as [`worker`].
+
+mod checker;
+mod history;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sinew::{Acquire, Guard, Locks, Sinew};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+
+use crate::laws::keep_for;
+use crate::world::{
+    PRIMARY, Proxy, SHARED_REDIS, Sentinels, primary_of, redis_cli, signal, temporary_folder,
+    wait_until,
+};
+use checker::{Broken, Margins, Report, check};
+use history::{Attempt, Event, Fault, FaultKind, History, Register, What, now_ns};
+
+const PROCESSES: u64 = 8;
+const TASKS: u64 = 6;
+/// The last one has readers.
+const LOCKS: u64 = 3;
+const TTL: Duration = Duration::from_millis(600);
+/// Longer than anyone has to wait, whatever happens.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long the end of a fault can still show: a lock that Redis forgot is held on for its TTL.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+fn millis(from: u64, to: u64, random: &mut fastrand::Rng) -> Duration {
+    Duration::from_millis(random.u64(from..to))
+}
+
+/// Not a test by itself: a process of the fleet, where the environment says so.
+#[test]
+fn worker() {
+    let Ok(store) = std::env::var("SINEW_LOCK_WORKER_STORE") else { return };
+    keep_for(Duration::from_secs(3_600), || async move {
+        // It may be started while Redis is away.
+        let sinew = Sinew::builder().deadline(Duration::from_secs(1)).connect_lazy(&store).unwrap();
+        let running = Arc::new(AtomicBool::new(true));
+        let mut tasks = Vec::new();
+        for task in 0..TASKS {
+            let teller = Teller::connect(task).await;
+            tasks.push(tokio::spawn(teller.contend(sinew.locks(), Arc::clone(&running))));
+        }
+        // Its input ends with the test, however the test ends.
+        let input = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+        let _ = input.await;
+        running.store(false, Ordering::SeqCst);
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+/// A task of a worker, and how it tells what it does.
+struct Teller {
+    register: tokio::io::BufReader<tokio::net::TcpStream>,
+    by: Attempt,
+    lock: u64,
+    is_alone: bool,
+    random: fastrand::Rng,
+}
+
+impl Teller {
+    async fn connect(task: u64) -> Self {
+        let port = u16::try_from(setting("SINEW_LOCK_WORKER_REGISTER", 0)).expect("a port");
+        let socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("a register");
+        socket.set_nodelay(true).expect("a socket option");
+        let (process, life) =
+            (setting("SINEW_LOCK_WORKER_PROCESS", 0), setting("SINEW_LOCK_WORKER_LIFE", 0));
+        let seed = setting("SINEW_TORTURE_SEED", 1) ^ ((process << 32) | (life << 16) | task);
+        let by = Attempt { process, life, task, number: 0 };
+        let random = fastrand::Rng::with_seed(seed);
+        let register = tokio::io::BufReader::new(socket);
+        Self { register, by, lock: 0, is_alone: true, random }
+    }
+
+    /// The register outlives its workers: where it is gone, so is the test.
+    async fn say(&mut self, what: What, at_ns: u64, fence: u64) {
+        let Self { by, lock, is_alone, .. } = *self;
+        let event = Event { what, at_ns, by, lock, is_alone, fence };
+        self.register.write_all(format!("{event}\n").as_bytes()).await.expect("a register");
+    }
+
+    async fn contend(mut self, locks: Locks, running: Arc<AtomicBool>) {
+        while running.load(Ordering::SeqCst) {
+            self.by.number += 1;
+            self.lock = self.random.u64(..LOCKS);
+            let has_readers = self.lock == LOCKS - 1;
+            self.is_alone = !has_readers || self.random.u8(..3) == 0;
+            let name = format!("torture {}", self.lock);
+            let wanted = match (has_readers, self.is_alone) {
+                (false, _) => locks.lock(&name),
+                (true, true) => locks.write(&name),
+                (true, false) => locks.read(&name),
+            };
+            self.say(What::Asks, now_ns(), 0).await;
+            match wanted.ttl(TTL).wait(WAIT_MAX).acquire().await {
+                Ok(Acquire::Got(guard)) => self.hold(guard).await,
+                Ok(Acquire::Held { .. }) => self.say(What::Held, now_ns(), 0).await,
+                Err(_) => {
+                    self.say(What::Failed, now_ns(), 0).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            let pause = millis(0, 10, &mut self.random);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn hold(&mut self, guard: Guard) {
+        let fence = guard.fence().get();
+        self.say(What::Got, now_ns(), fence).await;
+        // Now and then for so long that it has to be renewed.
+        let looks = if self.random.u8(..20) == 0 { 60 } else { self.random.u8(1..5) };
+        for _ in 0..looks {
+            // The time first: it held the lock then, if it holds it after that.
+            let at_ns = now_ns();
+            if guard.is_lost() {
+                break;
+            }
+            self.say(What::Sure, at_ns, fence).await;
+            // What stops a process, stops some here: between the look and the write.
+            let pause = millis(2, 16, &mut self.random);
+            tokio::time::sleep(pause).await;
+            if self.is_alone {
+                self.say(What::Writes, now_ns(), fence).await;
+                let mut answer = String::new();
+                self.register.read_line(&mut answer).await.expect("a register");
+            }
+        }
+        self.say(What::Ends, now_ns(), fence).await;
+        // What cannot be freed now is freed in the background.
+        let _ = guard.release().await;
+    }
+}
+
+/// Hears workers until they are gone. Its threads end with the test program.
+fn listen(register: &Arc<Register>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let register = Arc::clone(register);
+    std::thread::spawn(move || {
+        for worker in listener.incoming().map_while(Result::ok) {
+            let register = Arc::clone(&register);
+            std::thread::spawn(move || hear(&register, worker));
+        }
+    });
+    port
+}
+
+fn hear(register: &Register, worker: TcpStream) {
+    let _ = worker.set_nodelay(true);
+    let Ok(mut answers) = worker.try_clone() else { return };
+    let (mut lines, mut line) = (BufReader::new(worker), String::new());
+    while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+        let Some(event) = Event::parse(&line) else { return };
+        let wants_an_answer = event.what == What::Writes;
+        let is_taken = register.hear(event);
+        if wants_an_answer {
+            let answer = if is_taken { "taken\n" } else { "refused\n" };
+            let _ = answers.write_all(answer.as_bytes());
+        }
+        line.clear();
+    }
+}
+
+/// The processes, and what befalls them.
+struct Fleet {
+    world: Sentinels,
+    register: Arc<Register>,
+    workers: Vec<(Child, u64)>,
+    port: u16,
+    seed: u64,
+}
+
+impl Fleet {
+    fn start(seed: u64) -> Self {
+        let (world, register) = (Sentinels::start_behind_proxies(), Arc::new(Register::default()));
+        let port = listen(&register);
+        let mut fleet = Self { world, register, workers: Vec::new(), port, seed };
+        for process in 0..PROCESSES {
+            let worker = fleet.spawn(process, 0);
+            fleet.workers.push((worker, 0));
+        }
+        for process in 0..PROCESSES {
+            wait_until("a worker has had a lock", || fleet.register.has_granted(process));
+        }
+        fleet
+    }
+
+    fn spawn(&self, process: u64, life: u64) -> Child {
+        Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "lock_torture::worker", "--nocapture"])
+            .env("SINEW_LOCK_WORKER_STORE", self.world.url())
+            .env("SINEW_LOCK_WORKER_REGISTER", self.port.to_string())
+            .env("SINEW_LOCK_WORKER_PROCESS", process.to_string())
+            .env("SINEW_LOCK_WORKER_LIFE", life.to_string())
+            .env("SINEW_TORTURE_SEED", self.seed.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process")
+    }
+
+    fn inflict(&mut self, misfortune: Misfortune, random: &mut fastrand::Rng) {
+        let (from_ns, process) = (now_ns(), random.usize(..self.workers.len()));
+        let number = process as u64;
+        let kind = match misfortune {
+            Misfortune::Kill => {
+                let (worker, life) = &mut self.workers[process];
+                let was = *life;
+                signal(worker.id(), "KILL");
+                let _ = worker.wait();
+                std::thread::sleep(millis(50, 300, random));
+                let next = self.spawn(number, was + 1);
+                self.workers[process] = (next, was + 1);
+                FaultKind::Killed { process: number, life: was }
+            }
+            Misfortune::Stop => {
+                let worker = self.workers[process].0.id();
+                signal(worker, "STOP");
+                std::thread::sleep(TTL + millis(100, 600, random));
+                signal(worker, "CONT");
+                FaultKind::Stopped
+            }
+            Misfortune::Cut => {
+                self.world.proxies.iter().for_each(Proxy::cut);
+                FaultKind::Cut
+            }
+            Misfortune::LoseReply => {
+                self.world.proxies.iter().for_each(Proxy::cut_at_next_reply);
+                std::thread::sleep(millis(20, 100, random));
+                self.world.proxies.iter().for_each(Proxy::pass);
+                FaultKind::Cut
+            }
+            Misfortune::Flush => {
+                let primary = self.world.primary();
+                let at = self.world.proxies.iter().position(|proxy| proxy.port == primary);
+                redis_cli(self.world.servers[at.expect("one of ours")].port, &["FLUSHALL"]);
+                FaultKind::Forgot
+            }
+            Misfortune::FailOver => {
+                let (old, sentinel) = (self.world.primary(), self.world.sentinels[0].port);
+                // Not while it has not heard from the replicas of late.
+                wait_until("a sentinel begins", || {
+                    redis_cli(sentinel, &["SENTINEL", "FAILOVER", PRIMARY]) == "OK"
+                });
+                self.world.wait_primary_after(old);
+                FaultKind::Forgot
+            }
+        };
+        self.register.note(kind, from_ns);
+    }
+
+    /// Tells all to come to their end, and waits for it. How many did not.
+    fn end(&mut self) -> usize {
+        for (worker, _) in &mut self.workers {
+            drop(worker.stdin.take());
+        }
+        let (began, mut hung) = (Instant::now(), 0);
+        for (worker, _) in &mut self.workers {
+            while worker.try_wait().is_ok_and(|end| end.is_none()) {
+                if began.elapsed() > WAIT_MAX + Duration::from_secs(10) {
+                    hung += 1;
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        // What they said last is still being heard.
+        let mut heard = 0;
+        while heard < self.register.heard() {
+            heard = self.register.heard();
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        hung
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for (worker, _) in &mut self.workers {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Misfortune {
+    Kill,
+    Stop,
+    Cut,
+    LoseReply,
+    Flush,
+    FailOver,
+}
+
+/// Notes each change of primary, also one that nobody asked for: sentinels on a busy machine.
+fn watch(sentinel: u16, register: &Register, over: &AtomicBool) {
+    let (mut known, mut looked) = (primary_of(sentinel), now_ns());
+    while !over.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(200));
+        let (primary, before) = (primary_of(sentinel), looked);
+        looked = now_ns();
+        if primary != 0 && primary != known {
+            // The new one may have been one for a while before this sentinel heard of it.
+            register.note(FaultKind::Forgot, before.saturating_sub(3_000_000_000));
+            known = primary;
+        }
+    }
+}
+
+/// Says that it is over, however it ends.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A calm time, every misfortune at least once and on for a third of the time, a calm time.
+fn play(seconds: u64, seed: u64) -> (History, usize) {
+    let mut fleet = Fleet::start(seed);
+    let (third, over) = (Duration::from_secs(seconds) / 3, AtomicBool::new(false));
+    let mut random = fastrand::Rng::with_seed(seed);
+    use Misfortune::{Cut, FailOver, Flush, Kill, LoseReply, Stop};
+    let mut first = vec![Kill, Stop, Cut, LoseReply, Flush, FailOver];
+    random.shuffle(&mut first);
+    let (register, sentinel) = (Arc::clone(&fleet.register), fleet.world.sentinels[0].port);
+    std::thread::scope(|scope| {
+        scope.spawn(|| watch(sentinel, &register, &over));
+        let _ends_the_watch = Ends(&over);
+        std::thread::sleep(third);
+        let began = Instant::now();
+        while !first.is_empty() || began.elapsed() < third {
+            // Of the two that make Redis forget, there is one each.
+            let any = [Kill, Kill, Stop, Cut, LoseReply];
+            let next = first.pop().unwrap_or_else(|| any[random.usize(..any.len())]);
+            fleet.inflict(next, &mut random);
+            std::thread::sleep(millis(50, 300, &mut random));
+        }
+        std::thread::sleep(third.max(AFTERMATH + Duration::from_secs(1)));
+    });
+    let hung = fleet.end();
+    (fleet.register.history(), hung)
+}
+
+fn margins(order: Duration) -> Margins {
+    Margins { order, aftermath: AFTERMATH, wait: WAIT_MAX }
+}
+
+/// `cargo xtask torture lock --seconds 60` plays it for longer.
+#[test]
+fn no_history_breaks_a_promise() {
+    let (seconds, seed) = (setting("SINEW_TORTURE_SECONDS", 5), setting("SINEW_TORTURE_SEED", 1));
+    let (history, hung) = play(seconds, seed);
+    // A machine that is busy with other tests keeps a process from asking at all.
+    let order = if setting("SINEW_TORTURE_ALONE", 0) == 1 { 250 } else { 2_000 };
+    let report = check(&history, margins(Duration::from_millis(order)));
+    let Report { grants, calm_grants, writes, refused, failed, explained, .. } = report;
+    println!(
+        "torture lock: seed {seed}, {seconds} s, {PROCESSES} processes, {} faults: {grants} grants ({calm_grants} calm), {failed} failed, {writes} writes taken, {refused} refused; {explained} held at once after Redis had forgotten; longest wait {:?}, longest from a holder's death to the next {:?}; {hung} hung, {} promises broken",
+        history.faults.len(),
+        report.longest_wait,
+        report.longest_succession,
+        report.found.len(),
+    );
+    if !report.found.is_empty() {
+        let file = temporary_folder("lock-history").join("events");
+        let lines: String = history.events.iter().map(|event| format!("{event}\n")).collect();
+        std::fs::write(&file, lines).expect("a file in a temporary folder");
+        panic!(
+            "{file:?}, {:#?}: {:#?}",
+            history.faults,
+            &report.found[..report.found.len().min(5)]
+        );
+    }
+    assert_eq!(hung, 0, "someone waits for ever");
+    assert!(grants > 100 && calm_grants > 0 && writes > 100, "hardly anything happened");
+    let killed = |fault: &Fault| matches!(fault.kind, FaultKind::Killed { .. });
+    assert!(history.faults.iter().any(killed), "{:?}", history.faults);
+}
+
+/// A lock as it is mostly written by hand, with a fence beside it.
+struct HandWritten {
+    key: String,
+    release: &'static str,
+    register: Register,
+}
+
+const TAKE: &str = "if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then \
+                    return redis.call('INCR', KEYS[2]) end return 0";
+/// Whoever holds it by now: the bug.
+const RELEASE_ANYONES: &str = "return redis.call('DEL', KEYS[1])";
+const RELEASE_MINE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then \
+                            return redis.call('DEL', KEYS[1]) end return 0";
+
+impl HandWritten {
+    fn new(name: &str, release: &'static str) -> Self {
+        let key = format!("handwritten:{name}:{}", std::process::id());
+        Self { key, release, register: Register::default() }
+    }
+
+    fn eval(&self, script: &str, by: u64, ttl_ms: u64) -> u64 {
+        let (fence, by, ttl) = (format!("{}:fence", self.key), by.to_string(), ttl_ms.to_string());
+        let said =
+            redis_cli(SHARED_REDIS.port, &["EVAL", script, "2", &self.key, &fence, &by, &ttl]);
+        said.parse().expect("a number")
+    }
+
+    fn tell(&self, what: What, process: u64, fence: u64) -> bool {
+        let by = Attempt { process, life: 0, task: 0, number: 0 };
+        self.register.hear(Event { what, at_ns: now_ns(), by, lock: 0, is_alone: true, fence })
+    }
+
+    /// The fence, if it was free.
+    fn take(&self, by: u64, ttl_ms: u64) -> Option<u64> {
+        let fence = self.eval(TAKE, by, ttl_ms);
+        (fence > 0).then(|| {
+            self.tell(What::Asks, by, 0);
+            self.tell(What::Got, by, fence);
+            self.works(by, fence);
+            fence
+        })
+    }
+
+    fn works(&self, by: u64, fence: u64) -> bool {
+        self.tell(What::Sure, by, fence);
+        self.tell(What::Writes, by, fence)
+    }
+
+    fn free(&self, by: u64, fence: u64) {
+        self.tell(What::Ends, by, fence);
+        self.eval(self.release, by, 0);
+    }
+
+    fn broken(&self) -> Vec<Broken> {
+        let report = check(&self.register.history(), margins(Duration::ZERO));
+        report.kinds().into_iter().collect()
+    }
+}
+
+const NOTHING: [Broken; 0] = [];
+
+/// One holds it for longer than its TTL, and frees it when it is another's.
+fn played_by_hand(name: &str, release: &'static str) -> Vec<Broken> {
+    let lock = HandWritten::new(name, release);
+    let slow = lock.take(1, 50).expect("it is free");
+    wait_until("its time is over", || lock.eval("return redis.call('EXISTS', KEYS[1])", 0, 0) == 0);
+    let second = lock.take(2, 60_000).expect("it is free");
+    lock.free(1, slow);
+    let third = lock.take(3, 60_000);
+    // Nobody told it of anything, and its time is not over.
+    let is_taken = lock.works(2, second);
+    assert_eq!(is_taken, third.is_none(), "the register refuses what is late");
+    lock.free(2, second);
+    let third = third.or_else(|| lock.take(3, 60_000)).expect("it is free");
+    lock.free(3, third);
+    lock.broken()
+}
+
+#[test]
+fn a_lock_that_anyone_frees_is_found_out_and_one_that_only_its_holder_frees_is_not() {
+    assert_eq!(played_by_hand("anyone", RELEASE_ANYONES), [Broken::Overlap]);
+    assert_eq!(played_by_hand("holder", RELEASE_MINE), NOTHING);
+}
+
+#[test]
+fn fences_that_begin_again_are_found_out() {
+    let lock = HandWritten::new("again", RELEASE_MINE);
+    for by in 1..4 {
+        let fence = lock.take(by, 60_000).expect("it is free");
+        lock.free(by, fence);
+    }
+    assert_eq!(lock.broken(), NOTHING);
+    redis_cli(SHARED_REDIS.port, &["DEL", &format!("{}:fence", lock.key)]);
+    let fence = lock.take(4, 60_000).expect("it is free");
+    lock.free(4, fence);
+    assert_eq!(lock.broken(), [Broken::FenceNotGreater]);
+}
+
+/// `WHAT TIME PROCESS FENCE`, all holding alone.
+fn told(lines: &[(What, u64, u64, u64)]) -> History {
+    let event = |(what, at_ns, process, fence): &(What, u64, u64, u64)| {
+        let by = Attempt { process: *process, life: 0, task: 0, number: 0 };
+        Event { what: *what, at_ns: *at_ns, by, lock: 0, is_alone: true, fence: *fence }
+    };
+    History { events: lines.iter().map(event).collect(), faults: Vec::new() }
+}
+
+#[test]
+fn each_broken_promise_is_found_out_by_its_name() {
+    use What::{Asks, Got, Held, Sure, Wrote};
+    let kinds = |lines: &[_]| -> Vec<Broken> {
+        check(&told(lines), margins(Duration::ZERO)).kinds().into_iter().collect()
+    };
+    let good = [(Asks, 1, 1, 0), (Got, 2, 1, 5), (Sure, 3, 1, 5), (Wrote, 4, 1, 5)];
+    let and = |more: &[(What, u64, u64, u64)]| kinds(&[&good[..], more].concat());
+    assert_eq!(and(&[(Asks, 5, 2, 0), (Got, 6, 2, 6), (Wrote, 7, 2, 6)]), NOTHING);
+    let late = [(Asks, 2, 2, 0), (Got, 5, 2, 6), (Wrote, 6, 2, 6), (Wrote, 7, 1, 5)];
+    assert_eq!(and(&late), [Broken::Stale, Broken::Interleaved]);
+    assert_eq!(and(&[(Asks, 5, 2, 0), (Got, 6, 2, 4)]), [Broken::FenceNotGreater]);
+    let same = [(Asks, 2, 2, 0), (Got, 6, 2, 5), (Wrote, 7, 2, 5)];
+    assert_eq!(and(&same), [Broken::Interleaved, Broken::FenceNotGreater]);
+    let both = [(Asks, 1, 2, 0), (Got, 2, 2, 6), (Sure, 4, 2, 6)];
+    assert_eq!(and(&both), [Broken::Overlap]);
+    assert_eq!(and(&[(Asks, 0, 2, 0), (Got, 5, 2, 6)]), [Broken::Overtaken]);
+    assert_eq!(and(&[(Asks, 5, 2, 0)]), [Broken::NeverServed]);
+    assert_eq!(and(&[(Asks, 5, 2, 0), (Held, 6, 2, 0)]), [Broken::NeverServed]);
+}
+
+#[test]
+fn only_a_fault_that_makes_redis_forget_explains_two_holders() {
+    use What::{Asks, Got, Sure};
+    let mut history = told(&[
+        (Asks, 10, 1, 0),
+        (Got, 20, 1, 5),
+        (Asks, 20, 2, 0),
+        (Got, 30, 2, 6),
+        (Sure, 40, 1, 5),
+        (Sure, 40, 2, 6),
+    ]);
+    for (kind, expected) in [
+        (FaultKind::Cut, vec![Broken::Overlap]),
+        (FaultKind::Stopped, vec![Broken::Overlap]),
+        (FaultKind::Forgot, vec![]),
+    ] {
+        history.faults = vec![Fault { kind, from_ns: 25, to_ns: 26 }];
+        let kinds: Vec<_> = check(&history, margins(Duration::ZERO)).kinds().into_iter().collect();
+        assert_eq!(kinds, expected, "{kind:?}");
+    }
+}
