@@ -6,6 +6,7 @@
 
 mod cache;
 mod link;
+mod lock;
 mod measure;
 mod peer;
 
@@ -36,6 +37,9 @@ async fn main() {
     }
     if wanted("cache") {
         rows.extend(cache::run(effort).await);
+    }
+    if wanted("lock") {
+        rows.extend(lock::run(effort).await);
     }
     for row in rows {
         println!("{}", serde_json::to_string(&row).expect("plain data"));

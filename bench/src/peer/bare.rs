@@ -37,8 +37,11 @@ async fn connection(
     url: &str,
     config: AsyncConnectionConfig,
 ) -> RedisResult<MultiplexedConnection> {
+    client(url)?.get_multiplexed_async_connection_with_config(&config).await
+}
+
+pub fn client(url: &str) -> RedisResult<redis::Client> {
     let info = format!("{url}?protocol=resp3").into_connection_info()?;
     let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-    let client = redis::Client::open(info)?;
-    client.get_multiplexed_async_connection_with_config(&config).await
+    redis::Client::open(info)
 }

@@ -2,6 +2,7 @@
 
 mod bare;
 pub mod hitbox;
+pub mod locks;
 pub mod maps;
 
-pub use bare::{caching_connection, raw_connection, tracking_connection};
+pub use bare::{caching_connection, client, raw_connection, tracking_connection};
