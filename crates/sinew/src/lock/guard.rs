@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::builder::lock_ttl;
 use super::hold::Hold;
 use super::model::Fence;
 use crate::kernel::error::Result;
-use crate::kernel::ttl::Ttl;
 
 /// A lock that is held. Dropping it frees the lock in the background, and waits for nothing.
 ///
@@ -76,7 +76,7 @@ impl Guard {
     /// `Rejected` for a TTL out of bounds. `Unavailable` or `Timeout` when Redis does not answer: the
     /// lock is then held for as long as before, and perhaps longer, and renewals go on.
     pub async fn extend(&self, ttl: Duration) -> Result<bool> {
-        self.hold.extend(Ttl::new(ttl)?).await
+        self.hold.extend(lock_ttl(ttl)?).await
     }
 
     /// Another guard of the same grant, for code further in that releases what it takes. The lock

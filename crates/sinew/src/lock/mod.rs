@@ -31,7 +31,8 @@
 //! 4. **Nothing is held for ever.** A guard that is dropped, and a process that ends, free the lock, at the
 //!    latest after its TTL. One that was lost is never brought back.
 //! 5. **First come, first served.** Who waits is woken by a message when its turn comes; readers and writers
-//!    stand in one line, so neither starves. A waiter that died holds up the next by 50 ms.
+//!    stand in one line, so neither starves. A waiter that died holds up the next by 50 ms once its turn has come, and
+//!    by up to four seconds those behind it who could go beside the holders.
 //! 6. **Held is not down.** [`Acquire::Held`] says that someone else holds the lock. Where Redis does not
 //!    answer, that is an error, and nobody gets the lock.
 //!

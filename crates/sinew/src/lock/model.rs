@@ -189,7 +189,7 @@ impl State {
             if free_at.is_some_and(|at| at <= now.ms) {
                 // It did not come: it is dead. If it only was slow, it comes back to its place.
                 self.line.remove(0);
-                free_at = None;
+                (self.claim, free_at) = (None, None);
             }
             if self.is_behind_another(token) {
                 is_free = false;
@@ -288,7 +288,9 @@ impl State {
     /// Until when the first in line has what is free to itself, if it was told so.
     fn claim_of_first(&self) -> Option<u64> {
         let first = self.line.first()?.token;
-        self.claim.filter(|claim| claim.token == first).map(|claim| claim.ends_ms)
+        // One that could not have come is not late.
+        let claim = self.claim.filter(|claim| claim.token == first && self.fits(first));
+        claim.map(|claim| claim.ends_ms)
     }
 
     /// What a holder is told. It waits no more, and the next in line may fit beside it.

@@ -97,7 +97,8 @@ pub(super) async fn acquire(engine: &Arc<Engine>, terms: &Terms) -> Result<Acqui
                 again_in
             }
             Err(error) => {
-                if ask.arrival.is_none() && !error.maybe_applied() {
+                // Before it waited for replicas, it was granted.
+                if ask.arrival.is_none() && ask.replicas.is_none() && !error.maybe_applied() {
                     owed.settle();
                 }
                 return Err(error);

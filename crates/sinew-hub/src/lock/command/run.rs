@@ -1,6 +1,7 @@
 //! `sinew lock run`
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -44,8 +45,12 @@ pub(super) async fn run(args: &RunArgs) -> Result<Outcome, Outcome> {
     let locks = redis(&args.whose).await?.locks;
     let mut signals = Signals::hear()?;
     let guard = acquire(args, &locks, &mut signals).await?;
-    let ended = under(&guard, args, &mut signals).await;
+    let (ended, is_told) = under(&guard, args, &mut signals).await?;
     let was_lost = guard.is_lost();
+    if was_lost && !is_told {
+        // It was paused, and the command with it or not.
+        warn(args, "was lost before its command had ended");
+    }
     match guard.release().await {
         Ok(Released::Gone) if !was_lost => {
             warn(args, "was taken away just before its command had ended");
@@ -53,7 +58,8 @@ pub(super) async fn run(args: &RunArgs) -> Result<Outcome, Outcome> {
         Ok(_) => {}
         Err(_) => warn(args, "could not be freed: it is free once its TTL has run out"),
     }
-    ended
+    let code = if was_lost { ended.max(1) } else { ended };
+    Ok(Outcome::Ended { code, told: None })
 }
 
 async fn acquire(args: &RunArgs, locks: &Locks, signals: &mut Signals) -> Result<Guard, Outcome> {
@@ -89,8 +95,12 @@ enum Standing {
     Killed,
 }
 
-/// Runs the command while the lock is held.
-async fn under(guard: &Guard, args: &RunArgs, signals: &mut Signals) -> Result<Outcome, Outcome> {
+/// Runs the command while the lock is held. Its exit code, and whether the loss of the lock ended it.
+async fn under(
+    guard: &Guard,
+    args: &RunArgs,
+    signals: &mut Signals,
+) -> Result<(u8, bool), Outcome> {
     let fence = guard.fence().to_string();
     let variables = [("SINEW_LOCK_NAME", args.name.as_str()), ("SINEW_LOCK_FENCE", fence.as_str())];
     let mut group = Group::start(&args.command, variables)?;
@@ -100,8 +110,8 @@ async fn under(guard: &Guard, args: &RunArgs, signals: &mut Signals) -> Result<O
             biased;
             status = group.ended() => break status,
             () = guard.lost(), if matches!(standing, Standing::Held) => {
-                warn(args, "was lost: its command is ended");
                 group.send(Group::TERMINATE);
+                warn(args, "was lost: its command is ended");
                 standing = Standing::Lost(Instant::now() + GRACE);
             }
             () = killed_at(standing) => {
@@ -122,7 +132,7 @@ async fn under(guard: &Guard, args: &RunArgs, signals: &mut Signals) -> Result<O
         }
         Standing::Killed => status.max(1),
     };
-    Ok(Outcome::Ended { code, told: None })
+    Ok((code, !matches!(standing, Standing::Held)))
 }
 
 async fn killed_at(standing: Standing) {
@@ -134,5 +144,6 @@ async fn killed_at(standing: Standing) {
 
 /// At once: what the command says comes after it.
 fn warn(args: &RunArgs, what: &str) {
-    eprintln!("error: lock {:?} {what}", args.name);
+    // Not `eprintln!`: whoever read it may be gone, and the command is to be looked after all the same.
+    let _ = writeln!(std::io::stderr(), "error: lock {:?} {what}", args.name);
 }

@@ -105,6 +105,26 @@ fn a_request_that_runs_twice_is_granted_once_with_one_fence() {
 }
 
 #[test]
+fn a_claim_that_has_run_out_is_not_held_against_who_could_not_come() {
+    let mut lock = Lock::new();
+    lock.takes(alone(1));
+    let place = lock.waits(alone(2));
+    lock.releases(alone(1));
+    // The writer is late, and a reader takes its turn.
+    lock.passes(60);
+    lock.takes(shared(3));
+    let back = lock.ask_again(alone(2), true, place);
+    assert!(matches!(back, Answer::NotNow { arrival, .. } if arrival == place), "in its old place");
+    // No other reader goes before it now.
+    for reader in 4..8 {
+        lock.passes(60);
+        lock.waits(shared(reader));
+    }
+    lock.releases(shared(3));
+    lock.takes(alone(2));
+}
+
+#[test]
 fn a_release_wakes_the_first_in_line_and_tells_one_of_another_process_to_look_later() {
     let mut lock = Lock::new();
     lock.takes(alone(1));

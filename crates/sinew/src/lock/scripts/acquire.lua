@@ -67,11 +67,13 @@ end
 local is_free, free_at = not held or fits(token), nil
 if is_free and head and head ~= token then
   local claimed_by, claim_ends = string.match(claim or '', '^(%S+) (%d+)$')
-  free_at = claimed_by == head and tonumber(claim_ends) or nil
+  -- One that could not have come is not late.
+  free_at = claimed_by == head and fits(head) and tonumber(claim_ends) or nil
   if free_at and free_at <= now then
     -- It did not come: it is dead. If it only was slow, it comes back to its place.
     redis.call('ZREM', KEYS[2], head)
     redis.call('ZREM', KEYS[3], head)
+    redis.call('UNLINK', KEYS[4])
     head, free_at = redis.call('ZRANGE', KEYS[2], 0, 0)[1], nil
   end
   if head and head ~= token then

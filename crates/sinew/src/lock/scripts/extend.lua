@@ -10,7 +10,8 @@ if held_until <= now then
   return 0
 end
 held_until = string.format('%.0f', math.max(held_until, now + ARGV[2]))
+-- First: a Redis that is full refuses a script whose first write needs memory.
+redis.call('PEXPIRE', KEYS[2], '172800000')
 redis.call('ZADD', KEYS[1], held_until, ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], held_until, 'GT')
-redis.call('PEXPIRE', KEYS[2], '172800000')
 return 1
