@@ -40,11 +40,12 @@ impl<'a> Of<'a> {
 }
 
 impl Hash for Of<'_> {
-    /// By the subject, of which there are many; the other two are few, and compared.
+    /// By all but the rest of the definition, of which there are few, and which is compared.
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.subject.hash(state);
         state.write(self.limit.name().as_bytes());
+        self.scope.hash(state);
     }
 }
 

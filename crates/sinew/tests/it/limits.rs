@@ -362,6 +362,26 @@ fn a_check_of_up_to_five_limits_is_one_command() {
 }
 
 #[test]
+fn what_a_user_may_not_look_at_is_refused_and_not_taken_for_nothing() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let user = ["limited", "on", ">secret", "~*", "&*", "+@all", "-lindex"];
+        assert_eq!(redis_cli(server.port, &[&["ACL", "SETUSER"][..], &user].concat()), "OK");
+        let url = format!("redis://limited:secret@127.0.0.1:{}", server.port);
+        let sinew = Sinew::builder().deadline(Duration::from_secs(10)).connect(&url).await.unwrap();
+        let limiter = sinew.limiter();
+        let log = Limit::sliding_log("log", 10.per(DAY));
+        for _ in 0..2 {
+            let refused = limiter.check([log.of("ada")]).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Denied, "{refused:#}");
+        }
+        // The other algorithms do not need it.
+        let rate = Limit::gcra("rate", 10.per(DAY));
+        assert!(limiter.check([rate.of("ada")]).await.unwrap().is_allowed());
+    });
+}
+
+#[test]
 fn who_was_denied_is_denied_again_without_asking() {
     keep(|| async {
         let server = blocking(start_redis).await;

@@ -84,6 +84,10 @@ pub(crate) fn read<T: FromRedisValue>(value: Value) -> Result<T> {
         .map_err(|e| Error::corrupt("unexpected reply from Redis").with_source(RedisError::from(e)))
 }
 
+fn says(error: &RedisError, what: &str) -> bool {
+    error.detail().is_some_and(|detail| detail.contains(what))
+}
+
 /// What an error of the client means for a caller.
 pub(super) fn told_by(error: RedisError) -> Error {
     let not_executed = ErrorKind::Unavailable { maybe_applied: false };
@@ -123,6 +127,10 @@ pub(super) fn told_by(error: RedisError) -> Error {
             // refused before anything ran.
             Some("OOM" | "MISCONF" | "NOREPLICAS") => {
                 (not_executed, "Redis refuses writes for now")
+            }
+            // So says Redis 7.0 in a script.
+            Some("ERR") if says(&error, "The user executing the script") => {
+                (ErrorKind::Denied, "Redis refused the permission")
             }
             Some("BUSY") => (not_executed, "Redis is busy with a script"),
             // Too many clients, a killed script, a proxy's own trouble: nothing says for good.

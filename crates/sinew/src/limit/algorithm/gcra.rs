@@ -22,9 +22,10 @@ pub(crate) struct Level {
     unit: u64,
     level: u64,
     at_us: u64,
-    /// The cost of all that was ever given back, counted from the time at which this level began: so
-    /// that marks of different levels differ.
+    /// The cost of all that was given back since the level began.
     returned: u64,
+    /// When it was at 0 last: what was charged before has drained, and is not given back.
+    began_us: u64,
 }
 
 impl Level {
@@ -65,10 +66,9 @@ impl Gcra {
     }
 
     pub(super) fn roll(&self, found: Option<&Level>, now_us: u64) -> (Level, bool) {
-        let Some(found) = found else {
-            let level = Level { unit: self.unit, level: 0, at_us: now_us, returned: now_us };
-            return (level, false);
-        };
+        let empty =
+            Level { unit: self.unit, level: 0, at_us: now_us, returned: 0, began_us: now_us };
+        let Some(found) = found else { return (empty, false) };
         // A limit that was lowered is lower at once, also for what was charged before.
         let level = match found.unit == self.unit {
             true => found.level.min(self.times(self.most())),
@@ -76,7 +76,10 @@ impl Gcra {
         };
         let passed_us = now_us.saturating_sub(found.at_us);
         let level = level.saturating_sub(passed_us.saturating_mul(self.drain));
-        let level = Level { unit: self.unit, level, at_us: now_us, returned: found.returned };
+        let level = match level {
+            0 => empty,
+            level => Level { unit: self.unit, level, at_us: now_us, ..*found },
+        };
         (level, found.at_us > now_us)
     }
 
@@ -100,6 +103,9 @@ impl Gcra {
         if actual > receipt.charged {
             let extra = self.times((actual - receipt.charged).min(self.most()));
             kept.level = kept.level.saturating_add(extra).min(self.times(self.most()));
+            return;
+        }
+        if kept.began_us > receipt.at_us {
             return;
         }
         // Had the level been at 0 for a while without the charge, that time would have taken nothing

@@ -22,6 +22,23 @@ else
   now, spare_ms = time[1] * 1000000 + time[2], 0
 end
 
+-- What is not ours under a key, an error of another type too, is as good as nothing. Any other error is one.
+local function ours(command, key, place)
+  local found
+  if place then
+    found = redis.pcall(command, key, place)
+  else
+    found = redis.pcall(command, key)
+  end
+  if type(found) == 'table' then
+    if string.sub(found.err, 1, 9) ~= 'WRONGTYPE' then
+      error(found)
+    end
+    return false
+  end
+  return found
+end
+
 local admitted, rows, plans, from = 1, '', #KEYS > 1 and {}, 1
 local kind, shadow, cost, want, capacity, debt, a, b, c
 local admits, granted, is_ahead, x, y, z
@@ -29,16 +46,15 @@ for i = 1, #KEYS do
   kind, shadow, cost, want, capacity, debt, a, b, c, from =
     struct.unpack('>BBddddddd', ARGV[1], from)
   local remaining, reset, retry, mark = 0, 0, 0, 0
-  -- What is not ours under a key, an error of another type too, is as good as nothing.
-  local found = kind ~= 4 and redis.pcall('GET', KEYS[i])
+  local found = kind ~= 4 and ours('GET', KEYS[i])
   is_ahead = false
 
   if kind == 1 then
-    -- x the level, y all that was ever given back: at first the time, so that no two states are alike.
-    x, y, z = 0, now, 0
+    -- x the level, y all that was given back since it began, z when that was.
+    x, y, z = 0, 0, now
     local full = capacity * a
-    if found and #found == 33 then
-      local tag, unit, level, at, returned = struct.unpack('>Bdddd', found)
+    if found and #found == 41 then
+      local tag, unit, level, at, returned, began = struct.unpack('>Bddddd', found)
       if tag == 1 and unit >= 1 and level >= 0 and at >= 0 then
         if unit ~= a then
           level = level / unit
@@ -51,7 +67,9 @@ for i = 1, #KEYS do
         else
           level = level - (now - at) * b
         end
-        x, y = level > 0 and level or 0, returned
+        if level > 0 then
+          x, y, z = level, returned, began
+        end
       end
     end
     if x < full then
@@ -118,7 +136,7 @@ for i = 1, #KEYS do
     -- x what they come to, y how many of them are over or -1 where there is no such list, z by how much
     -- they are ahead of the clock.
     x, y, z = 0, -1, 0
-    local sum, newest = redis.pcall('LINDEX', KEYS[i], -1), redis.pcall('LINDEX', KEYS[i], -2)
+    local sum, newest = ours('LINDEX', KEYS[i], -1), ours('LINDEX', KEYS[i], -2)
     if sum and newest and #sum == 9 and #newest == 17 and string.byte(sum) == 5 then
       local _, total = struct.unpack('>Bd', sum)
       local _, last = struct.unpack('>Bd', newest)
@@ -185,7 +203,7 @@ for i = 1, ARGV[2] == 'charge' and #KEYS or 0 do
     local state, ms
     if kind == 1 then
       x = x + granted * a
-      state, ms = struct.pack('>Bdddd', 1, a, x, now, y), math.max(x / b, 1) / 1000
+      state, ms = struct.pack('>Bddddd', 1, a, x, now, y, z), math.max(x / b, 1) / 1000
     elseif kind == 2 then
       state, ms = struct.pack('>Bdd', 2, x, y + granted), (x + a - now) / 1000
     elseif kind == 3 then

@@ -19,23 +19,29 @@ local kind, capacity, debt, a, b, c, charged, charged_at, mark, actual =
 local most = capacity + debt
 local extra, back = math.max(actual - charged, 0), math.max(charged - actual, 0)
 local found = kind ~= 4 and redis.pcall('GET', KEYS[1])
+if type(found) == 'table' and string.sub(found.err, 1, 9) ~= 'WRONGTYPE' then
+  return found
+end
 
 local function store(state, reset)
   redis.call('SET', KEYS[1], state, 'PX', string.format('%.0f', math.ceil(reset / 1000) + spare_ms))
 end
 
 if kind == 1 then
-  local level, returned = 0, now
-  if type(found) == 'string' and #found == 33 then
-    local tag, unit, was, at, n = struct.unpack('>Bdddd', found)
+  local level, returned, began = 0, 0, now
+  if type(found) == 'string' and #found == 41 then
+    local tag, unit, was, at, n, since = struct.unpack('>Bddddd', found)
     if tag == 1 and unit >= 1 and was >= 0 and at >= 0 then
       was = unit ~= a and math.min(math.ceil(was / unit), most) * a or math.min(was, most * a)
-      level, returned = math.max(was - math.max(now - at, 0) * b, 0), n
+      was = was - math.max(now - at, 0) * b
+      if was > 0 then
+        level, returned, began = was, n, since
+      end
     end
   end
   if extra > 0 then
     level = math.min(level + math.min(extra, most) * a, most * a)
-  else
+  elseif began <= charged_at then
     -- Had the level been at 0 for a while without the charge, that time would have taken nothing off it.
     local busy = math.min(math.max(mark - returned, 0), most) * a
     local idle = math.max(math.max(now - charged_at, 0) * b - busy, 0)
@@ -43,7 +49,7 @@ if kind == 1 then
     level, returned = level - given, returned + math.ceil(given / a)
   end
   if level > 0 then
-    store(struct.pack('>Bdddd', 1, a, level, now, returned), math.ceil(level / b))
+    store(struct.pack('>Bddddd', 1, a, level, now, returned, began), math.ceil(level / b))
   else
     redis.call('UNLINK', KEYS[1])
   end
@@ -91,6 +97,9 @@ elseif kind == 3 then
 else
   -- Written anew: it is short, and seldom settled.
   local all = redis.pcall('LRANGE', KEYS[1], 0, -1)
+  if all.err and string.sub(all.err, 1, 9) ~= 'WRONGTYPE' then
+    return all
+  end
   local charges, sum = {}, 0
   if all.err == nil and #all > 1 and #all[#all] == 9 and string.byte(all[#all]) == 5
     and #all[#all - 1] == 17 and string.byte(all[#all - 1]) == 4 then
