@@ -45,9 +45,9 @@ pub(super) async fn run(args: &RunArgs) -> Result<Outcome, Outcome> {
     let locks = redis(&args.whose).await?.locks;
     let mut signals = Signals::hear()?;
     let guard = acquire(args, &locks, &mut signals).await?;
-    let (ended, is_told) = under(&guard, args, &mut signals).await?;
+    let ran = under(&guard, args, &mut signals).await;
     let was_lost = guard.is_lost();
-    if was_lost && !is_told {
+    if was_lost && matches!(ran, Ok((_, false))) {
         // It was paused, and the command with it or not.
         warn(args, "was lost before its command had ended");
     }
@@ -58,6 +58,8 @@ pub(super) async fn run(args: &RunArgs) -> Result<Outcome, Outcome> {
         Ok(_) => {}
         Err(_) => warn(args, "could not be freed: it is free once its TTL has run out"),
     }
+    // Only now: the lock is free before this process ends.
+    let (ended, _) = ran?;
     let code = if was_lost { ended.max(1) } else { ended };
     Ok(Outcome::Ended { code, told: None })
 }
