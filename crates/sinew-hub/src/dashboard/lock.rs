@@ -2,12 +2,10 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
-use sinew::http::Problem;
+use axum::response::Response;
 use sinew::{Fence, HeldLock};
 
-use super::extract::{OfLock, OfLocks, WhichLock};
+use super::extract::{OfLock, OfLocks, OurPage, WhichLock};
 use super::show::{Fault, render};
 use crate::duration;
 use crate::hub::{BUSY, Hub};
@@ -32,6 +30,7 @@ struct Row {
     name: String,
     kind: String,
     fence: String,
+    held_for: String,
     holders: Vec<Holder>,
     /// How many there are beside those that are shown.
     more: u64,
@@ -85,14 +84,9 @@ pub(super) async fn confirm(OfLock { locks, which }: OfLock) -> Result<Response,
 }
 
 pub(super) async fn release(
-    headers: HeaderMap,
+    _: OurPage,
     OfLock { locks, which }: OfLock,
 ) -> Result<Response, Fault> {
-    // A page of another site cannot send it without being asked about first, and we refuse then.
-    if !headers.contains_key("hx-request") {
-        let expected = "expected the header HX-Request, as the dashboard's own page sends it";
-        return Ok(Problem::new(StatusCode::FORBIDDEN, expected).into_response());
-    }
     let released = locks.force_release(&which.name).await?;
     let (lock, tenant) = (which.name.as_str(), which.tenant.as_str());
     tracing::warn!(lock, tenant, released, "a lock was taken away on the dashboard");
@@ -118,6 +112,7 @@ impl Row {
                 true => "–".to_owned(),
                 false => held.fence.to_string(),
             },
+            held_for: held.held_for.map_or_else(|| "–".to_owned(), duration::shown),
             more: held.holding.saturating_sub(holders.len() as u64),
             holders,
             waiting: held.waiting,

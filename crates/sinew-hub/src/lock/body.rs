@@ -15,13 +15,20 @@ pub(crate) struct GrantedBody {
     pub(crate) token: String,
     /// Greater with every grant of this lock. Send it along with what is written under the lock
     pub(crate) fence: u64,
-    /// For how long it is held unless it is extended, from before it was asked for
+    /// For how long it is held unless it is extended, from `waitedMs` after it was asked for
     pub(crate) ttl_ms: u64,
+    /// How long it waited in line
+    pub(crate) waited_ms: u64,
 }
 
 impl From<Detached> for GrantedBody {
     fn from(held: Detached) -> Self {
-        Self { token: held.token.to_string(), fence: held.fence.get(), ttl_ms: millis(held.ttl) }
+        Self {
+            token: held.token.to_string(),
+            fence: held.fence.get(),
+            ttl_ms: millis(held.ttl),
+            waited_ms: millis(held.waited),
+        }
     }
 }
 
@@ -46,6 +53,8 @@ pub(crate) struct HeldLockBody {
     pub(crate) fence: Option<u64>,
     /// Some of those who hold it, a hundred at most: those first that run out first
     pub(crate) holders: Vec<HolderBody>,
+    /// Since when, where one holds it alone
+    pub(crate) held_for_ms: Option<u64>,
     /// How many hold it
     pub(crate) holding: u64,
     /// How many wait for it
@@ -77,6 +86,7 @@ impl From<HeldLock> for HeldLockBody {
             permits,
             fence: (held.fence != Fence::NONE).then(|| held.fence.get()),
             holders: held.holders.into_iter().map(HolderBody::from).collect(),
+            held_for_ms: held.held_for.map(millis),
             holding: held.holding,
             waiting: held.waiting,
         }

@@ -34,7 +34,11 @@ impl Fleet {
 
     /// Starts one that goes on while its input is open, or while it likes.
     fn hold(&self, flags: &[&str], command: &[&str]) -> Holder {
-        let mut child = Command::new(BINARY)
+        self.hold_by(Command::new(BINARY), flags, command)
+    }
+
+    fn hold_by(&self, mut sinew: Command, flags: &[&str], command: &[&str]) -> Holder {
+        let mut child = sinew
             .args(self.arguments(flags, command))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -65,9 +69,15 @@ impl Holder {
         line.trim_end().to_owned()
     }
 
-    /// Its code, and what was complained of, once it has ended.
+    /// Its code, and what was complained of, once its input has ended, and it has.
     fn ends(mut self) -> (i32, String) {
         drop(self.child.stdin.take());
+        self.ends_by_itself()
+    }
+
+    /// The same for one whose input stays open.
+    fn ends_by_itself(mut self) -> (i32, String) {
+        let _input = self.child.stdin.take();
         let mut errors = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
         (self.child.wait().unwrap().code().expect("an exit code"), errors)
@@ -189,6 +199,21 @@ fn a_command_and_all_it_started_end_when_the_lock_is_lost() {
 }
 
 #[test]
+fn a_command_that_goes_on_for_too_long_is_ended_although_it_is_stopped() {
+    let fleet = Fleet::start();
+    let flags = ["--ttl", "1s", "--max-hold", "2s"];
+    // As the terminal stops one that asks at it.
+    let holder = fleet.hold(&flags, &["sh", "-c", "kill -STOP $$; sleep 600"]);
+    let began = Instant::now();
+    let (code, errors) = holder.ends_by_itself();
+    assert_eq!(code, 128 + 15, "{errors}");
+    assert!(errors.contains("was lost"), "{errors}");
+    // Not by SIGKILL, ten seconds later.
+    println!("ended after {:?}, of 2 s", began.elapsed());
+    assert_eq!(exit_code(&fleet.run(&["--wait", "1m"], &["true"])), 0);
+}
+
+#[test]
 fn signals_are_passed_on_and_the_lock_is_freed_after_the_command() {
     let fleet = Fleet::start();
     for (name, code) in [("INT", 3), ("TERM", 4)] {
@@ -206,12 +231,32 @@ fn signals_are_passed_on_and_the_lock_is_freed_after_the_command() {
     assert_eq!(holder.says(), "on");
     // Suspended, it would lose the lock and not notice.
     signal(holder.child.id(), "TSTP");
-    let waiter = fleet.hold(&["--wait", "1m"], &["echo", "never"]);
-    wait_until("it waits", || fleet.waiting() == 1);
-    signal(waiter.child.id(), "TERM");
-    assert_eq!(waiter.ends(), (128 + 15, String::new()));
-    wait_until("it left the line", || fleet.waiting() == 0);
+    let leaves = || {
+        let waiter = fleet.hold(&["--wait", "1m"], &["echo", "never"]);
+        wait_until("it waits", || fleet.waiting() == 1);
+        signal(waiter.child.id(), "TERM");
+        assert_eq!(waiter.ends(), (128 + 15, String::new()));
+        let has_left = fleet.waiting() == 0;
+        wait_until("it is forgotten", || fleet.waiting() == 0);
+        has_left
+    };
+    // Before it ended, but where the machine stalls; one that is dead is forgotten after three seconds.
+    assert!((0..3).any(|_| leaves()), "it left the line");
     assert_eq!(holder.ends().0, 0);
+}
+
+#[test]
+fn under_nohup_a_terminal_that_hangs_up_ends_neither_command_nor_lock() {
+    let fleet = Fleet::start();
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", r#"trap '' HUP; exec "$0" "$@""#, BINARY]);
+    let mut holder = fleet.hold_by(nohup, &[], &["sh", "-c", "echo on; cat; echo off"]);
+    assert_eq!(holder.says(), "on");
+    signal(holder.child.id(), "HUP");
+    assert_eq!(exit_code(&fleet.run(&[], &["true"])), 75);
+    drop(holder.child.stdin.take());
+    assert_eq!(holder.says(), "off");
+    assert_eq!(holder.ends(), (0, String::new()));
 }
 
 #[test]
@@ -223,9 +268,12 @@ fn locks_are_listed_and_taken_away_on_redis_and_through_a_hub() {
         let listed = sinew(&["lock", "list", "--listen", &address]);
         exit_code(&listed) == 0
     });
-    for place in [["--store", fleet.store.as_str()], ["--listen", &address]] {
+    // One hears of it with its next renewal, the other one when it frees what it has not.
+    for (place, ttl, is_told) in
+        [(["--store", fleet.store.as_str()], "1s", true), (["--listen", &address], "5m", false)]
+    {
         let command = |words: &[&str]| sinew(&[&["lock"], words, &place[..]].concat());
-        let mut holder = fleet.hold(&["--ttl", "1s"], &["sh", "-c", "echo on; cat"]);
+        let mut holder = fleet.hold(&["--ttl", ttl], &["sh", "-c", "echo on; cat"]);
         assert_eq!(holder.says(), "on");
         let table = text(&command(&["list"]).stdout);
         assert!(table.starts_with("LOCK") && table.contains("nightly  exclusive"), "{table}");
@@ -246,9 +294,15 @@ fn locks_are_listed_and_taken_away_on_redis_and_through_a_hub() {
         assert_eq!(text(&taken.stdout), "{\"released\":1}\n", "{}", text(&taken.stderr));
         let none = text(&command(&["release", "nightly", "--force", "--yes"]).stdout);
         assert!(none.starts_with("No one held lock \"nightly\" of no tenant in "), "{none}");
-        let (code, errors) = holder.ends();
-        // It ended by itself, or heard of it before.
-        assert!(code == 0 || errors.contains("was lost"), "{code}: {errors}");
+        if is_told {
+            let (code, errors) = holder.ends_by_itself();
+            assert_eq!(code, 128 + 15, "{errors}");
+            assert!(errors.contains("was lost: its command is ended"), "{errors}");
+        } else {
+            let (code, errors) = holder.ends();
+            assert_eq!(code, 0, "{errors}");
+            assert!(errors.contains("was taken away just before"), "{errors}");
+        }
     }
 }
 

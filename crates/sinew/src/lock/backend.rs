@@ -49,10 +49,17 @@ backend! {
     /// Grants a lock, again to the same token, or puts who waits in line.
     async fn acquire(&self, key: &LockKeys, ask: &Ask) -> Result<Answer>;
 
+    /// Waits until as many replicas have what was granted as were asked for.
+    async fn replicate(&self, key: &LockKeys, ask: &Ask) -> Result<()>;
+
     /// Whether the token still holds the lock, which it then does for this long at least.
     async fn extend(&self, key: &LockKeys, token: Token, ttl: Ttl) -> Result<bool>;
 
-    /// Gives up the lock, or the place in line. Whether it held the lock.
+    /// Gives up the lock, or the place in line, in one step: nobody may be there for a second one.
+    /// Whether it held the lock.
+    async fn leave(&self, key: &LockKeys, token: Token) -> Result<bool>;
+
+    /// The same of one that most likely holds the lock.
     async fn release(&self, key: &LockKeys, token: Token) -> Result<bool>;
 
     /// How many held it.

@@ -135,10 +135,11 @@ impl LockBuilder {
     }
 
     /// Takes the lock only if so many replicas have it as well within this time: a failover to one
-    /// of them does not forget it. It costs a connection each time, and a failover to another
-    /// replica still forgets it: only the [`Fence`] is safe from that.
+    /// of them does not forget it. It costs a connection and two commands for each grant, and a failover
+    /// to another replica still forgets it: only the [`Fence`] is safe from that.
     ///
-    /// Where too few have it in time, [`LockBuilder::acquire`] fails with `Unavailable`.
+    /// Where too few have it in time, [`LockBuilder::acquire`] fails with `Unavailable`, and the lock goes
+    /// to the next in line.
     pub fn wait_replicas(mut self, count: u32, within: Duration) -> Self {
         self.replicas = Some(Replicas { count, within });
         self
@@ -192,8 +193,9 @@ impl LockBuilder {
     /// As [`LockBuilder::acquire`].
     pub async fn acquire_detached(self) -> Result<AcquireDetached> {
         let (kind, ttl) = (self.kind, self.ttl.min(self.max_hold.unwrap_or(self.ttl)));
+        let began = self.engine.clock.now();
         Ok(match self.acquire().await? {
-            Acquire::Got(guard) => AcquireDetached::Got(Detached::of(guard, kind, ttl)),
+            Acquire::Got(guard) => AcquireDetached::Got(Detached::of(guard, kind, ttl, began)),
             Acquire::Held { retry_after } => AcquireDetached::Held { retry_after },
         })
     }

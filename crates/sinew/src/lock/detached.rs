@@ -10,6 +10,7 @@ use super::backend::Backend as _;
 use super::builder::lock_ttl;
 use super::guard::{Guard, Released};
 use super::model::{Fence, Kind, Token};
+use crate::kernel::clock::Monotonic;
 use crate::kernel::error::{Error, Result};
 
 /// A lock that is held with a token. Nothing renews it, and dropping this frees nothing.
@@ -20,8 +21,10 @@ pub struct Detached {
     pub token: LockToken,
     /// As [`Guard::fence`].
     pub fence: Fence,
-    /// For how long it is held, from before it was asked for.
+    /// For how long it is held, from `waited` after it was asked for.
     pub ttl: Duration,
+    /// How long it waited in line.
+    pub waited: Duration,
 }
 
 /// What shows that a lock is one's own. Its text may be sent and stored, and is read back with
@@ -30,8 +33,8 @@ pub struct Detached {
 pub struct LockToken(Token);
 
 impl Detached {
-    /// Takes over what a guard holds.
-    pub(super) fn of(guard: Guard, kind: Kind, ttl: Duration) -> Self {
+    /// Takes over what a guard holds that was asked for at `began`.
+    pub(super) fn of(guard: Guard, kind: Kind, ttl: Duration, began: Monotonic) -> Self {
         let hold = Arc::clone(guard.hold());
         let process = hold.engine().wakes.process;
         let token = LockToken(Token { kind, process, own: hold.number() });
@@ -41,7 +44,7 @@ impl Detached {
         if let Some(owed) = hold.one_guard_less() {
             owed.settle();
         }
-        Self { token, fence: hold.fence(), ttl }
+        Self { token, fence: hold.fence(), ttl, waited: hold.sent().since(began) }
     }
 }
 

@@ -14,6 +14,7 @@ use super::model::{Kind, Token};
 use super::redis::RedisBackend;
 use super::wakes::Wakes;
 use crate::kernel::clock::Clock;
+use crate::kernel::error::{Error, Result};
 #[cfg(feature = "redis")]
 use crate::kernel::name::Prefix;
 #[cfg(feature = "redis")]
@@ -63,9 +64,16 @@ impl Engine {
         Arc::new(Self { backend, clock, wakes, keeper, runtime, owed, keeping })
     }
 
-    /// A token that no one had before.
-    pub(super) fn token(&self, kind: Kind) -> Token {
-        Token { kind, process: self.wakes.process, own: fastrand::u64(..) }
+    /// A token that no one had before. Of the system's randomness, each: processes that were copied
+    /// with their memory would draw the same from their own, and hold one lock together.
+    ///
+    /// # Errors
+    /// `Misconfigured` where the system has none.
+    pub(super) fn token(&self, kind: Kind) -> Result<Token> {
+        let mut own = [0; 8];
+        getrandom::fill(&mut own)
+            .map_err(|_| Error::misconfigured("the system has no random bytes for a token"))?;
+        Ok(Token { kind, process: self.wakes.process, own: u64::from_ne_bytes(own) })
     }
 }
 

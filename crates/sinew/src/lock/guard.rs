@@ -9,7 +9,8 @@ use super::hold::Hold;
 use super::model::Fence;
 use crate::kernel::error::Result;
 
-/// A lock that is held. Dropping it frees the lock in the background, and waits for nothing.
+/// A lock that is held. Dropping it frees the lock in the background, and waits for nothing. Of more than
+/// ten thousand that are being freed at once, the rest are left to their TTL.
 ///
 /// It is renewed by itself for as long as it lives. Where that fails, it is lost, for good: whoever
 /// works under it should race the work against [`Guard::lost`], or use

@@ -11,7 +11,7 @@ use super::backend::Backend as _;
 use super::engine::Engine;
 use super::keeper::LOOK_EVERY;
 use super::model::{Fence, Token, validity};
-use super::owed::Owed;
+use super::owed::{Debt, Owed};
 use crate::kernel::clock::Monotonic;
 use crate::kernel::error::Result;
 use crate::kernel::key::LockKeys;
@@ -25,6 +25,8 @@ pub(super) struct Hold {
     token: Token,
     fence: Fence,
     ttl: Ttl,
+    /// When the request was sent that was granted.
+    sent: Monotonic,
     /// It is not renewed beyond this.
     ends: Option<Monotonic>,
     /// How many guards there are.
@@ -66,6 +68,7 @@ impl Hold {
             token,
             fence,
             ttl,
+            sent,
             ends: max_hold.map(|max_hold| sent.after(max_hold)),
             guards: AtomicUsize::new(1),
             standing: Mutex::new(Standing { state, renewal: None }),
@@ -91,6 +94,10 @@ impl Hold {
         self.ttl
     }
 
+    pub(super) fn sent(&self) -> Monotonic {
+        self.sent
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.token.own
     }
@@ -112,7 +119,7 @@ impl Hold {
             State::Until(until) => until.since(now).max(self.ttl.duration()),
             State::Lost | State::Over => self.ttl.duration(),
         };
-        Some(Owed::new(&self.engine, &self.key, self.token, lasts))
+        Some(Owed::new(&self.engine, &self.key, self.token, (Debt::Held, lasts)))
     }
 
     pub(super) fn is_lost(&self) -> bool {

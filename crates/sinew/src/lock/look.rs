@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use super::Locks;
 use super::backend::Backend as _;
 use super::model::{Fence, Kind, Look};
-use crate::kernel::error::Result;
+use crate::kernel::error::{ErrorKind, Result};
 
 /// How many locks a list has at most.
 const LOCKS_MAX: usize = 10_000;
@@ -28,6 +28,8 @@ pub struct HeldLock {
     pub fence: Fence,
     /// Some of those who hold it, a hundred at most: those first that run out first.
     pub holders: Vec<Holder>,
+    /// Since when, by Redis's clock, where one holds it alone.
+    pub held_for: Option<Duration>,
     /// How many hold it.
     pub holding: u64,
     /// How many wait for it.
@@ -53,7 +55,7 @@ pub enum LockMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The name of this very grant, as Redis has it.
+    /// The name of this very grant. Redis has it with a `!` behind it while someone waits for the lock.
     pub token: String,
     /// The process, by a number that it drew when it connected.
     pub process: String,
@@ -64,7 +66,8 @@ pub struct Holder {
 impl Locks {
     /// The locks of this tenant that are held now, by name; ten thousand at most.
     ///
-    /// It looks at every key of the deployment in small steps: for people, not for requests.
+    /// It looks at every key of the deployment in small steps: for people, not for requests. What is no lock
+    /// under the keys of one is left out.
     ///
     /// # Errors
     /// `Unavailable` or `Timeout` when Redis is down.
@@ -74,10 +77,20 @@ impl Locks {
         names.dedup();
         let mut held = Vec::new();
         for batch in names.chunks(BATCH) {
-            let looks = batch.iter().map(|name| self.look(name));
+            let looks = batch.iter().map(|name| self.look_unless_other(name));
             held.extend(try_join_all(looks).await?.into_iter().flatten());
         }
         Ok(held)
+    }
+
+    /// What is no lock under the keys of one does not hide the others.
+    async fn look_unless_other(&self, name: &str) -> Result<Option<HeldLock>> {
+        match self.look(name).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Rejected) => {
+                Ok(None)
+            }
+            looked => looked,
+        }
     }
 
     /// A lock, if it is held now.
@@ -86,7 +99,7 @@ impl Locks {
     /// `Rejected` for a bad name; `Unavailable` or `Timeout` when Redis is down.
     pub async fn look(&self, name: &str) -> Result<Option<HeldLock>> {
         let key = self.scope.lock(name)?;
-        let Look { fence, holding, waiting, holders } =
+        let Look { now_us, fence, holding, waiting, holders } =
             self.engine.backend.look(&key, HOLDERS_MAX).await?;
         let Some((first, _)) = holders.first() else { return Ok(None) };
         let mode = match first.kind {
@@ -104,6 +117,9 @@ impl Locks {
             mode,
             fence: Fence(fence),
             holders: holders.collect(),
+            // A fence is the time of its grant, or just after the fence before.
+            held_for: (mode == LockMode::Exclusive && fence > 0)
+                .then(|| Duration::from_micros(now_us.saturating_sub(fence))),
             holding,
             waiting,
         }))

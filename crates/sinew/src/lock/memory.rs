@@ -102,16 +102,25 @@ impl Backend for MemoryBackend {
         answer.ok_or_else(|| Error::corrupt("a lock that was made is not there"))
     }
 
+    async fn replicate(&self, _: &LockKeys, _: &Ask) -> Result<()> {
+        // Nothing is granted that asks for them.
+        Ok(())
+    }
+
     async fn extend(&self, key: &LockKeys, token: Token, ttl: Ttl) -> Result<bool> {
         let shared = self.shared.lock();
         let held = self.step(shared, key, |state, now, _| state.extend(token, ttl, now));
         Ok(held.unwrap_or(false))
     }
 
-    async fn release(&self, key: &LockKeys, token: Token) -> Result<bool> {
+    async fn leave(&self, key: &LockKeys, token: Token) -> Result<bool> {
         let shared = self.shared.lock();
         let held = self.step(shared, key, |state, now, wakes| state.release(token, now, wakes));
         Ok(held.unwrap_or(false))
+    }
+
+    async fn release(&self, key: &LockKeys, token: Token) -> Result<bool> {
+        self.leave(key, token).await
     }
 
     async fn force_release(&self, key: &LockKeys) -> Result<u64> {

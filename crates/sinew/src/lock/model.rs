@@ -124,6 +124,8 @@ pub(crate) struct Wake {
 /// The state of a lock, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
+    /// By the store's calendar, as fences are.
+    pub(super) now_us: u64,
     pub(super) fence: u64,
     pub(super) holding: u64,
     pub(super) waiting: u64,
@@ -185,7 +187,7 @@ impl State {
         }
         let (mut is_free, mut free_at) = (self.fits(token), None);
         if is_free && self.is_behind_another(token) {
-            free_at = self.claim_of_first();
+            free_at = self.claim_of_first(now);
             if free_at.is_some_and(|at| at <= now.ms) {
                 // It did not come: it is dead. If it only was slow, it comes back to its place.
                 self.line.remove(0);
@@ -256,7 +258,7 @@ impl State {
         let holding = holders.len() as u64;
         holders.truncate(holders_max);
         let waiting = self.line.iter().filter(|waiter| waiter.alive_until_ms > now.ms).count();
-        Look { fence: self.fence, holding, waiting: waiting as u64, holders }
+        Look { now_us: now.us, fence: self.fence, holding, waiting: waiting as u64, holders }
     }
 
     /// Whether nobody holds it or waits for it.
@@ -286,11 +288,14 @@ impl State {
     }
 
     /// Until when the first in line has what is free to itself, if it was told so.
-    fn claim_of_first(&self) -> Option<u64> {
+    fn claim_of_first(&self, now: Now) -> Option<u64> {
         let first = self.line.first()?.token;
-        // One that could not have come is not late.
-        let claim = self.claim.filter(|claim| claim.token == first && self.fits(first));
-        claim.map(|claim| claim.ends_ms)
+        // One that could not have come is not late. A claim that lasts too long was made before the
+        // clock was set back.
+        let counts = |claim: &Claim| {
+            claim.token == first && claim.ends_ms <= now.ms + millis(CLAIM) && self.fits(first)
+        };
+        self.claim.filter(counts).map(|claim| claim.ends_ms)
     }
 
     /// What a holder is told. It waits no more, and the next in line may fit beside it.

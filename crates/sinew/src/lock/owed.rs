@@ -24,7 +24,18 @@ pub(super) struct Owed {
     key: Arc<LockKeys>,
     token: Token,
     lasts: Duration,
-    is_settled: bool,
+    debt: Debt,
+}
+
+/// What it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Debt {
+    /// No one knows: the lock, a place in line, or nothing.
+    Asked,
+    /// The lock.
+    Held,
+    /// Nothing any more.
+    Settled,
 }
 
 impl Owed {
@@ -32,14 +43,14 @@ impl Owed {
         engine: &Arc<Engine>,
         key: &Arc<LockKeys>,
         token: Token,
-        lasts: Duration,
+        (debt, lasts): (Debt, Duration),
     ) -> Self {
-        Self { engine: Arc::clone(engine), key: Arc::clone(key), token, lasts, is_settled: false }
+        Self { engine: Arc::clone(engine), key: Arc::clone(key), token, lasts, debt }
     }
 
     /// There is nothing to give up, or someone else will.
     pub(super) fn settle(mut self) {
-        self.is_settled = true;
+        self.debt = Debt::Settled;
     }
 
     /// Gives it up. Whether the lock was held.
@@ -49,7 +60,7 @@ impl Owed {
     /// # Errors
     /// When the store does not answer. It is tried on in the background.
     pub(super) async fn give_up(self) -> Result<bool> {
-        let was_held = self.engine.backend.release(&self.key, self.token).await?;
+        let was_held = give_up(&self.engine, &self.key, self.token, self.debt).await?;
         self.settle();
         Ok(was_held)
     }
@@ -57,27 +68,33 @@ impl Owed {
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        if self.is_settled {
+        if self.debt == Debt::Settled {
             return;
         }
         if self.engine.owed.fetch_add(1, Ordering::Relaxed) >= OWED_MAX {
             self.engine.owed.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let (engine, key, token) = (Arc::clone(&self.engine), Arc::clone(&self.key), self.token);
+        let (engine, key) = (Arc::clone(&self.engine), Arc::clone(&self.key));
+        let (token, debt) = (self.token, self.debt);
         // Once more after its end: a request that was on its way may have come just before.
         let ends = engine.clock.now().after(self.lasts).after(PAUSE_LAST);
         self.engine.runtime.spawn(async move {
-            give_up(&engine, &key, token, ends).await;
+            give_up_in_the_end(&engine, &key, (token, debt), ends).await;
             engine.owed.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-async fn give_up(engine: &Engine, key: &LockKeys, token: Token, ends: Monotonic) {
+async fn give_up_in_the_end(
+    engine: &Engine,
+    key: &LockKeys,
+    (token, debt): (Token, Debt),
+    ends: Monotonic,
+) {
     let mut pause = PAUSE_FIRST;
     loop {
-        match engine.backend.release(key, token).await {
+        match give_up(engine, key, token, debt).await {
             Err(error) if error.is_retryable() => {}
             // It is done, or never will be.
             _ => return,
@@ -88,5 +105,13 @@ async fn give_up(engine: &Engine, key: &LockKeys, token: Token, ends: Monotonic)
         }
         engine.clock.sleep_until(next).await;
         pause = (pause * 2).min(PAUSE_LAST);
+    }
+}
+
+async fn give_up(engine: &Engine, key: &LockKeys, token: Token, debt: Debt) -> Result<bool> {
+    match debt {
+        Debt::Asked => engine.backend.leave(key, token).await,
+        Debt::Held => engine.backend.release(key, token).await,
+        Debt::Settled => Ok(false),
     }
 }

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::guard::Guard;
 use super::hold::Hold;
 use super::model::{Answer, Ask, HEARTBEAT, Kind, Replicas};
-use super::owed::Owed;
+use super::owed::{Debt, Owed};
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::LockKeys;
 use crate::kernel::ttl::Ttl;
@@ -46,11 +46,12 @@ pub(super) enum Patience {
 /// *Cancellation*: what it may have been granted, and its place in line, are given up.
 ///
 /// # Errors
-/// As the first request. What goes wrong after it was put in line is waited out.
+/// As the first request. What goes wrong after it was put in line is waited out; but where too few
+/// replicas have what was granted, it is given back, also then.
 pub(super) async fn acquire(engine: &Arc<Engine>, terms: &Terms) -> Result<Acquire> {
     let Terms { key, kind, ttl, .. } = terms;
-    let token = engine.token(*kind);
-    let owed = Owed::new(engine, key, token, ttl.duration());
+    let token = engine.token(*kind)?;
+    let owed = Owed::new(engine, key, token, (Debt::Asked, ttl.duration()));
     let waits_for = match terms.patience {
         Patience::OneTry => None,
         Patience::For(time) => Some(time),
@@ -73,6 +74,7 @@ pub(super) async fn acquire(engine: &Arc<Engine>, terms: &Terms) -> Result<Acqui
         let sent = engine.clock.now();
         let again_in = match engine.backend.acquire(key, &ask).await {
             Ok(Answer::Granted { fence }) => {
+                engine.backend.replicate(key, &ask).await?;
                 let hold = Hold::new(engine, key, token, fence, (*ttl, terms.max_hold), sent);
                 let guard = Guard::new(hold);
                 // From here on, the guard gives it up.
@@ -97,8 +99,7 @@ pub(super) async fn acquire(engine: &Arc<Engine>, terms: &Terms) -> Result<Acqui
                 again_in
             }
             Err(error) => {
-                // Before it waited for replicas, it was granted.
-                if ask.arrival.is_none() && ask.replicas.is_none() && !error.maybe_applied() {
+                if ask.arrival.is_none() && !error.maybe_applied() {
                     owed.settle();
                 }
                 return Err(error);

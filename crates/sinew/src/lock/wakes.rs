@@ -14,7 +14,7 @@ type Bell = watch::Sender<Option<Monotonic>>;
 
 /// Those of this process who wait for any lock.
 pub(crate) struct Wakes {
-    /// What this process is called in its tokens.
+    /// What this process is called in its tokens. A copy of it is called the same, and hears the same.
     pub(super) process: u64,
     pub(super) clock: Clock,
     /// By the token's own part.

@@ -1,4 +1,6 @@
-//! What locks promise, on every store; and what Redis alone can show.
+//! What locks promise, on every store.
+
+mod on_redis;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,12 +12,15 @@ use sinew::{
     Acquire, Clock, ErrorKind, Fence, Guard, LockBuilder, LockMode, Locks, Ran, Released, Sinew,
 };
 
-use crate::laws::{eventually, keep};
-use crate::outage::{blocking, connect, down, up};
-use crate::world::{Proxy, SHARED_REDIS, Server, Store, free_port, redis_cli, signal, start_redis};
+use crate::laws::{LAW_MAX, eventually, keep};
+use crate::world::Store;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+/// Longer than any law takes: what is left to its TTL is not freed by it.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// For so long, what was freed is reserved for the first in line.
+const CLAIM: Duration = Duration::from_millis(50);
 
 async fn locks(store: &Store) -> Locks {
     store.tenant("acme").await.locks()
@@ -37,15 +42,22 @@ async fn line_is(locks: &Locks, name: &str, length: u64) {
     eventually("the line is as long", || async { waiting(locks, name).await == length }).await;
 }
 
+/// Who was served, and when.
+type Served = Arc<Mutex<Vec<(usize, Instant)>>>;
+
 /// Waits in line for a lock; says so in `served` when its turn comes, and holds it for a moment.
-fn queue(lock: LockBuilder, number: usize, served: &Arc<Mutex<Vec<usize>>>) -> Task {
+fn queue(lock: LockBuilder, number: usize, served: &Served) -> Task {
     let served = Arc::clone(served);
     tokio::spawn(async move {
         let guard = got(lock.wait(MINUTE)).await;
-        served.lock().push(number);
+        served.lock().push((number, Instant::now()));
         tokio::task::yield_now().await;
         guard.release().await.expect("the store answers");
     })
+}
+
+fn order(served: &Served) -> Vec<usize> {
+    served.lock().iter().map(|(number, _)| *number).collect()
 }
 
 type Task = tokio::task::JoinHandle<()>;
@@ -81,18 +93,27 @@ laws! {
 
     async fn sixteen_waiters_are_served_in_the_order_of_their_coming(store: Store) {
         let (first, second) = (locks(&store).await, locks(&store).await);
-        let guard = got(first.lock("a")).await;
-        let (served, mut tasks) = (Arc::default(), Vec::new());
-        for number in 0..16_u8 {
-            let from = if number % 2 == 0 { &first } else { &second };
-            tasks.push(queue(from.lock("a"), number.into(), &served));
-            line_is(&first, "a", u64::from(number) + 1).await;
+        loop {
+            let guard = got(first.lock("a")).await;
+            let (served, mut tasks) = (Served::default(), Vec::new());
+            for number in 0..16_u8 {
+                let from = if number % 2 == 0 { &first } else { &second };
+                tasks.push(queue(from.lock("a"), number.into(), &served));
+                line_is(&first, "a", u64::from(number) + 1).await;
+            }
+            let freed = Instant::now();
+            guard.release().await.unwrap();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            let times: Vec<Instant> =
+                [freed].into_iter().chain(served.lock().iter().map(|(_, at)| *at)).collect();
+            // On a machine that stalls, one misses its turn, and the next one comes first.
+            if times.windows(2).all(|two| two[1] - two[0] < CLAIM) {
+                assert_eq!(order(&served), (0..16).collect::<Vec<usize>>());
+                break;
+            }
         }
-        guard.release().await.unwrap();
-        for task in tasks {
-            task.await.unwrap();
-        }
-        assert_eq!(*served.lock(), (0..16).collect::<Vec<usize>>());
     }
 
     async fn a_waiter_is_woken_by_a_message_and_not_by_its_timer(store: Store) {
@@ -187,8 +208,8 @@ laws! {
 
     async fn a_guard_that_is_dropped_frees_its_lock(store: Store) {
         let locks = locks(&store).await;
-        drop(got(locks.lock("a")).await);
-        let guard = got(locks.lock("a").wait(MINUTE)).await;
+        drop(got(locks.lock("a").ttl(DAY)).await);
+        let guard = got(locks.lock("a").ttl(DAY).wait(MINUTE)).await;
         // Where there is no runtime.
         std::thread::spawn(move || drop(guard)).join().unwrap();
         got(locks.lock("a").wait(MINUTE)).await.release().await.unwrap();
@@ -203,34 +224,47 @@ laws! {
         assert!(is_held(there.lock("a")).await);
         assert!(there.extend("a", token, 2 * SECOND).await.unwrap());
         assert!(!there.extend("b", token, SECOND).await.unwrap(), "it is of another lock");
-        let next = got(there.lock("a").wait(MINUTE)).await;
-        assert!(next.fence() > held.fence);
+        let (began, asked) = (Instant::now(), there.lock("a").ttl(MINUTE).wait(MINUTE));
+        let taken = asked.acquire_detached().await.unwrap();
+        let AcquireDetached::Got(next) = taken else { panic!("it is free in the end") };
+        assert!(next.fence > held.fence);
+        assert!((SECOND / 2..=began.elapsed()).contains(&next.waited), "{next:?}");
+        let left = there.look("a").await.unwrap().unwrap().holders[0].expires_in;
+        assert!(began.elapsed() + left >= next.waited + next.ttl - SECOND / 100, "{next:?}");
         assert!(!there.extend("a", token, SECOND).await.unwrap(), "it is not brought back");
         assert_eq!(there.release("a", token).await.unwrap(), Released::Gone);
         assert!(is_held(there.lock("a")).await, "its successor still holds it");
-        next.release().await.unwrap();
+        assert_eq!(there.release("a", next.token).await.unwrap(), Released::Freed);
     }
 
     async fn a_waiter_that_goes_away_leaves_the_line(store: Store) {
         let locks = locks(&store).await;
-        let guard = got(locks.lock("a")).await;
-        let served = Arc::default();
-        let leaves = queue(locks.lock("a"), 1, &served);
-        line_is(&locks, "a", 1).await;
-        let stays = queue(locks.lock("a"), 2, &served);
-        line_is(&locks, "a", 2).await;
-        leaves.abort();
-        line_is(&locks, "a", 1).await;
-        guard.release().await.unwrap();
-        stays.await.unwrap();
-        assert_eq!(*served.lock(), [2]);
+        loop {
+            let guard = got(locks.lock("a").wait(MINUTE)).await;
+            let served = Served::default();
+            let leaves = queue(locks.lock("a"), 1, &served);
+            line_is(&locks, "a", 1).await;
+            let stays = queue(locks.lock("a"), 2, &served);
+            line_is(&locks, "a", 2).await;
+            let began = Instant::now();
+            leaves.abort();
+            line_is(&locks, "a", 1).await;
+            let took = began.elapsed();
+            guard.release().await.unwrap();
+            stays.await.unwrap();
+            assert_eq!(order(&served), [2]);
+            // After two, it may be forgotten as one that is dead; or the machine stalls.
+            if took < SECOND {
+                break;
+            }
+        }
     }
 
     async fn a_request_that_is_dropped_at_any_point_leaves_nothing_held(store: Store) {
         let locks = locks(&store).await;
         for polls in 0..12 {
             {
-                let mut acquiring = std::pin::pin!(locks.lock("a").wait(MINUTE).acquire());
+                let mut acquiring = std::pin::pin!(locks.lock("a").ttl(DAY).wait(MINUTE).acquire());
                 for _ in 0..polls {
                     if futures_util::poll!(&mut acquiring).is_ready() {
                         break;
@@ -263,7 +297,7 @@ laws! {
     async fn a_writer_is_not_starved_by_readers(store: Store) {
         let (here, there) = (locks(&store).await, locks(&store).await);
         let reader = got(here.read("a")).await;
-        let served = Arc::default();
+        let served = Served::default();
         let mut tasks = vec![queue(there.write("a"), 1, &served)];
         line_is(&here, "a", 1).await;
         assert!(is_held(here.read("a")).await, "it would overtake the writer");
@@ -275,7 +309,7 @@ laws! {
         for task in tasks {
             task.await.unwrap();
         }
-        assert_eq!(served.lock()[0], 1);
+        assert_eq!(order(&served)[0], 1);
     }
 
     async fn a_semaphore_has_as_many_holders_as_permits(store: Store) {
@@ -357,7 +391,10 @@ laws! {
         assert_eq!(listed.iter().map(|held| held.name.as_str()).collect::<Vec<_>>(), expected);
         let pool = locks.look("pool").await.unwrap().unwrap();
         assert_eq!((pool.mode, pool.holding), (LockMode::Semaphore { permits: 2 }, 2));
-        assert_eq!(locks.look("plain").await.unwrap().unwrap().mode, LockMode::Exclusive);
+        assert_eq!(pool.held_for, None);
+        let plain = locks.look("plain").await.unwrap().unwrap();
+        assert_eq!(plain.mode, LockMode::Exclusive);
+        assert!(plain.held_for.is_some_and(|time| time < LAW_MAX), "{plain:?}");
         drop((guards, mine));
         eventually("all are free", || async { locks.list().await.unwrap().is_empty() }).await;
     }
@@ -393,195 +430,5 @@ fn a_lock_is_lost_when_its_time_has_run_out_by_the_holders_clock() {
         assert!(guard.is_lost());
         guard.lost().await;
         assert!(got(locks.lock("a")).await.fence() > guard.fence());
-    });
-}
-
-/// A token of a process that is no more.
-fn ghost(n: u64) -> String {
-    format!("x.00000000deadbeef.{n:016x}")
-}
-
-/// Redis's own time, in milliseconds.
-fn redis_ms() -> u64 {
-    let time = redis_cli(SHARED_REDIS.port, &["TIME"]);
-    let mut parts = time.lines().map(|part| part.parse::<u64>().unwrap());
-    let (seconds, micros) = (parts.next().unwrap(), parts.next().unwrap());
-    seconds * 1_000 + micros / 1_000
-}
-
-#[test]
-fn a_dead_holder_is_succeeded_after_its_ttl_and_a_dead_waiter_passed_over() {
-    keep(|| async {
-        let store = Store::redis().await;
-        let locks = locks(&store).await;
-        let zadd = |key: &str, score: u64, token: &str| {
-            let score = score.to_string();
-            assert_eq!(redis_cli(SHARED_REDIS.port, &["ZADD", key, &score, token]), "1");
-            redis_cli(SHARED_REDIS.port, &["PEXPIRE", key, "60000"]);
-        };
-        // What processes leave behind that die: one that held the lock, two that waited.
-        let (keys, now) = (format!("{}acme:lock:{{a}}", store.prefix), redis_ms());
-        zadd(&format!("{keys}:holders"), now + 500, &ghost(1));
-        for n in [2, 3] {
-            zadd(&format!("{keys}:line"), n, &ghost(n));
-            zadd(&format!("{keys}:waiters"), now + 60_000, &ghost(n));
-        }
-        let guard = got(locks.lock("a").wait(MINUTE)).await;
-        let took = redis_ms() - now;
-        println!("granted {took} ms after the holder's last renewal, of 500");
-        assert!(took >= 500, "{took}");
-        assert_eq!(redis_cli(SHARED_REDIS.port, &["EXISTS", &format!("{keys}:line")]), "0");
-        guard.release().await.unwrap();
-    });
-}
-
-#[test]
-fn fences_grow_over_a_flush_and_every_key_of_a_lock_has_a_ttl() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let locks = connect(&server).await.locks();
-        let mut last = Fence::NONE;
-        for _ in 0..10 {
-            let guard = got(locks.lock("a").wait(MINUTE)).await;
-            assert!(guard.fence() > last);
-            last = guard.fence();
-            let other = locks.clone();
-            let waiter = tokio::spawn(async move { got(other.lock("a").wait(MINUTE)).await });
-            line_is(&locks, "a", 1).await;
-            let keys = redis_cli(server.port, &["KEYS", "*:lock:*"]);
-            assert_eq!(keys.lines().count(), 4, "{keys}");
-            for key in keys.lines() {
-                let left: i64 = redis_cli(server.port, &["PTTL", key]).parse().unwrap();
-                assert!(left > 0, "{key}: {left}");
-            }
-            redis_cli(server.port, &["FLUSHALL"]);
-            let next = waiter.await.unwrap();
-            assert!(next.fence() > last);
-            last = next.fence();
-            assert_eq!(guard.release().await.unwrap(), Released::Gone);
-            next.release().await.unwrap();
-        }
-    });
-}
-
-#[test]
-fn without_redis_a_lock_is_unavailable_and_not_held() {
-    keep(|| async {
-        let sinew = Sinew::connect_lazy(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
-        let locks = sinew.locks();
-        down(&sinew).await;
-        for lock in [locks.lock("a"), locks.lock("a").wait(MINUTE), locks.semaphore("a", 2)] {
-            let error = lock.acquire().await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Unavailable { maybe_applied: false }, "{error}");
-        }
-        assert!(locks.lock("a").run(|_| async {}).await.is_err());
-        let leader = locks.elect("a").unwrap();
-        assert_eq!(leader.fence(), None);
-        leader.resign().await.unwrap();
-    });
-}
-
-#[test]
-fn a_waiter_waits_an_outage_out_and_a_holder_loses_its_lock_in_one() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let url = format!("redis://127.0.0.1:{}", server.port);
-        let deadline = Duration::from_millis(100);
-        let sinew = Sinew::builder().deadline(deadline).connect(&url).await.unwrap();
-        let locks = sinew.locks();
-        let guard = got(locks.lock("a").ttl(SECOND)).await;
-        let other = locks.clone();
-        let waiter = tokio::spawn(async move { got(other.lock("a").wait(MINUTE)).await });
-        line_is(&locks, "a", 1).await;
-        signal(server.pid, "STOP");
-        guard.lost().await;
-        assert!(guard.is_lost());
-        assert!(locks.lock("a").acquire().await.unwrap_err().is_retryable());
-        signal(server.pid, "CONT");
-        let next = waiter.await.unwrap();
-        assert!(next.fence() > guard.fence());
-        up(&sinew).await;
-        // Its own release, whenever it comes, takes nothing from its successor.
-        drop(guard);
-        tokio::time::sleep(SECOND / 2).await;
-        assert!(!next.is_lost());
-        eventually("it is held", || async { next.extend(MINUTE).await.is_ok_and(|held| held) })
-            .await;
-    });
-}
-
-#[test]
-fn a_request_whose_reply_was_lost_is_granted_once_and_with_one_fence() {
-    keep(|| async {
-        let (server, proxy) = blocking(|| {
-            let server: Server = start_redis();
-            let proxy = Proxy::start(server.port);
-            (server, proxy)
-        })
-        .await;
-        let sinew = Sinew::builder().deadline(10 * SECOND);
-        let sinew = sinew.connect(&format!("redis://127.0.0.1:{}", proxy.port)).await.unwrap();
-        let locks = sinew.locks();
-        got(locks.lock("warm")).await.release().await.unwrap();
-        for round in 0..10 {
-            // A connection that ends sooner is not replaced at once.
-            tokio::time::sleep(Duration::from_millis(1_100)).await;
-            proxy.cut_at_next_reply();
-            let name = format!("a{round}");
-            let guard = got(locks.lock(&name)).await;
-            up(&sinew).await;
-            proxy.pass();
-            let key = format!("_:lock:{{{name}}}");
-            let fence = redis_cli(server.port, &["GET", &format!("{key}:fence")]);
-            assert_eq!(fence, guard.fence().to_string());
-            assert_eq!(redis_cli(server.port, &["ZCARD", &format!("{key}:holders")]), "1");
-            assert!(guard.release().await.unwrap() != Released::Kept);
-            assert_eq!(redis_cli(server.port, &["EXISTS", &format!("{key}:holders")]), "0");
-        }
-    });
-}
-
-#[test]
-fn what_is_no_lock_under_its_keys_is_a_conflict_and_stays() {
-    keep(|| async {
-        let store = Store::redis().await;
-        let locks = locks(&store).await;
-        for part in ["holders", "line", "fence"] {
-            let key = format!("{}acme:lock:{{{part}}}:{part}", store.prefix);
-            redis_cli(SHARED_REDIS.port, &["RPUSH", &key, "garbage"]);
-            let error = locks.lock(part).acquire().await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Conflict, "{part}: {error}");
-            assert_eq!(redis_cli(SHARED_REDIS.port, &["LLEN", &key]), "1");
-            let keys = format!("{}acme:lock:{{{part}}}:*", store.prefix);
-            assert_eq!(redis_cli(SHARED_REDIS.port, &["KEYS", &keys]), key, "and nothing else");
-        }
-    });
-}
-
-#[test]
-fn a_lock_that_no_replica_has_is_given_back() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let locks = connect(&server).await.locks();
-        let replicated = locks.lock("a").wait_replicas(1, Duration::from_millis(50));
-        let error = replicated.acquire().await.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error}");
-        got(locks.lock("a").wait(MINUTE)).await.release().await.unwrap();
-    });
-}
-
-#[test]
-fn an_uncontended_lock_is_two_commands() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let locks = connect(&server).await.locks();
-        got(locks.lock("a")).await.release().await.unwrap();
-        redis_cli(server.port, &["CONFIG", "RESETSTAT"]);
-        for _ in 0..10 {
-            got(locks.lock("a").wait(MINUTE)).await.release().await.unwrap();
-        }
-        let stats = redis_cli(server.port, &["INFO", "commandstats"]);
-        let scripts = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
-        assert!(scripts.is_some_and(|line| line.contains("calls=20,")), "{stats}");
     });
 }

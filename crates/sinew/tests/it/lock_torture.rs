@@ -7,6 +7,7 @@
 //! Each process is this test program again, run as [`worker`].
 
 mod checker;
+mod found_out;
 mod history;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -20,26 +21,25 @@ use sinew::{Acquire, Guard, Locks, Sinew};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 
 use crate::laws::keep_for;
+use crate::member::setting;
 use crate::world::{
-    PRIMARY, Proxy, SHARED_REDIS, Sentinels, primary_of, redis_cli, signal, temporary_folder,
-    wait_until,
+    PRIMARY, Proxy, Sentinels, primary_of, redis_cli, signal, temporary_folder, wait_until,
 };
-use checker::{Broken, Margins, Report, check};
+use checker::{Margins, Report, check};
 use history::{Attempt, Event, Fault, FaultKind, History, Register, What, now_ns};
 
 const PROCESSES: u64 = 8;
 const TASKS: u64 = 6;
-/// The last one has readers.
-const LOCKS: u64 = 3;
+/// Two that are held alone, and these.
+const LOCKS: u64 = 4;
+const WITH_READERS: u64 = 2;
+const SEMAPHORE: u64 = 3;
+const PERMITS: u32 = 3;
 const TTL: Duration = Duration::from_millis(600);
 /// Longer than anyone has to wait, whatever happens.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long the end of a fault can still show: a lock that Redis forgot is held on for its TTL.
 const AFTERMATH: Duration = Duration::from_secs(2);
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
 
 fn millis(from: u64, to: u64, random: &mut fastrand::Rng) -> Duration {
     Duration::from_millis(random.u64(from..to))
@@ -73,7 +73,7 @@ struct Teller {
     register: tokio::io::BufReader<tokio::net::TcpStream>,
     by: Attempt,
     lock: u64,
-    is_alone: bool,
+    beside: u64,
     random: fastrand::Rng,
 }
 
@@ -88,13 +88,13 @@ impl Teller {
         let by = Attempt { process, life, task, number: 0 };
         let random = fastrand::Rng::with_seed(seed);
         let register = tokio::io::BufReader::new(socket);
-        Self { register, by, lock: 0, is_alone: true, random }
+        Self { register, by, lock: 0, beside: 0, random }
     }
 
     /// The register outlives its workers: where it is gone, so is the test.
     async fn say(&mut self, what: What, at_ns: u64, fence: u64) {
-        let Self { by, lock, is_alone, .. } = *self;
-        let event = Event { what, at_ns, by, lock, is_alone, fence };
+        let Self { by, lock, beside, .. } = *self;
+        let event = Event { what, at_ns, by, lock, beside, fence };
         self.register.write_all(format!("{event}\n").as_bytes()).await.expect("a register");
     }
 
@@ -102,16 +102,21 @@ impl Teller {
         while running.load(Ordering::SeqCst) {
             self.by.number += 1;
             self.lock = self.random.u64(..LOCKS);
-            let has_readers = self.lock == LOCKS - 1;
-            self.is_alone = !has_readers || self.random.u8(..3) == 0;
-            let name = format!("torture {}", self.lock);
-            let wanted = match (has_readers, self.is_alone) {
-                (false, _) => locks.lock(&name),
-                (true, true) => locks.write(&name),
-                (true, false) => locks.read(&name),
+            let (name, writes) = (format!("torture {}", self.lock), self.random.u8(..3) == 0);
+            let (wanted, beside) = match self.lock {
+                WITH_READERS if writes => (locks.write(&name), 0),
+                WITH_READERS => (locks.read(&name), u64::MAX),
+                SEMAPHORE => (locks.semaphore(&name, PERMITS), u64::from(PERMITS) - 1),
+                _ => (locks.lock(&name), 0),
             };
-            self.say(What::Asks, now_ns(), 0).await;
-            match wanted.ttl(TTL).wait(WAIT_MAX).acquire().await {
+            self.beside = beside;
+            // Now and then one that does not stand in line, and must not pass those who do.
+            let (what, wanted) = match self.random.u8(..6) {
+                0 => (What::Tries, wanted),
+                _ => (What::Asks, wanted.wait(WAIT_MAX)),
+            };
+            self.say(what, now_ns(), 0).await;
+            match wanted.ttl(TTL).acquire().await {
                 Ok(Acquire::Got(guard)) => self.hold(guard).await,
                 Ok(Acquire::Held { .. }) => self.say(What::Held, now_ns(), 0).await,
                 Err(_) => {
@@ -139,7 +144,7 @@ impl Teller {
             // What stops a process, stops some here: between the look and the write.
             let pause = millis(2, 16, &mut self.random);
             tokio::time::sleep(pause).await;
-            if self.is_alone {
+            if self.beside == 0 {
                 self.say(What::Writes, now_ns(), fence).await;
                 let mut answer = String::new();
                 self.register.read_line(&mut answer).await.expect("a register");
@@ -239,7 +244,14 @@ impl Fleet {
                 signal(worker, "STOP");
                 std::thread::sleep(TTL + millis(100, 600, random));
                 signal(worker, "CONT");
-                FaultKind::Stopped
+                FaultKind::Stopped { process: number }
+            }
+            Misfortune::Fill => {
+                let primary = self.server_of_primary();
+                redis_cli(primary, &["CONFIG", "SET", "maxmemory", "1"]);
+                std::thread::sleep(TTL + millis(100, 600, random));
+                redis_cli(primary, &["CONFIG", "SET", "maxmemory", "0"]);
+                FaultKind::Full
             }
             Misfortune::Cut => {
                 self.world.proxies.iter().for_each(Proxy::cut);
@@ -252,9 +264,7 @@ impl Fleet {
                 FaultKind::Cut
             }
             Misfortune::Flush => {
-                let primary = self.world.primary();
-                let at = self.world.proxies.iter().position(|proxy| proxy.port == primary);
-                redis_cli(self.world.servers[at.expect("one of ours")].port, &["FLUSHALL"]);
+                redis_cli(self.server_of_primary(), &["FLUSHALL"]);
                 FaultKind::Forgot
             }
             Misfortune::FailOver => {
@@ -268,6 +278,13 @@ impl Fleet {
             }
         };
         self.register.note(kind, from_ns);
+    }
+
+    /// The port of the server that is the primary, past its proxy.
+    fn server_of_primary(&self) -> u16 {
+        let primary = self.world.primary();
+        let at = self.world.proxies.iter().position(|proxy| proxy.port == primary);
+        self.world.servers[at.expect("one of ours")].port
     }
 
     /// Tells all to come to their end, and waits for it. How many did not.
@@ -308,6 +325,7 @@ impl Drop for Fleet {
 enum Misfortune {
     Kill,
     Stop,
+    Fill,
     Cut,
     LoseReply,
     Flush,
@@ -343,8 +361,8 @@ fn play(seconds: u64, seed: u64) -> (History, usize) {
     let mut fleet = Fleet::start(seed);
     let (third, over) = (Duration::from_secs(seconds) / 3, AtomicBool::new(false));
     let mut random = fastrand::Rng::with_seed(seed);
-    use Misfortune::{Cut, FailOver, Flush, Kill, LoseReply, Stop};
-    let mut first = vec![Kill, Stop, Cut, LoseReply, Flush, FailOver];
+    use Misfortune::{Cut, FailOver, Fill, Flush, Kill, LoseReply, Stop};
+    let mut first = vec![Kill, Stop, Fill, Cut, LoseReply, Flush, FailOver];
     random.shuffle(&mut first);
     let (register, sentinel) = (Arc::clone(&fleet.register), fleet.world.sentinels[0].port);
     std::thread::scope(|scope| {
@@ -354,7 +372,7 @@ fn play(seconds: u64, seed: u64) -> (History, usize) {
         let began = Instant::now();
         while !first.is_empty() || began.elapsed() < third {
             // Of the two that make Redis forget, there is one each.
-            let any = [Kill, Kill, Stop, Cut, LoseReply];
+            let any = [Kill, Kill, Stop, Stop, Fill, Cut, LoseReply];
             let next = first.pop().unwrap_or_else(|| any[random.usize(..any.len())]);
             fleet.inflict(next, &mut random);
             std::thread::sleep(millis(50, 300, &mut random));
@@ -399,154 +417,4 @@ fn no_history_breaks_a_promise() {
     assert!(grants > 100 && calm_grants > 0 && writes > 100, "hardly anything happened");
     let killed = |fault: &Fault| matches!(fault.kind, FaultKind::Killed { .. });
     assert!(history.faults.iter().any(killed), "{:?}", history.faults);
-}
-
-/// A lock as it is mostly written by hand, with a fence beside it.
-struct HandWritten {
-    key: String,
-    release: &'static str,
-    register: Register,
-}
-
-const TAKE: &str = "if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then \
-                    return redis.call('INCR', KEYS[2]) end return 0";
-/// Whoever holds it by now: the bug.
-const RELEASE_ANYONES: &str = "return redis.call('DEL', KEYS[1])";
-const RELEASE_MINE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then \
-                            return redis.call('DEL', KEYS[1]) end return 0";
-
-impl HandWritten {
-    fn new(name: &str, release: &'static str) -> Self {
-        let key = format!("handwritten:{name}:{}", std::process::id());
-        Self { key, release, register: Register::default() }
-    }
-
-    fn eval(&self, script: &str, by: u64, ttl_ms: u64) -> u64 {
-        let (fence, by, ttl) = (format!("{}:fence", self.key), by.to_string(), ttl_ms.to_string());
-        let said =
-            redis_cli(SHARED_REDIS.port, &["EVAL", script, "2", &self.key, &fence, &by, &ttl]);
-        said.parse().expect("a number")
-    }
-
-    fn tell(&self, what: What, process: u64, fence: u64) -> bool {
-        let by = Attempt { process, life: 0, task: 0, number: 0 };
-        self.register.hear(Event { what, at_ns: now_ns(), by, lock: 0, is_alone: true, fence })
-    }
-
-    /// The fence, if it was free.
-    fn take(&self, by: u64, ttl_ms: u64) -> Option<u64> {
-        let fence = self.eval(TAKE, by, ttl_ms);
-        (fence > 0).then(|| {
-            self.tell(What::Asks, by, 0);
-            self.tell(What::Got, by, fence);
-            self.works(by, fence);
-            fence
-        })
-    }
-
-    fn works(&self, by: u64, fence: u64) -> bool {
-        self.tell(What::Sure, by, fence);
-        self.tell(What::Writes, by, fence)
-    }
-
-    fn free(&self, by: u64, fence: u64) {
-        self.tell(What::Ends, by, fence);
-        self.eval(self.release, by, 0);
-    }
-
-    fn broken(&self) -> Vec<Broken> {
-        let report = check(&self.register.history(), margins(Duration::ZERO));
-        report.kinds().into_iter().collect()
-    }
-}
-
-const NOTHING: [Broken; 0] = [];
-
-/// One holds it for longer than its TTL, and frees it when it is another's.
-fn played_by_hand(name: &str, release: &'static str) -> Vec<Broken> {
-    let lock = HandWritten::new(name, release);
-    let slow = lock.take(1, 50).expect("it is free");
-    wait_until("its time is over", || lock.eval("return redis.call('EXISTS', KEYS[1])", 0, 0) == 0);
-    let second = lock.take(2, 60_000).expect("it is free");
-    lock.free(1, slow);
-    let third = lock.take(3, 60_000);
-    // Nobody told it of anything, and its time is not over.
-    let is_taken = lock.works(2, second);
-    assert_eq!(is_taken, third.is_none(), "the register refuses what is late");
-    lock.free(2, second);
-    let third = third.or_else(|| lock.take(3, 60_000)).expect("it is free");
-    lock.free(3, third);
-    lock.broken()
-}
-
-#[test]
-fn a_lock_that_anyone_frees_is_found_out_and_one_that_only_its_holder_frees_is_not() {
-    assert_eq!(played_by_hand("anyone", RELEASE_ANYONES), [Broken::Overlap]);
-    assert_eq!(played_by_hand("holder", RELEASE_MINE), NOTHING);
-}
-
-#[test]
-fn fences_that_begin_again_are_found_out() {
-    let lock = HandWritten::new("again", RELEASE_MINE);
-    for by in 1..4 {
-        let fence = lock.take(by, 60_000).expect("it is free");
-        lock.free(by, fence);
-    }
-    assert_eq!(lock.broken(), NOTHING);
-    redis_cli(SHARED_REDIS.port, &["DEL", &format!("{}:fence", lock.key)]);
-    let fence = lock.take(4, 60_000).expect("it is free");
-    lock.free(4, fence);
-    assert_eq!(lock.broken(), [Broken::FenceNotGreater]);
-}
-
-/// `WHAT TIME PROCESS FENCE`, all holding alone.
-fn told(lines: &[(What, u64, u64, u64)]) -> History {
-    let event = |(what, at_ns, process, fence): &(What, u64, u64, u64)| {
-        let by = Attempt { process: *process, life: 0, task: 0, number: 0 };
-        Event { what: *what, at_ns: *at_ns, by, lock: 0, is_alone: true, fence: *fence }
-    };
-    History { events: lines.iter().map(event).collect(), faults: Vec::new() }
-}
-
-#[test]
-fn each_broken_promise_is_found_out_by_its_name() {
-    use What::{Asks, Got, Held, Sure, Wrote};
-    let kinds = |lines: &[_]| -> Vec<Broken> {
-        check(&told(lines), margins(Duration::ZERO)).kinds().into_iter().collect()
-    };
-    let good = [(Asks, 1, 1, 0), (Got, 2, 1, 5), (Sure, 3, 1, 5), (Wrote, 4, 1, 5)];
-    let and = |more: &[(What, u64, u64, u64)]| kinds(&[&good[..], more].concat());
-    assert_eq!(and(&[(Asks, 5, 2, 0), (Got, 6, 2, 6), (Wrote, 7, 2, 6)]), NOTHING);
-    let late = [(Asks, 2, 2, 0), (Got, 5, 2, 6), (Wrote, 6, 2, 6), (Wrote, 7, 1, 5)];
-    assert_eq!(and(&late), [Broken::Stale, Broken::Interleaved]);
-    assert_eq!(and(&[(Asks, 5, 2, 0), (Got, 6, 2, 4)]), [Broken::FenceNotGreater]);
-    let same = [(Asks, 2, 2, 0), (Got, 6, 2, 5), (Wrote, 7, 2, 5)];
-    assert_eq!(and(&same), [Broken::Interleaved, Broken::FenceNotGreater]);
-    let both = [(Asks, 1, 2, 0), (Got, 2, 2, 6), (Sure, 4, 2, 6)];
-    assert_eq!(and(&both), [Broken::Overlap]);
-    assert_eq!(and(&[(Asks, 0, 2, 0), (Got, 5, 2, 6)]), [Broken::Overtaken]);
-    assert_eq!(and(&[(Asks, 5, 2, 0)]), [Broken::NeverServed]);
-    assert_eq!(and(&[(Asks, 5, 2, 0), (Held, 6, 2, 0)]), [Broken::NeverServed]);
-}
-
-#[test]
-fn only_a_fault_that_makes_redis_forget_explains_two_holders() {
-    use What::{Asks, Got, Sure};
-    let mut history = told(&[
-        (Asks, 10, 1, 0),
-        (Got, 20, 1, 5),
-        (Asks, 20, 2, 0),
-        (Got, 30, 2, 6),
-        (Sure, 40, 1, 5),
-        (Sure, 40, 2, 6),
-    ]);
-    for (kind, expected) in [
-        (FaultKind::Cut, vec![Broken::Overlap]),
-        (FaultKind::Stopped, vec![Broken::Overlap]),
-        (FaultKind::Forgot, vec![]),
-    ] {
-        history.faults = vec![Fault { kind, from_ns: 25, to_ns: 26 }];
-        let kinds: Vec<_> = check(&history, margins(Duration::ZERO)).kinds().into_iter().collect();
-        assert_eq!(kinds, expected, "{kind:?}");
-    }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::place::{Place, place};
-use crate::cli::Outcome;
+use super::place::place;
+use crate::cli::place::Place;
 use crate::cli::table::table;
 use crate::cli::whose::Whose;
+use crate::cli::{Outcome, print_json};
 use crate::duration;
 use crate::lock::body::HeldLockBody;
 
@@ -26,8 +27,8 @@ pub struct ListArgs {
 
 pub(super) async fn list(args: &ListArgs) -> Result<(), Outcome> {
     let held: Vec<HeldLockBody> = match place(&args.whose).await? {
-        Place::Redis(redis) => {
-            let held = redis.locks.list().await.map_err(|e| Outcome::of(&e))?;
+        Place::Redis(locks, _) => {
+            let held = locks.list().await.map_err(|e| Outcome::of(&e))?;
             held.into_iter().map(HeldLockBody::from).collect()
         }
         Place::Hub(hub) => {
@@ -37,16 +38,14 @@ pub(super) async fn list(args: &ListArgs) -> Result<(), Outcome> {
         }
     };
     if args.json {
-        let text = serde_json::to_string(&held).map_err(|e| Outcome::Failed(e.to_string()))?;
-        println!("{text}");
-        return Ok(());
+        return print_json(&held);
     }
-    let rows: Vec<[String; 6]> = held.iter().map(row).collect();
-    print!("{}", table(["LOCK", "KIND", "HOLDER", "FENCE", "LEFT", "WAITING"], &rows));
+    let rows: Vec<[String; 7]> = held.iter().map(row).collect();
+    print!("{}", table(["LOCK", "KIND", "HOLDER", "FENCE", "HELD FOR", "LEFT", "WAITING"], &rows));
     Ok(())
 }
 
-fn row(held: &HeldLockBody) -> [String; 6] {
+fn row(held: &HeldLockBody) -> [String; 7] {
     let holder = match (held.holders.as_slice(), held.holding, held.permits) {
         ([one], 1, None) => one.process.clone(),
         (_, holding, Some(permits)) => format!("{holding} of {permits}"),
@@ -59,6 +58,8 @@ fn row(held: &HeldLockBody) -> [String; 6] {
         held.kind.clone(),
         holder,
         held.fence.map_or_else(|| "–".to_owned(), |fence| fence.to_string()),
+        held.held_for_ms
+            .map_or_else(|| "–".to_owned(), |ms| duration::shown(Duration::from_millis(ms))),
         duration::shown(Duration::from_millis(left.unwrap_or(0))),
         held.waiting.to_string(),
     ]

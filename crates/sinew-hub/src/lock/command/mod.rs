@@ -21,12 +21,17 @@ pub enum LockCommand {
 The lock is renewed for as long as the command runs, and freed when it has
 ended. --ttl is how long others wait if this machine dies. If the lock is lost,
 the command and all of its process group get SIGTERM, and SIGKILL after 10 s.
-SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to it.
+SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to it; under nohup, SIGHUP
+ends neither.
 
 The command finds the lock's name in SINEW_LOCK_NAME, and in SINEW_LOCK_FENCE a
 number that grows with every grant: let what it writes to refuse smaller ones.
 If sinew itself is killed by SIGKILL, the command goes on without the lock, and
-only that number keeps it from doing harm. It does not get the terminal's input.
+only that number keeps it from doing harm.
+
+The command does not get the terminal's input. One that opens the terminal by
+itself to ask there, as ssh and sudo do for a password, is stopped by it while
+the lock is renewed: with --max-hold it is ended in the end.
 
 Exit codes:
   as the command's, 128 + N if signal N ended it; 1 at least if the lock was lost
@@ -37,6 +42,7 @@ Exit codes:
 Examples:
   sinew lock run nightly-import --store redis://10.0.0.7:6379 -- /opt/import.sh
   sinew lock run report --wait 10m -- sh -c 'make report && mail-it'
+  sinew lock run sync --max-hold 2h -- rsync -a /data backup:/data
 
 In a crontab, on every machine, instead of `flock -n /var/lock/import CMD`,
 which knows one machine only:

@@ -24,6 +24,7 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) const TERMINATE: Signal = Signal::TERM;
+    pub(super) const CONTINUE: Signal = Signal::CONT;
     pub(super) const KILL: Signal = Signal::KILL;
 
     /// # Errors
@@ -97,7 +98,9 @@ pub(super) fn code_of(signal: Signal) -> u8 {
 
 /// What this process is sent, heard from the moment this is made.
 pub(super) struct Signals {
-    hang_up: unix::Signal,
+    /// None where this process was started to go on without its terminal. A handler would also undo that for
+    /// the command, which inherits what is ignored, and not what is handled.
+    hang_up: Option<unix::Signal>,
     interrupt: unix::Signal,
     quit: unix::Signal,
     suspend: unix::Signal,
@@ -113,7 +116,10 @@ impl Signals {
                 .map_err(|e| Outcome::Failed(format!("cannot listen for signals: {e}")))
         };
         Ok(Self {
-            hang_up: hear(SignalKind::hangup())?,
+            hang_up: match ignores_hang_up() {
+                true => None,
+                false => Some(hear(SignalKind::hangup())?),
+            },
             interrupt: hear(SignalKind::interrupt())?,
             quit: hear(SignalKind::quit())?,
             suspend: hear(SignalKind::from_raw(Signal::TSTP.as_raw()))?,
@@ -125,7 +131,7 @@ impl Signals {
     pub(super) async fn next(&mut self) -> Signal {
         loop {
             tokio::select! {
-                _ = self.hang_up.recv() => return Signal::HUP,
+                () = heard(self.hang_up.as_mut()) => return Signal::HUP,
                 _ = self.interrupt.recv() => return Signal::INT,
                 _ = self.quit.recv() => return Signal::QUIT,
                 _ = self.terminate.recv() => return Signal::TERM,
@@ -134,4 +140,22 @@ impl Signals {
             }
         }
     }
+}
+
+/// Cancel-safe.
+async fn heard(signal: Option<&mut unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started so, as `nohup` does.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & (1_u64 << (Signal::HUP.as_raw() - 1)) != 0)
 }

@@ -3,9 +3,10 @@
 use clap::Args;
 use reqwest::Method;
 
-use super::place::{Place, place};
+use super::place::place;
 use crate::cli::Outcome;
 use crate::cli::confirm::{Consent, consent};
+use crate::cli::place::Place;
 use crate::cli::request::read_reply;
 use crate::cli::whose::Whose;
 use crate::lock::body::ReleasedBody;
@@ -46,8 +47,8 @@ pub(super) async fn release(args: &ReleaseArgs) -> Result<(), Outcome> {
     }
     consent(Consent::of(args.yes), &format!("Take {what} away from all who hold it?"))?;
     let released = match place {
-        Place::Redis(redis) => {
-            redis.locks.force_release(&args.name).await.map_err(|e| Outcome::of(&e))?
+        Place::Redis(locks, _) => {
+            locks.force_release(&args.name).await.map_err(|e| Outcome::of(&e))?
         }
         Place::Hub(hub) => {
             let mut request = hub.request(&[args.name.as_str()])?;

@@ -30,6 +30,9 @@ pub struct RunArgs {
     /// How long to wait in line if someone else holds the lock; not at all unless said
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     wait: Option<Duration>,
+    /// For how long to hold the lock at most: then it is lost, and the command ended
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    max_hold: Option<Duration>,
     #[command(flatten)]
     whose: Whose,
     /// The command and its arguments
@@ -42,7 +45,7 @@ pub struct RunArgs {
 /// # Errors
 /// Where it did not begin.
 pub(super) async fn run(args: &RunArgs) -> Result<Outcome, Outcome> {
-    let locks = redis(&args.whose).await?.locks;
+    let locks = redis(&args.whose).await?;
     let mut signals = Signals::hear()?;
     let guard = acquire(args, &locks, &mut signals).await?;
     let ran = under(&guard, args, &mut signals).await;
@@ -69,18 +72,27 @@ async fn acquire(args: &RunArgs, locks: &Locks, signals: &mut Signals) -> Result
     if let Some(wait) = args.wait {
         lock = lock.wait(wait);
     }
+    if let Some(max_hold) = args.max_hold {
+        lock = lock.max_hold(max_hold);
+    }
     let acquired = tokio::select! {
         biased;
         acquired = lock.acquire() => acquired.map_err(|e| Outcome::of(&e))?,
         signal = signals.next() => {
-            // The place in line is given up in the background. This goes the same way, behind it.
-            let _ = tokio::time::timeout(LEAVING_MAX, locks.look(&args.name)).await;
+            // The place in line is given up in the background. What is asked then goes the same way,
+            // behind it; the first may still have overtaken it.
+            let behind = async {
+                for _ in 0..2 {
+                    let _ = locks.look(&args.name).await;
+                }
+            };
+            let _ = tokio::time::timeout(LEAVING_MAX, behind).await;
             return Err(Outcome::Ended { code: code_of(signal), told: None });
         }
     };
     match acquired {
         Acquire::Got(guard) => Ok(guard),
-        Acquire::Held { retry_after } => Err(Outcome::Held(format!(
+        Acquire::Held { retry_after } => Err(Outcome::NotNow(format!(
             "someone else holds lock {:?}: the command did not run; try again in {}, or wait in line with --wait 10m",
             args.name,
             duration::shown(retry_after.max(Duration::from_secs(1))),
@@ -113,6 +125,8 @@ async fn under(
             status = group.ended() => break status,
             () = guard.lost(), if matches!(standing, Standing::Held) => {
                 group.send(Group::TERMINATE);
+                // One that is stopped, by the terminal or by hand, would not hear of it.
+                group.send(Group::CONTINUE);
                 warn(args, "was lost: its command is ended");
                 standing = Standing::Lost(Instant::now() + GRACE);
             }

@@ -51,7 +51,7 @@ impl FromRequestParts<Hub> for OfLock {
 }
 
 /// A body of JSON, and what it should have been.
-pub(super) fn read<T>(body: Result<Json<T>, JsonRejection>, expected: &str) -> Result<T, Problem> {
+pub(crate) fn read<T>(body: Result<Json<T>, JsonRejection>, expected: &str) -> Result<T, Problem> {
     match body {
         Ok(Json(body)) => Ok(body),
         Err(rejection) => Err(match rejection.status() {

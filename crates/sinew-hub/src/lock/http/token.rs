@@ -52,8 +52,9 @@ struct ExtendBody {
 /// Take a lock, or wait in line for it.
 ///
 /// It is held with the token of the reply until its TTL has run out: no hub renews it, and the end of a hub
-/// does not free it. Measure the TTL from before you asked. A client that goes away while it waits leaves
-/// the line. If the reply is lost on its way, the lock is held until its TTL has run out.
+/// does not free it. Measure the TTL from before you asked, and `waitedMs` later: a lock that was waited for
+/// for longer than its TTL is held all the same. A client that goes away while it waits leaves the line. If the
+/// reply is lost on its way, the lock is held until its TTL has run out.
 #[utoipa::path(post, path = "/v1/locks/{name}", tag = "lock",
     params(
         ("name" = String, Path, description = "Name of the lock"),

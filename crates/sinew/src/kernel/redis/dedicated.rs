@@ -19,8 +19,8 @@ impl Dedicated {
         Self(opened)
     }
 
-    /// Sends a command that the server answers within `blocks_for`. An error that is not the
-    /// server's ends the connection: a late reply would be taken for that of the next command.
+    /// Sends a command that the server answers within `blocks_for`. An error ends the connection: a late
+    /// reply would be taken for that of the next command.
     ///
     /// # Errors
     /// `Timeout` two seconds after `blocks_for`; `Unavailable` when the connection is lost.

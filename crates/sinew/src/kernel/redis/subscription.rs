@@ -1,6 +1,6 @@
 //! Messages of a channel, on a connection of their own that is made again for ever.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +16,16 @@ use crate::kernel::error::{Error, ErrorKind, Result};
 
 /// Beside the connection's own queue of pushes.
 const QUEUE_LEN_MAX: usize = 16;
-/// A subscription that ended sooner is made again after a pause.
+/// A subscription that stood for so long is made again at once when it ends.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Pauses before one that did not, each drawn anew between half of its bound and all of it. Bounds double.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_LAST: Duration = Duration::from_secs(2);
+/// The last bound where it is refused for good: each attempt is a connection, and a line in Redis's log
+/// of denials.
+const PAUSE_LAST_REFUSED: Duration = Duration::from_secs(30);
+/// How often a cluster is looked at for whether the node is still of it.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a subscriber hears.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +36,7 @@ pub(crate) enum Heard {
 }
 
 /// Ends when dropped. A subscriber too slow for its channel starts again with
-/// [`Heard::Subscribed`].
+/// [`Heard::Subscribed`]. One whom Redis refuses the channel hears nothing, and asks again twice a minute.
 pub(crate) struct Subscription {
     heard: mpsc::Receiver<Heard>,
     _task: Task,
@@ -41,19 +48,31 @@ impl Subscription {
         let task = Task::start(async move {
             // Its own: a subscriber's trouble is not the callers'.
             let breaker = Breaker::new("subscriber");
+            let (mut pause, mut is_refused) = (PAUSE_FIRST, false);
             // Each time at whatever node is a primary then.
             while let Some(node) = topology.upgrade().map(|topology| topology.any_node()) {
                 let began = tokio::time::Instant::now();
                 let heard = match node {
-                    Ok(node) => listen(&node, &channel, &told, &breaker).await,
+                    Ok(node) => listen(&topology, &node, &channel, &told, &breaker).await,
                     Err(error) => Err(error),
                 };
-                if let Err(error) = heard {
-                    tracing::debug!(channel, %error, "subscribing again");
+                let was_refused = is_refused;
+                is_refused = heard.as_ref().is_err_and(Error::is_final);
+                match &heard {
+                    // Once, and not with every attempt.
+                    Err(error) if is_refused && !was_refused => {
+                        tracing::warn!(channel, %error, "Redis refuses a subscription: what is said there is not heard");
+                    }
+                    Err(error) => tracing::debug!(channel, %error, "subscribing again"),
+                    Ok(()) => {}
                 }
-                if began.elapsed() < STABLE_AFTER {
-                    tokio::time::sleep(PAUSE_MAX.mul_f64(fastrand::f64())).await;
+                if heard.is_ok() && began.elapsed() >= STABLE_AFTER {
+                    pause = PAUSE_FIRST;
+                    continue;
                 }
+                let bound = pause.min(if is_refused { PAUSE_LAST_REFUSED } else { PAUSE_LAST });
+                tokio::time::sleep(bound.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = bound * 2;
             }
         });
         Self { heard, _task: task }
@@ -65,9 +84,10 @@ impl Subscription {
     }
 }
 
-/// Comes back when the connection ended, or the subscriber fell behind.
+/// Comes back when the connection ended, the subscriber fell behind, or the node left its cluster.
 async fn listen(
-    node: &Node,
+    topology: &Weak<Topology>,
+    node: &Arc<Node>,
     channel: &str,
     told: &mpsc::Sender<Heard>,
     breaker: &Breaker,
@@ -92,7 +112,18 @@ async fn listen(
             _ = &mut watching => return Ok(()),
             () = opened.driver.ended() => return Ok(()),
             () = node.moved_from(&located) => return Ok(()),
+            // It may run on, for itself alone, and call itself a primary.
+            () = left(topology, node) => return Ok(()),
         }
+    }
+}
+
+/// Comes back when a node is none of the deployment's any more.
+async fn left(topology: &Weak<Topology>, node: &Arc<Node>) {
+    let is_there =
+        |topology: Arc<Topology>| topology.map().nodes.iter().any(|there| Arc::ptr_eq(there, node));
+    while topology.upgrade().is_some_and(is_there) {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

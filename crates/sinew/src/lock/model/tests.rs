@@ -160,6 +160,21 @@ fn a_waiter_that_does_not_come_is_passed_over_after_its_claim_and_keeps_its_plac
 }
 
 #[test]
+fn a_dead_waiter_holds_up_no_one_for_longer_where_the_clock_was_set_back() {
+    let mut lock = Lock::new();
+    lock.passes(60_000);
+    lock.takes(alone(1));
+    lock.waits(alone(2));
+    lock.waits(alone(3));
+    lock.releases(alone(1));
+    (lock.now.ms, lock.now.us) = (lock.now.ms - 50_000, lock.now.us - 50_000_000);
+    // It has the time of a claim, and no more.
+    lock.waits(alone(3));
+    lock.passes(millis(CLAIM));
+    lock.takes(alone(3));
+}
+
+#[test]
 fn a_waiter_that_is_not_heard_of_is_forgotten() {
     let mut lock = Lock::new();
     lock.takes(alone(1));

@@ -11,7 +11,7 @@ use redis::Value;
 use tokio::task::AbortHandle;
 
 use super::backend::Backend;
-use super::model::{Answer, Ask, Fence, Look, Replicas, Token, Wake, millis};
+use super::model::{Answer, Ask, Fence, Kind, Look, Replicas, Token, Wake, millis};
 use super::wakes::Wakes;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{LockKeys, Scope};
@@ -35,33 +35,6 @@ impl RedisBackend {
     pub(super) fn new(link: Link, prefix: &Prefix, wakes: Arc<Wakes>) -> Self {
         Self { link, channel: Scope::lock_channel(prefix), wakes, listening: OnceLock::new() }
     }
-
-    /// Grants it on a connection of its own, on which the replicas are waited for.
-    async fn acquire_replicated(
-        &self,
-        key: &LockKeys,
-        ask: &Ask,
-        replicas: Replicas,
-    ) -> Result<Answer> {
-        let connection = self.link.dedicate(key.holders()).await?;
-        let eval = scripts::acquire_whole(key, ask, &self.channel);
-        let (connection, reply) = connection.call(&eval, Duration::ZERO).await?;
-        let answer = answer(reply)?;
-        if let Answer::NotNow { .. } = answer {
-            return Ok(answer);
-        }
-        let Replicas { count, within } = replicas;
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(count).arg(millis(within));
-        let (_, have_it): (_, u32) = connection.call(&wait, within).await?;
-        match have_it >= count {
-            true => Ok(answer),
-            false => Err(Error::new(
-                ErrorKind::Unavailable { maybe_applied: true },
-                format!("{have_it} replicas had the lock within {within:?}: expected {count}"),
-            )),
-        }
-    }
 }
 
 impl Drop for RedisBackend {
@@ -74,9 +47,31 @@ impl Drop for RedisBackend {
 
 impl Backend for RedisBackend {
     async fn acquire(&self, key: &LockKeys, ask: &Ask) -> Result<Answer> {
-        match ask.replicas {
-            None => answer(scripts::acquire(&self.link, key, ask, &self.channel).await?),
-            Some(replicas) => self.acquire_replicated(key, ask, replicas).await,
+        let reply = scripts::acquire(&self.link, key, ask, &self.channel).await?;
+        read_answer(&reply)
+            .ok_or_else(|| Error::corrupt("unexpected reply to a request for a lock"))
+    }
+
+    /// On a connection of its own. Redis waits for what was written on the same connection, so the
+    /// grant is prolonged there. It was made on the one that all share: a release is behind it, and a
+    /// prolongation that comes after the release finds no one.
+    async fn replicate(&self, key: &LockKeys, ask: &Ask) -> Result<()> {
+        let Some(Replicas { count, within }) = ask.replicas else { return Ok(()) };
+        let connection = self.link.dedicate(key.holders()).await?;
+        // By one millisecond: what changes nothing is written to no replica.
+        let extend = scripts::extend_whole(key, ask.token, ask.ttl.as_millis() + 1);
+        let (connection, is_held): (_, bool) = connection.call(&extend, Duration::ZERO).await?;
+        if !is_held {
+            return Err(unreplicated("the lock was lost before any replica had it".to_owned()));
+        }
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(count).arg(millis(within));
+        let (_, have_it): (_, u32) = connection.call(&wait, within).await?;
+        match have_it >= count {
+            true => Ok(()),
+            false => Err(unreplicated(format!(
+                "{have_it} replicas had the lock within {within:?}: expected {count}"
+            ))),
         }
     }
 
@@ -84,8 +79,17 @@ impl Backend for RedisBackend {
         scripts::extend(&self.link, key, token, ttl).await
     }
 
-    async fn release(&self, key: &LockKeys, token: Token) -> Result<bool> {
+    async fn leave(&self, key: &LockKeys, token: Token) -> Result<bool> {
         scripts::release(&self.link, key, token, &self.channel).await
+    }
+
+    /// Mostly, one holds alone and nobody waits: then it is removed, and that is all. The script finds
+    /// what was not there to be removed.
+    async fn release(&self, key: &LockKeys, token: Token) -> Result<bool> {
+        if token.kind == Kind::Alone && scripts::remove(&self.link, key, token).await? {
+            return Ok(true);
+        }
+        self.leave(key, token).await
     }
 
     async fn force_release(&self, key: &LockKeys) -> Result<u64> {
@@ -93,9 +97,10 @@ impl Backend for RedisBackend {
     }
 
     async fn look(&self, key: &LockKeys, holders_max: usize) -> Result<Look> {
-        let (fence, holding, waiting, some) = scripts::look(&self.link, key, holders_max).await?;
+        let (now_us, fence, holding, waiting, some) =
+            scripts::look(&self.link, key, holders_max).await?;
         let holders = some.chunks(2).filter_map(holder).collect();
-        Ok(Look { fence: fence.parse().unwrap_or(0), holding, waiting, holders })
+        Ok(Look { now_us, fence: fence.parse().unwrap_or(0), holding, waiting, holders })
     }
 
     async fn names(&self, scope: &Scope, names_max: usize) -> Result<Vec<String>> {
@@ -149,36 +154,34 @@ fn wake(message: &[u8]) -> Option<Wake> {
     Some(Wake { token: Token::parse(token)?, after })
 }
 
-fn answer(reply: Vec<Value>) -> Result<Answer> {
-    read_answer(reply).ok_or_else(|| Error::corrupt("unexpected reply to a request for a lock"))
+fn unreplicated(context: String) -> Error {
+    Error::new(ErrorKind::Unavailable { maybe_applied: true }, context)
 }
 
-fn read_answer(reply: Vec<Value>) -> Option<Answer> {
-    let mut parts = reply.into_iter();
-    match (parts.next()?, parts.next()?, parts.next()) {
-        (Value::Int(1), fence, None) => Some(Answer::Granted { fence: Fence(number(&fence)?) }),
-        (Value::Int(0), Value::Int(again_in_ms), Some(arrival)) => Some(Answer::NotNow {
-            again_in: Duration::from_millis(again_in_ms.try_into().ok()?),
-            arrival: number(&arrival),
-        }),
+/// The fence; or when to ask again, and the arrival of one that waits.
+fn read_answer(reply: &Value) -> Option<Answer> {
+    let number = |value: &Value| match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
         _ => None,
-    }
+    };
+    let (again_in_ms, arrival) = match reply {
+        Value::Array(parts) => match parts.as_slice() {
+            [again_in] => (number(again_in)?, None),
+            [again_in, arrival] => (number(again_in)?, Some(number(arrival)?)),
+            _ => return None,
+        },
+        fence => return Some(Answer::Granted { fence: Fence(number(fence)?) }),
+    };
+    Some(Answer::NotNow { again_in: Duration::from_millis(again_in_ms), arrival })
 }
 
 fn holder(pair: &[Value]) -> Option<(Token, Duration)> {
     match pair {
         [Value::BulkString(token), Value::Int(left_ms)] => {
-            let token = Token::parse(std::str::from_utf8(token).ok()?)?;
+            // As it is called while someone waits, or not.
+            let token = Token::parse(std::str::from_utf8(token).ok()?.trim_end_matches('!'))?;
             Some((token, Duration::from_millis(u64::try_from(*left_ms).ok()?)))
         }
-        _ => None,
-    }
-}
-
-/// As text: a number of Lua's may be too great for its own integers.
-fn number(text: &Value) -> Option<u64> {
-    match text {
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
         _ => None,
     }
 }

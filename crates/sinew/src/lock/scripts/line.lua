@@ -2,18 +2,20 @@
 -- KEYS[1] holders: token → held until, in ms    KEYS[2] line: token → arrival
 -- KEYS[3] waiters: token → alive until, in ms   KEYS[4] claim: 'token until'
 -- A token is KIND.PROCESS.OWN, its kind x (alone), r (with others of its kind) or sN (N at most).
+-- One that holds alone is called 'token!' while someone waits: only if it is not, it may be removed without a script.
 
 -- For so long, what was freed is reserved for the first in line.
 local CLAIM_MS = 50
 
+-- A number in a text. Alone, redis.call takes it as it is.
 local function int(number)
   return string.format('%.0f', number)
 end
 
 -- Forgets those whose time is over.
 local function tidy(now)
-  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', int(now))
-  local dead = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', int(now), 'LIMIT', 0, 500)
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+  local dead = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 500)
   if #dead > 0 then
     redis.call('ZREM', KEYS[2], unpack(dead))
     redis.call('ZREM', KEYS[3], unpack(dead))
@@ -56,7 +58,7 @@ local function wake(now, channel)
   end
   if second then
     process = string.match(second, '%.(%x+)%.')
-    redis.pcall('PUBLISH', channel .. process, second .. ' ' .. int(CLAIM_MS))
+    redis.pcall('PUBLISH', channel .. process, second .. ' ' .. CLAIM_MS)
   end
   return claim_ends
 end

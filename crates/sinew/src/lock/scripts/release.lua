@@ -8,7 +8,7 @@ if someone_waits then
   -- A key of another type is to change nothing.
   redis.call('ZCARD', KEYS[3])
 end
-local freed = redis.call('ZREM', KEYS[1], ARGV[1])
+local freed = redis.call('ZREM', KEYS[1], ARGV[1], ARGV[1] .. '!')
 if someone_waits then
   local left = redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('ZREM', KEYS[3], ARGV[1])

@@ -16,7 +16,7 @@ pub enum Broken {
     FenceNotGreater,
     /// Two hold at once, and nothing explains it.
     Overlap,
-    /// While nothing was wrong, one was served before another that had come earlier.
+    /// One was served before another that had come earlier, and was there.
     Overtaken,
     /// It waited in vain, or was never answered.
     NeverServed,
@@ -38,17 +38,22 @@ pub struct Margins {
 struct Hold {
     by: Attempt,
     lock: u64,
-    is_alone: bool,
+    beside: u64,
     asked: u64,
     answered: Option<u64>,
     got: Option<u64>,
     fence: u64,
     /// When it last took the lock for its own: looked at the time, and then at the lock.
     sure: Option<u64>,
+    waits: bool,
     waited_in_vain: bool,
 }
 
 impl Hold {
+    fn is_alone(&self) -> bool {
+        self.beside == 0
+    }
+
     /// When it surely held the lock, if it ever was sure.
     fn span(&self) -> Option<(u64, u64)> {
         Some((self.got?, self.sure?))
@@ -114,12 +119,13 @@ fn holds(events: &[Event]) -> BTreeMap<Attempt, Hold> {
         let hold = holds.entry(event.by).or_insert_with(|| Hold {
             by: event.by,
             lock: event.lock,
-            is_alone: event.is_alone,
+            beside: event.beside,
             asked: event.at_ns,
             answered: None,
             got: None,
             fence: 0,
             sure: None,
+            waits: event.what == What::Asks,
             waited_in_vain: false,
         });
         match event.what {
@@ -129,11 +135,11 @@ fn holds(events: &[Event]) -> BTreeMap<Attempt, Hold> {
             }
             What::Sure => hold.sure = Some(event.at_ns),
             What::Held => {
-                hold.waited_in_vain = true;
+                hold.waited_in_vain = hold.waits;
                 hold.answered = Some(event.at_ns);
             }
             What::Failed => hold.answered = Some(event.at_ns),
-            What::Asks | What::Writes | What::Wrote | What::Refused | What::Ends => {}
+            What::Asks | What::Tries | What::Writes | What::Wrote | What::Refused | What::Ends => {}
         }
     }
     holds
@@ -155,6 +161,19 @@ impl Calendar<'_> {
 
     fn is_calm(&self, from: u64, to: u64) -> bool {
         !self.has(from, to, |_| true)
+    }
+
+    /// Whether nothing was wrong but that processes stood still.
+    fn is_served_in_order(&self, from: u64, to: u64) -> bool {
+        !self.has(from, to, |kind| !matches!(kind, FaultKind::Stopped { .. }))
+    }
+
+    /// From when on it was there for as long as it waited: since it asked, or since it last stood still.
+    fn is_there_since(&self, hold: &Hold) -> u64 {
+        let stopped = FaultKind::Stopped { process: hold.by.process };
+        let stops = self.history.faults.iter().filter(|fault| fault.kind == stopped);
+        let before = stops.filter(|fault| fault.from_ns <= hold.got.unwrap_or(u64::MAX));
+        before.map(|fault| fault.to_ns).max().unwrap_or(0).max(hold.asked)
     }
 
     fn forgot(&self, from: u64, to: u64) -> bool {
@@ -211,7 +230,7 @@ fn waits(holds: &BTreeMap<Attempt, Hold>, calendar: &Calendar<'_>, report: &mut 
 /// Of two grants of which one surely came after the other, it has the greater fence.
 fn fences(granted: &[&Hold], calendar: &Calendar<'_>, report: &mut Report) {
     let mut owners: HashMap<u64, Attempt> = HashMap::new();
-    let alone: Vec<&Hold> = granted.iter().filter(|hold| hold.is_alone).copied().collect();
+    let alone: Vec<&Hold> = granted.iter().filter(|hold| hold.is_alone()).copied().collect();
     for hold in &alone {
         if let Some(other) = owners.insert(hold.fence, hold.by) {
             report.find(Broken::FenceNotGreater, format!("{hold:?} has the fence of {other:?}"));
@@ -228,7 +247,7 @@ fn fences(granted: &[&Hold], calendar: &Calendar<'_>, report: &mut Report) {
                 || (calm.contains(&later.by)
                     && calm.contains(&earlier.by)
                     && earlier.sure.is_some_and(|sure| sure < got));
-            let keeps = match later.is_alone {
+            let keeps = match later.is_alone() {
                 true => later.fence > earlier.fence,
                 // A reader has the last writer's; unless Redis forgot it.
                 false => later.fence >= earlier.fence || calendar.forgot(earlier.asked, got),
@@ -240,38 +259,50 @@ fn fences(granted: &[&Hold], calendar: &Calendar<'_>, report: &mut Report) {
     }
 }
 
-/// No two hold at once of which one holds alone.
+/// No more hold at once than any of them may have beside it.
 fn overlaps(granted: &[&Hold], calendar: &Calendar<'_>, report: &mut Report) {
-    let sure: Vec<_> = granted.iter().filter_map(|hold| Some((hold.span()?, *hold))).collect();
-    for (at, ((from, to), hold)) in sure.iter().enumerate() {
-        // By the beginning of their spans.
-        for ((began, ended), other) in sure[at + 1..].iter().take_while(|((b, _), _)| b < to) {
-            if !hold.is_alone && !other.is_alone {
-                continue;
-            }
-            match calendar.forgot(*from, *to.max(ended)) {
-                true => report.explained += 1,
-                false => {
-                    let both = since(*began, *to.min(ended));
-                    report.find(Broken::Overlap, format!("{hold:?} and {other:?} for {both:?}"));
-                }
+    // By the beginning of their spans: whenever too many hold, they do when the last of them begins.
+    let mut at_once: Vec<((u64, u64), &Hold)> = Vec::new();
+    for (span, hold) in granted.iter().filter_map(|hold| Some((hold.span()?, *hold))) {
+        at_once.retain(|((_, ended), _)| *ended > span.0);
+        at_once.push((span, hold));
+        let beside = at_once.iter().map(|(_, hold)| hold.beside).min().unwrap_or(u64::MAX);
+        if at_once.len() as u64 - 1 <= beside {
+            continue;
+        }
+        let from = at_once.iter().map(|((from, _), _)| *from).min().unwrap_or(span.0);
+        let to = at_once.iter().map(|((_, to), _)| *to).max().unwrap_or(span.1);
+        match calendar.forgot(from, to) {
+            true => report.explained += 1,
+            false => {
+                let holds: Vec<&Hold> = at_once.iter().map(|(_, hold)| *hold).collect();
+                report.find(Broken::Overlap, format!("{holds:?}"));
             }
         }
     }
 }
 
-/// Where nothing was wrong, who came first was served first.
+/// Who came first is served first, unless it was not there when its turn came. Whoever stood still has its old
+/// place when it is back: nobody that asks after that is served before it.
 fn order(granted: &[&Hold], calendar: &Calendar<'_>, report: &mut Report) {
     let margin = nanos(calendar.margins.order);
+    let is_in_order =
+        |hold: &&&Hold| calendar.is_served_in_order(hold.asked, hold.got.unwrap_or(0));
+    let served: Vec<&Hold> = granted.iter().filter(is_in_order).copied().collect();
     let is_calm = |hold: &&&Hold| calendar.is_calm(hold.asked, hold.got.unwrap_or(0));
-    let calm: Vec<&Hold> = granted.iter().filter(is_calm).copied().collect();
-    report.calm_grants += calm.len();
-    for (at, early) in calm.iter().enumerate() {
+    report.calm_grants += served.iter().filter(is_calm).count();
+    for (at, late) in served.iter().enumerate() {
+        let since = calendar.is_there_since(late).saturating_add(margin);
         // Sorted by when they were served.
-        for late in &calm[at + 1..] {
-            if late.asked.saturating_add(margin) < early.asked {
-                report.find(Broken::Overtaken, format!("{late:?} by {early:?}"));
-            }
+        let before = served[..at].iter().rev();
+        let while_it_waited = before.take_while(|early| early.got.unwrap_or(0) >= late.asked);
+        // Two that may hold together are served at about one time, and say so in any order.
+        let is_before = |early: &&&Hold| {
+            let slack = if late.is_alone() || early.is_alone() { 0 } else { margin };
+            early.got.unwrap_or(0).saturating_add(slack) <= late.got.unwrap_or(0)
+        };
+        for early in while_it_waited.filter(|early| early.asked > since).filter(is_before) {
+            report.find(Broken::Overtaken, format!("{late:?} by {early:?}"));
         }
     }
 }
@@ -286,7 +317,7 @@ fn succession(history: &History, holds: &BTreeMap<Attempt, Hold>) -> Duration {
         let is_of = |hold: &&Hold| hold.by.process == process && hold.by.life == life;
         let held = |hold: &&Hold| hold.got.is_some() && !ends.contains(&hold.by);
         for dead in holds.values().filter(is_of).filter(held) {
-            let grants = holds.values().filter(|hold| hold.lock == dead.lock && hold.is_alone);
+            let grants = holds.values().filter(|hold| hold.lock == dead.lock && hold.is_alone());
             let next = grants.filter_map(|hold| hold.got).filter(|got| *got > fault.from_ns).min();
             longest = longest.max(next.map_or(Duration::ZERO, |got| since(fault.from_ns, got)));
         }

@@ -19,6 +19,8 @@ pub struct Attempt {
 pub enum What {
     /// It asks, and waits.
     Asks,
+    /// It asks once.
+    Tries,
     /// It was granted the lock.
     Got,
     /// At this time, it took the lock for its own.
@@ -29,14 +31,15 @@ pub enum What {
     Refused,
     /// It gives the lock back.
     Ends,
-    /// It waited for as long as it was ready to, in vain.
+    /// Someone else had it, for as long as it was ready to wait.
     Held,
     /// Redis did not answer.
     Failed,
 }
 
-const ALL: [What; 9] = [
+const ALL: [What; 10] = [
     What::Asks,
+    What::Tries,
     What::Got,
     What::Sure,
     What::Writes,
@@ -54,18 +57,17 @@ pub struct Event {
     pub at_ns: u64,
     pub by: Attempt,
     pub lock: u64,
-    /// Whether it is to be held alone, or beside other readers.
-    pub is_alone: bool,
+    /// Beside how many others it may be held.
+    pub beside: u64,
     pub fence: u64,
 }
 
 /// As a line.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, at_ns, by, lock, is_alone, fence } = self;
+        let Self { what, at_ns, by, lock, beside, fence } = self;
         let Attempt { process, life, task, number } = by;
-        let alone = u8::from(*is_alone);
-        write!(f, "{what:?} {at_ns} {process} {life} {task} {number} {lock} {alone} {fence}")
+        write!(f, "{what:?} {at_ns} {process} {life} {task} {number} {lock} {beside} {fence}")
     }
 }
 
@@ -76,9 +78,9 @@ impl Event {
         let what = ALL.into_iter().find(|what| format!("{what:?}") == word)?;
         let numbers: Option<Vec<u64>> = numbers.split(' ').map(|n| n.parse().ok()).collect();
         let numbers: [u64; 8] = numbers?.try_into().ok()?;
-        let [at_ns, process, life, task, number, lock, alone, fence] = numbers;
+        let [at_ns, process, life, task, number, lock, beside, fence] = numbers;
         let by = Attempt { process, life, task, number };
-        Some(Self { what, at_ns, by, lock, is_alone: alone == 1, fence })
+        Some(Self { what, at_ns, by, lock, beside, fence })
     }
 }
 
@@ -87,9 +89,11 @@ pub enum FaultKind {
     /// A process was ended, in this life.
     Killed { process: u64, life: u64 },
     /// A process stood still.
-    Stopped,
+    Stopped { process: u64 },
     /// Connections were cut or slow.
     Cut,
+    /// Redis had no room, and granted nothing.
+    Full,
     /// Redis may have forgotten what it had granted: flushed, or failed over.
     Forgot,
 }
