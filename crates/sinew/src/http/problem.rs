@@ -5,27 +5,45 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use crate::kernel::error::{Error, ErrorKind};
 
 /// An error as an HTTP reply: a status, and one sentence that says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    uri: &'static str,
     status: StatusCode,
     detail: String,
+    members: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
     /// A problem of this status. `detail` is read by whoever sent the request: no secret, no
     /// value, nothing internal.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { uri: "about:blank", status, detail: detail.into(), members: Vec::new() }
     }
 
     /// A request that cannot be accepted as it is: 400.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// Says by a URI which type of problem it is: `about:blank` unless said, for what the status says
+    /// already.
+    #[must_use]
+    pub fn with_type(mut self, uri: &'static str) -> Self {
+        self.uri = uri;
+        self
+    }
+
+    /// Adds a member that problems of its type have. The members that all problems have stay as they
+    /// are.
+    #[must_use]
+    pub fn with_member(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.members.push((name, value.into()));
+        self
     }
 
     /// The status of the reply.
@@ -86,15 +104,50 @@ problem_of_rejection!(BytesRejection, JsonRejection, PathRejection, QueryRejecti
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Json(json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        }));
-        let mut response = (self.status, body).into_response();
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let in_all = [
+            ("type", Value::from(self.uri)),
+            ("title", Value::from(title)),
+            ("status", Value::from(self.status.as_u16())),
+            ("detail", Value::from(self.detail)),
+        ];
+        // The last one of a name stays.
+        let members = self.members.into_iter().chain(in_all);
+        let body: Map<String, Value> =
+            members.map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut response = (self.status, Json(body)).into_response();
         let problem = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, problem);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use serde_json::json;
+
+    use super::*;
+
+    async fn body(problem: Problem) -> Value {
+        let response = problem.into_response();
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        serde_json::from_slice(&to_bytes(response.into_body(), 1_024).await.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_problem_has_its_members_and_those_of_its_type() {
+        let plain = Problem::bad_request("expected more");
+        let expected = json!({
+            "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "expected more",
+        });
+        assert_eq!(body(plain.clone()).await, expected);
+        let typed = plain.with_type("urn:example").with_member("names", vec!["a", "b"]);
+        let typed = typed.with_member("status", 200).with_member("detail", "none");
+        let expected = json!({
+            "type": "urn:example", "title": "Bad Request", "status": 400, "detail": "expected more",
+            "names": ["a", "b"],
+        });
+        assert_eq!(body(typed).await, expected);
     }
 }
