@@ -15,7 +15,7 @@ use crate::kernel::pattern::Selection;
 #[cfg(feature = "redis")]
 use crate::kernel::redis::{Hook, Link, Target, permission_hook};
 use crate::kernel::status::Status;
-use crate::limit::{self, Limiter};
+use crate::limit::{self, LimitDefinitions, Limiter};
 use crate::lock::{self, Locks};
 
 const DEADLINE_DEFAULT: Duration = Duration::from_millis(250);
@@ -87,6 +87,9 @@ impl Sinew {
     /// Keeps everything in this process: for development, tests and single processes. Nothing
     /// is left after a restart. All clones share the store.
     ///
+    /// It is bounded: 256 MiB of entries, of which those go first that would expire first, and 64 MiB of
+    /// what limits count, of which that goes first which was not asked for the longest time.
+    ///
     /// # Panics
     /// Outside a Tokio runtime.
     #[must_use]
@@ -132,6 +135,12 @@ impl Sinew {
     #[must_use]
     pub fn limiter(&self) -> Limiter {
         Limiter::new(Arc::clone(&self.deployment.limits), self.scope.clone())
+    }
+
+    /// The limits that are defined in the store, for all tenants.
+    #[must_use]
+    pub fn limit_definitions(&self) -> LimitDefinitions {
+        LimitDefinitions::new(Arc::clone(&self.deployment.limits))
     }
 
     /// The locks of this tenant; see [`crate::lock`].

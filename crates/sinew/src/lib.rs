@@ -28,7 +28,8 @@
 //! - `tls`: `rediss://` and its kin, through rustls.
 //! - `formats`: MessagePack and Postcard beside JSON, as [`Format`]s of a cache.
 //! - `compression`: lz4 and zstd. `encryption`: XChaCha20-Poly1305.
-//! - `axum`: the tenant of a request and problem replies, for axum services.
+//! - `axum`: an HTTP cache and rate limits as layers, the tenant of a request and problem replies, for
+//!   axum services.
 
 // The tests' servers are shared with the integration tests, which know the crate by its name.
 #[cfg(test)]
@@ -67,6 +68,8 @@ pub use kernel::key::{CacheKey, KEY_LEN_MAX, Segments};
 pub use kernel::name::{Prefix, Tenancy, Tenant};
 pub use kernel::status::Status;
 pub use kernel::ttl::Ttl;
+#[cfg(feature = "axum")]
+pub use limit::http::{RateLimitLayer, RateLimitService};
 pub use lock::{
     Acquire, Fence, Guard, HeldLock, Holder, Leader, LockBuilder, LockMode, Locks, Ran, Released,
 };
@@ -86,3 +89,7 @@ struct CacheGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/lock.md")]
 struct LockGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/limit.md")]
+struct LimitGuide;

@@ -46,7 +46,6 @@ mod counter;
 mod engine;
 mod entry;
 mod flight;
-mod heat;
 #[cfg(feature = "axum")]
 pub mod http;
 mod lease;

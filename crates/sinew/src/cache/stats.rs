@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 
-use super::heat::Heat;
 use super::loader::Source;
 use crate::kernel::error::Error;
+use crate::kernel::heat::Heat;
 use crate::kernel::key::Key;
 use crate::kernel::telemetry;
 

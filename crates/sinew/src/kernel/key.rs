@@ -4,8 +4,13 @@
 //! single-tenant deployment. Building one is injective: two different
 //! (prefix, tenant, space, segments) never give the same key, whatever a user types.
 
+mod path;
+
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+
+pub(crate) use path::Path;
+use path::Start;
 
 use super::error::{Error, Result};
 use super::name::{LimitName, Prefix, Space, Tenancy, Tenant};
@@ -130,18 +135,41 @@ impl Scope {
 
     /// What is kept of a subject under a limit.
     pub(crate) fn limit(&self, limit: &LimitName, subject: &Path) -> Result<Key> {
-        let mut text = format!("{}rate-limit:{}", self.0, limit.0);
+        self.limit_key("rate-limit", limit, subject)
+    }
+
+    /// Who holds the places of a subject under a concurrency limit.
+    pub(crate) fn limit_places(&self, limit: &LimitName, subject: &Path) -> Result<Key> {
+        self.limit_key("rate-limit-places", limit, subject)
+    }
+
+    fn limit_key(&self, space: &str, limit: &LimitName, subject: &Path) -> Result<Key> {
+        let mut text = format!("{}{space}:{}", self.0, limit.0);
         let root_len = text.len();
         subject.write(&mut text);
         if text.len() == root_len {
             return Err(Error::rejected("empty subject: expected at least one segment"));
         }
-        self.checked(text, "a limit's key")
+        // How long it is in all is not known: nothing was written beyond that.
+        if text.len() > KEY_LEN_MAX {
+            return Err(Error::rejected(format!(
+                "a limit's key is too long: expected at most {KEY_LEN_MAX} bytes with prefix, tenant and limit"
+            )));
+        }
+        Ok(Key { text, scope_len: self.0.len(), packed: None })
     }
 
     /// Where processes that share limits say that they live. No limit's key: it has no subject.
     pub(crate) fn limit_processes(prefix: &Prefix) -> String {
         format!("{}_:rate-limit:processes", prefix.0)
+    }
+
+    /// Where limits are defined, and who has done so: one slot. No limit's keys: the one has no
+    /// subject, and no subject is written with the braces of the other.
+    pub(crate) fn limit_definitions(prefix: &Prefix) -> [String; 2] {
+        let definitions = format!("{}_:rate-limit:definitions", prefix.0);
+        let changes = format!("{}_:rate-limit:changes:{{{definitions}}}", prefix.0);
+        [definitions, changes]
     }
 
     /// A counter that belongs to a cache.
@@ -252,36 +280,6 @@ impl LockKeys {
     }
 }
 
-/// The segments of a key that may never be written: in a few words where they fit.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Path {
-    Packed(Packed),
-    Text(Box<str>),
-}
-
-impl Path {
-    #[inline]
-    pub(crate) fn of<K: CacheKey + ?Sized>(key: &K) -> Self {
-        match Packed::of(key) {
-            Some(packed) => Self::Packed(packed),
-            None => Self::written(key),
-        }
-    }
-
-    fn written<K: CacheKey + ?Sized>(key: &K) -> Self {
-        let mut text = String::new();
-        key.segments(&mut Segments(Form::Text(&mut text)));
-        Self::Text(text.into())
-    }
-
-    fn write(&self, into: &mut String) {
-        match self {
-            Self::Packed(packed) => packed.segments(&mut Segments(Form::Text(into))),
-            Self::Text(text) => into.push_str(text),
-        }
-    }
-}
-
 /// Receives the segments of a key, in order.
 pub struct Segments<'a>(pub(super) Form<'a>);
 
@@ -289,6 +287,8 @@ pub struct Segments<'a>(pub(super) Form<'a>);
 pub(super) enum Form<'a> {
     /// The text that names an entry in the store.
     Text(&'a mut String),
+    /// The same, and no more of it than shows that it is too long.
+    Start(&'a mut String),
     /// A few words, for a map in this process.
     Packed(&'a mut Packed),
 }
@@ -305,6 +305,12 @@ impl Segments<'_> {
                 // Writing to a String cannot fail.
                 let _ = write!(Encoder(text), "{segment}");
             }
+            Form::Start(text) if text.len() > KEY_LEN_MAX => {}
+            Form::Start(text) => {
+                text.push(':');
+                // Fails where it is too long, and need not go on then.
+                let _ = write!(Start(text), "{segment}");
+            }
             Form::Packed(packed) => packed.display(&segment),
         }
     }
@@ -312,7 +318,7 @@ impl Segments<'_> {
     #[inline]
     fn push_str(&mut self, segment: &str) {
         match &mut self.0 {
-            Form::Text(_) => self.push(segment),
+            Form::Text(_) | Form::Start(_) => self.push(segment),
             Form::Packed(packed) => packed.text(segment.as_bytes()),
         }
     }
@@ -324,6 +330,7 @@ impl Segments<'_> {
                 text.push(':');
                 text.push_str(itoa::Buffer::new().format(number));
             }
+            Form::Start(_) => self.push(itoa::Buffer::new().format(number)),
             Form::Packed(packed) => match number.try_into() {
                 Ok(number) => packed.number(number),
                 Err(_) => packed.text(itoa::Buffer::new().format(number).as_bytes()),

@@ -1,6 +1,6 @@
 //! The embedded store's building block: a map that expires and is bounded.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -8,16 +8,28 @@ use super::clock::Monotonic;
 
 /// A map whose entries expire, and whose total weight is bounded.
 ///
-/// When it is full, what would expire first goes first. Time is a parameter: a caller
+/// When it is full, what would expire first goes first, unless said. Time is a parameter: a caller
 /// passes the same `now` to everything it does under one lock.
 pub(crate) struct ExpiringMap<K, V> {
     entries: HashMap<K, Slot<V>>,
     // Ordered by expiry; the number makes equal times distinct.
     by_expiry: BTreeSet<(Monotonic, u64)>,
-    by_number: HashMap<u64, K>,
+    // Ordered by their last use.
+    by_number: BTreeMap<u64, K>,
     next_number: u64,
     weight: usize,
     weight_max: usize,
+    first_out: FirstOut,
+    evicted: u64,
+}
+
+/// What goes first when a map is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstOut {
+    /// What would expire first.
+    Expiry,
+    /// What was not used for the longest time, where its expiry says nothing of its worth.
+    Idle,
 }
 
 struct Slot<V> {
@@ -32,11 +44,22 @@ impl<K: Clone + Eq + Hash, V> ExpiringMap<K, V> {
         Self {
             entries: HashMap::new(),
             by_expiry: BTreeSet::new(),
-            by_number: HashMap::new(),
+            by_number: BTreeMap::new(),
             next_number: 0,
             weight: 0,
             weight_max,
+            first_out: FirstOut::Expiry,
+            evicted: 0,
         }
+    }
+
+    pub(crate) fn first_out(self, first_out: FirstOut) -> Self {
+        Self { first_out, ..self }
+    }
+
+    /// How many entries went because it was full.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     pub(crate) fn get(&self, key: &K, now: Monotonic) -> Option<&V> {
@@ -56,14 +79,30 @@ impl<K: Clone + Eq + Hash, V> ExpiringMap<K, V> {
             // It would push out everything else, and itself.
             return;
         }
-        let number = self.next_number;
-        self.next_number += 1;
+        let number = self.number();
         self.by_expiry.insert((expires_at, number));
         self.by_number.insert(number, key.clone());
         self.weight += weight;
         self.entries.insert(key, Slot { value, expires_at, number, weight });
         while self.weight > self.weight_max {
-            self.remove_first();
+            self.evicted += 1;
+            match self.first_out {
+                FirstOut::Expiry => self.remove_first_to_expire(),
+                FirstOut::Idle => self.remove_idlest(),
+            }
+        }
+    }
+
+    /// Notes that an entry is in use. Inserting it does, too.
+    pub(crate) fn touch(&mut self, key: &K) {
+        let number = self.number();
+        if let Some(slot) = self.entries.get_mut(key)
+            && let Some(key) = self.by_number.remove(&slot.number)
+        {
+            self.by_expiry.remove(&(slot.expires_at, slot.number));
+            slot.number = number;
+            self.by_expiry.insert((slot.expires_at, number));
+            self.by_number.insert(number, key);
         }
     }
 
@@ -82,7 +121,7 @@ impl<K: Clone + Eq + Hash, V> ExpiringMap<K, V> {
             if next > now {
                 return Some(next);
             }
-            self.remove_first();
+            self.remove_first_to_expire();
         }
     }
 
@@ -90,11 +129,23 @@ impl<K: Clone + Eq + Hash, V> ExpiringMap<K, V> {
         self.entries.keys()
     }
 
-    fn remove_first(&mut self) {
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn remove_first_to_expire(&mut self) {
         let Some((_, number)) = self.by_expiry.first() else {
             return;
         };
         if let Some(key) = self.by_number.get(number).cloned() {
+            self.remove(&key);
+        }
+    }
+
+    fn remove_idlest(&mut self) {
+        if let Some((_, key)) = self.by_number.first_key_value() {
+            let key = key.clone();
             self.remove(&key);
         }
     }
@@ -123,10 +174,31 @@ mod tests {
         assert_eq!(map.get(&"late", now), Some(&1));
     }
 
+    #[test]
+    fn full_evicts_what_was_not_used_for_the_longest_time_where_that_is_said() {
+        let now = Clock::manual().0.now();
+        let at = |secs| now.after(Duration::from_secs(secs));
+        let mut map = ExpiringMap::new(15).first_out(FirstOut::Idle);
+        map.insert("long", 1, 5, at(30));
+        map.insert("short", 2, 5, at(1));
+        map.insert("other", 3, 5, at(20));
+        map.insert("short", 4, 5, at(2));
+        map.touch(&"long");
+        map.insert("new", 5, 5, at(1));
+        assert_eq!(map.get(&"other", now), None, "the others were used since");
+        assert_eq!(map.get(&"short", now), Some(&4), "however soon it expires");
+        assert_eq!((map.get(&"long", now), map.get(&"new", now)), (Some(&1), Some(&5)));
+        assert_eq!(map.evicted(), 1);
+        map.sweep(at(2));
+        assert_eq!(map.get(&"long", at(2)), Some(&1));
+        assert_eq!((map.entries.len(), map.evicted()), (1, 1), "what expires is not evicted");
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u8, u8),
         Remove(u8),
+        Touch(u8),
         Sweep,
         Pass(u8),
     }
@@ -135,6 +207,7 @@ mod tests {
         prop_oneof![
             3 => (0..6u8, 1..9u8).prop_map(|(k, ttl)| Step::Insert(k, ttl)),
             1 => (0..6u8).prop_map(Step::Remove),
+            1 => (0..6u8).prop_map(Step::Touch),
             1 => Just(Step::Sweep),
             2 => (0..5u8).prop_map(Step::Pass),
         ]
@@ -158,6 +231,7 @@ mod tests {
                         map.remove(&k);
                         model.remove(&k);
                     }
+                    Step::Touch(k) => map.touch(&k),
                     Step::Sweep => {
                         map.sweep(now);
                         model.retain(|_, (_, at)| *at > now);

@@ -11,6 +11,7 @@ pub(crate) mod codec;
 pub(crate) mod coherence;
 pub(crate) mod envelope;
 pub(crate) mod error;
+pub(crate) mod heat;
 pub(crate) mod key;
 pub(crate) mod memory;
 pub(crate) mod name;

@@ -18,6 +18,7 @@ const RESERVED_SPACES: &[&str] = &[
     "limit",
     "lock",
     "rate-limit",
+    "rate-limit-places",
     "session",
     "stats",
     "stream",

@@ -24,3 +24,5 @@ pub(crate) const LOCK_LOST: &str = "sinew_lock_lost_total";
 pub(crate) const LIMIT_DECISIONS: &str = "sinew_limit_decisions_total";
 /// Of these, those that were decided without Redis, by `limit`.
 pub(crate) const LIMIT_DEGRADED: &str = "sinew_limit_degraded_total";
+/// Subjects of rate limits that this process forgot early because it counts too many by itself.
+pub(crate) const LIMIT_EVICTED: &str = "sinew_limit_evicted_total";

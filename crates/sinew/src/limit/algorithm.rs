@@ -8,6 +8,7 @@
 
 mod gcra;
 mod log;
+mod tally;
 mod window;
 
 #[cfg(test)]
@@ -17,9 +18,10 @@ mod tests;
 #[cfg(test)]
 pub(super) mod vectors;
 
-pub(crate) use gcra::{Gcra, Level};
-pub(crate) use log::{Log, SlidingLog};
-pub(crate) use window::{FixedWindow, SlidingWindow, Window, Windows};
+pub(crate) use gcra::Gcra;
+pub(crate) use log::SlidingLog;
+pub(crate) use tally::{Opened, Tally};
+pub(crate) use window::{FixedWindow, SlidingWindow};
 
 /// Doubles are exact up to here.
 pub(crate) const EXACT_MAX: u64 = 1 << 53;
@@ -32,11 +34,32 @@ const KEPT_MAX_US: u64 = 10 * 365 * DAY_US;
 
 /// How a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Algorithm {
+pub enum Algorithm {
+    /// As [`Limit::gcra`](super::Limit::gcra).
     Gcra,
+    /// As [`Limit::fixed_window`](super::Limit::fixed_window).
     FixedWindow,
+    /// As [`Limit::sliding_window`](super::Limit::sliding_window).
     SlidingWindow,
+    /// As [`Limit::sliding_log`](super::Limit::sliding_log).
     SlidingLog,
+}
+
+impl Algorithm {
+    /// All that there are.
+    pub const ALL: [Self; 4] =
+        [Self::Gcra, Self::FixedWindow, Self::SlidingWindow, Self::SlidingLog];
+
+    /// The word for it in configurations and in the store.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gcra => "gcra",
+            Self::FixedWindow => "fixed-window",
+            Self::SlidingWindow => "sliding-window",
+            Self::SlidingLog => "sliding-log",
+        }
+    }
 }
 
 /// A limit in the numbers that its algorithm counts with.
@@ -46,15 +69,6 @@ pub(crate) enum Rule {
     FixedWindow(FixedWindow),
     SlidingWindow(SlidingWindow),
     SlidingLog(SlidingLog),
-}
-
-/// What is kept of a subject under a limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tally {
-    Gcra(Gcra, Level),
-    FixedWindow(FixedWindow, Window),
-    SlidingWindow(SlidingWindow, Windows),
-    SlidingLog(SlidingLog, Log),
 }
 
 /// What a limit says to a cost.
@@ -81,14 +95,6 @@ pub(crate) struct Receipt {
     pub(crate) at_us: u64,
     /// Of GCRA: how full the level was before the charge, and which one it was; see `gcra.rs`.
     pub(crate) mark: u64,
-}
-
-/// A tally brought up to date.
-pub(crate) struct Opened {
-    pub(crate) tally: Tally,
-    /// The clock was set back since. What is kept has to be set back too, whatever is decided:
-    /// otherwise nothing would be forgotten until the clock has caught up.
-    pub(crate) is_ahead: bool,
 }
 
 impl Rule {
@@ -175,72 +181,6 @@ impl Rule {
             Self::SlidingLog(rule) => rule.debt_max,
         }
     }
-
-    /// What was found, as it is now by this rule. What another algorithm has left is as good as
-    /// nothing.
-    pub(crate) fn open(self, found: Option<&Tally>, now_us: u64) -> Opened {
-        macro_rules! opened {
-            ($algorithm:ident, $rule:ident) => {{
-                let found = match found {
-                    Some(Tally::$algorithm(_, kept)) => Some(kept),
-                    _ => None,
-                };
-                let (kept, is_ahead) = $rule.roll(found, now_us);
-                Opened { tally: Tally::$algorithm($rule, kept), is_ahead }
-            }};
-        }
-        match self {
-            Self::Gcra(rule) => opened!(Gcra, rule),
-            Self::FixedWindow(rule) => opened!(FixedWindow, rule),
-            Self::SlidingWindow(rule) => opened!(SlidingWindow, rule),
-            Self::SlidingLog(rule) => opened!(SlidingLog, rule),
-        }
-    }
-}
-
-macro_rules! on_each {
-    ($tally:expr, ($rule:ident, $kept:ident) => $step:expr) => {
-        match $tally {
-            Tally::Gcra($rule, $kept) => $step,
-            Tally::FixedWindow($rule, $kept) => $step,
-            Tally::SlidingWindow($rule, $kept) => $step,
-            Tally::SlidingLog($rule, $kept) => $step,
-        }
-    };
-}
-
-/// Of a tally that was just opened, hence of now.
-impl Tally {
-    pub(crate) fn outlook(&self, now_us: u64, cost: u64) -> Outlook {
-        on_each!(self, (rule, kept) => rule.outlook(kept, now_us, cost))
-    }
-
-    /// Charges what it admits.
-    pub(crate) fn charge(&mut self, now_us: u64, amount: u64) {
-        on_each!(self, (rule, kept) => rule.charge(kept, now_us, amount));
-    }
-
-    /// Replaces what was charged by what it turned out to be. Only what is beyond what may be owed is
-    /// let off; and what is given back never lets more pass than if it had not been charged.
-    pub(crate) fn settle(&mut self, now_us: u64, receipt: &Receipt, actual: u64) {
-        on_each!(self, (rule, kept) => rule.settle(kept, now_us, receipt, actual));
-    }
-
-    /// For the receipt of a charge that is about to be made.
-    pub(crate) fn mark(&self) -> u64 {
-        match self {
-            Self::Gcra(_, level) => level.mark(),
-            _ => 0,
-        }
-    }
-
-    /// What it weighs in memory, in bytes, about.
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            Self::SlidingLog(_, log) => size_of::<Self>() + log.weight(),
-            _ => size_of::<Self>(),
-        }
-    }
 }
 
 /// A limit, as a request meets it.
@@ -297,7 +237,7 @@ pub(crate) fn decide<'a>(
     let mut verdict = Verdict { admitted, rows: Vec::new(), kept: Vec::new() };
     for one in opened {
         let Outlook { remaining, reset_us, retry_us } = outlook(&one);
-        let (demand, Opened { mut tally, is_ahead }) = one;
+        let (demand, Opened { mut tally, is_ahead, .. }) = one;
         let admits = retry_us == Some(0);
         let mark = tally.mark();
         let mut row = Row { admits, remaining, reset_us, retry_us, granted: 0, mark };

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::algorithm::{Demand, Mode, Receipt, Row, Rule};
+use super::definitions::{Edit, Edited, Rows};
 use super::memory::MemoryBackend;
 #[cfg(feature = "redis")]
 use super::redis::RedisBackend;
@@ -50,6 +53,9 @@ macro_rules! backend {
             /// Whether it is in this process.
             fn is_local(&self) -> bool;
 
+            /// How long a step may take.
+            fn deadline(&self) -> Duration;
+
             /// A number that is the same for keys that one step may name together.
             fn together(&self, key: &Key) -> u16;
         }
@@ -62,6 +68,10 @@ macro_rules! backend {
             #[inline]
             fn is_local(&self) -> bool {
                 on_either!(self, backend => backend.is_local())
+            }
+
+            fn deadline(&self) -> Duration {
+                on_either!(self, backend => backend.deadline())
             }
 
             fn together(&self, key: &Key) -> u16 {
@@ -108,4 +118,13 @@ backend! {
 
     /// Says that a process lives, and how many do.
     async fn beat(&self, process: Token) -> Result<u64>;
+
+    /// The definitions that there are.
+    async fn definitions(&self) -> Result<Rows>;
+
+    /// Changes one definition, if what is there is what is expected, and notes the change.
+    async fn define(&self, edit: &Edit<'_>) -> Result<Edited>;
+
+    /// The last changes, the newest first.
+    async fn changes(&self, count: usize) -> Result<Vec<Bytes>>;
 }

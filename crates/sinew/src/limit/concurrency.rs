@@ -27,7 +27,8 @@ pub(crate) const LEASE_MAX: Duration = Duration::from_secs(3_600);
 /// Cheap to clone.
 ///
 /// Whoever is in holds a place, by a lease that is renewed while it is held: a process that dies gives
-/// its places back when their leases end. Names are shared with the other limits.
+/// its places back when their leases end. It has nothing to do with a rate limit of its name, but that
+/// [`Limiter::stats`](super::Limiter::stats) and the metrics count both as one.
 #[derive(Clone, Debug)]
 pub struct Concurrency {
     name: Arc<str>,
@@ -142,10 +143,8 @@ pub(super) async fn acquire(
     entry: Entry<'_>,
 ) -> Result<Acquired> {
     let Entry { limit, subject } = entry;
-    let key = scope.limit(&limit.key_name()?, &subject)?;
-    if limit.down == Down::Local {
-        engine.be_counted();
-    }
+    let key = scope.limit_places(&limit.key_name()?, &subject)?;
+    engine.be_counted();
     let (token, asked) = (Token::random(), engine.clock.now());
     let lease = |by| Lease {
         engine: Arc::clone(engine),

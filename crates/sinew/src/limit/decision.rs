@@ -96,6 +96,8 @@ pub struct Standing {
     pub check: usize,
     /// Whether it admits the cost.
     pub admits: bool,
+    /// Whether it was decided on without Redis, as [`Down`](super::Down) says.
+    pub is_degraded: bool,
     /// Whether it is a [`Limit::shadow`], which stops no one.
     pub is_shadow: bool,
     /// The quota.
@@ -114,6 +116,7 @@ impl Standing {
         Self {
             check,
             admits: row.admits,
+            is_degraded: false,
             is_shadow: limit.is_shadow(),
             limit: limit.quota().limit(),
             remaining: row.remaining,

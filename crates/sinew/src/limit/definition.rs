@@ -17,9 +17,16 @@ const LEASE_MAX: u64 = 1_000_000;
 /// A limit: how much of what, by which algorithm. Cheap to clone.
 ///
 /// It is a definition, and knows no store: make it once, as a `static` or a field. What is charged goes
-/// by its name, tenant and subject. A limit that is defined anew under its name holds at once, also for
-/// what was charged before: the last definition that comes by wins. By another algorithm it begins
-/// anew, so give it another name where old and new processes run side by side.
+/// by its name, tenant and subject.
+///
+/// A limit that is defined anew under its name holds at once, also for what was charged before: one that
+/// was lowered is used up at most, and a subject passes again in the time that the new one says.
+///
+/// Where two definitions are used side by side, as in a rolling deployment, each of them counts all that is
+/// charged, so no more passes than by the larger of them. The smaller one may deny for as long as the
+/// larger admits more than it; and what is given back of a reservation may count only for whom it was
+/// reserved by. By another algorithm, and of a [`Limit::sliding_log`] by another period, a limit begins
+/// anew with every turn: give it another name.
 ///
 /// Numbers that cannot be are told by [`Limit::validate`] and by every call.
 #[derive(Clone)]
@@ -84,14 +91,16 @@ impl Limit {
     /// A limit that remembers every charge of the last period: never more than the quota passes within
     /// a period's time, whenever it begins.
     ///
-    /// It keeps up to as many entries as the quota and [`Limit::debt_max`] say, of each subject: 10,000
-    /// at most.
+    /// It keeps up to as many entries as the quota and [`Limit::debt_max`] say, of each subject: 1,000 at
+    /// most, because all of them may have to be looked at for one check.
     #[must_use]
     pub fn sliding_log(name: impl Into<String>, quota: Quota) -> Self {
         Self::new(name, Algorithm::SlidingLog, quota)
     }
 
-    fn new(name: impl Into<String>, algorithm: Algorithm, quota: Quota) -> Self {
+    /// A limit by an algorithm that is said at run time.
+    #[must_use]
+    pub fn new(name: impl Into<String>, algorithm: Algorithm, quota: Quota) -> Self {
         Self::of_spec(Spec {
             name: name.into(),
             algorithm,
@@ -135,8 +144,10 @@ impl Limit {
     ///
     /// A check of this limit alone is then mostly answered in this process. The price: what a process
     /// has taken it may hand out later, so within a period's time up to (processes × `permits`) more
-    /// may pass; and what a process has taken when it ends is lost until the limit has forgotten it. A
-    /// check of several limits asks Redis, as ever.
+    /// may pass. What it has taken is lost until the limit has forgotten it if the process ends, if
+    /// the reply of Redis is lost or late, and if it has so many subjects in stock, about 4,000, that one
+    /// goes for another. A check that is dropped loses nothing but its cost. A check of several limits
+    /// asks Redis, as ever.
     #[must_use]
     pub fn lease(self, permits: u64) -> Self {
         self.with(|spec| spec.lease = permits)
@@ -162,10 +173,47 @@ impl Limit {
         &self.0.spec.name
     }
 
+    /// How it counts.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.0.spec.algorithm
+    }
+
     /// How much it admits per period.
     #[must_use]
     pub fn quota(&self) -> Quota {
         self.0.spec.quota
+    }
+
+    /// The [`Limit::burst`], where one was said.
+    #[must_use]
+    pub fn burst_max(&self) -> Option<u64> {
+        self.0.spec.burst
+    }
+
+    /// What a subject may owe: the [`Limit::debt_max`].
+    #[must_use]
+    pub fn owed_max(&self) -> u64 {
+        self.0.spec.debt_max
+    }
+
+    /// How much each process takes at a time: the [`Limit::lease`].
+    #[inline]
+    #[must_use]
+    pub fn permits(&self) -> u64 {
+        self.0.spec.lease
+    }
+
+    /// What is answered while Redis does not answer: the [`Limit::on_down`].
+    #[must_use]
+    pub fn down(&self) -> Down {
+        self.0.spec.down
+    }
+
+    /// Whether it stops no one: a [`Limit::shadow`].
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.0.spec.is_shadow
     }
 
     fn with(self, change: impl FnOnce(&mut Spec)) -> Self {
@@ -189,19 +237,6 @@ impl Limit {
 
     pub(super) fn key_name(&self) -> Result<&LimitName> {
         self.checked().map(|checked| &checked.name)
-    }
-
-    pub(super) fn down(&self) -> Down {
-        self.0.spec.down
-    }
-
-    #[inline]
-    pub(super) fn permits(&self) -> u64 {
-        self.0.spec.lease
-    }
-
-    pub(super) fn is_shadow(&self) -> bool {
-        self.0.spec.is_shadow
     }
 
     pub(super) fn recorder(&self) -> &OnceLock<(u64, Arc<Recorder>)> {

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 
 use super::algorithm::Row;
@@ -14,17 +15,28 @@ use crate::kernel::key::Key;
 
 /// The longest time for which no one asks.
 const DENIED_FOR_MAX: Duration = Duration::from_secs(1);
-const DENIALS_MAX: usize = 65_536;
+const DENIALS_BYTES_MAX: u64 = 24 << 20;
+/// For a first allocation.
+const DENIALS_EXPECTED: usize = 65_536;
 /// Keys share a count of resets: one too many costs a question.
 const STRIPES: u64 = 1_024;
 
 /// Who was denied in this process, over all tenants.
 pub(super) struct Denials {
-    denials: QuickCache<Whose, Denial>,
+    denials: QuickCache<Whose, Denial, ByBytes>,
     /// How often something was reset, or given back, by its key: a denial that was on its way at the
     /// time says nothing any more.
     resets: Box<[AtomicU64]>,
     hasher: RandomState,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Whose, Denial> for ByBytes {
+    fn weight(&self, whose: &Whose, _: &Denial) -> u64 {
+        (size_of::<(Whose, Denial)>() + whose.text_len()) as u64
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -54,7 +66,7 @@ impl Note {
 impl Denials {
     pub(super) fn new() -> Self {
         Self {
-            denials: QuickCache::new(DENIALS_MAX),
+            denials: QuickCache::with_weighter(DENIALS_EXPECTED, DENIALS_BYTES_MAX, ByBytes),
             resets: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
         }
@@ -75,7 +87,8 @@ impl Denials {
         self.denials.insert(of.to_whose(), Denial { note, lasts, told_at, cost, row });
     }
 
-    /// How the limit stands, if it has just denied this cost or a lower one. A lower one may pass.
+    /// How the limit stands, if it has just denied this cost. A lower one may pass, and a higher one has
+    /// to wait for longer, or for ever.
     #[inline]
     pub(super) fn find(
         &self,
@@ -85,7 +98,7 @@ impl Denials {
         now: Monotonic,
     ) -> Option<Standing> {
         let denial = self.denials.get(&of)?;
-        let is_over = cost < denial.cost
+        let is_over = cost != denial.cost
             || now.since(denial.note.at) >= denial.lasts
             || self.resets[denial.note.stripe].load(Ordering::Acquire) != denial.note.resets;
         if is_over {
@@ -148,7 +161,7 @@ mod tests {
             assert_eq!((standing.check, standing.remaining, standing.limit), (2, 3, 100));
             let wait = retry_us.map(|us| Duration::from_micros(us) - passed);
             assert_eq!(standing.retry_after, wait);
-            assert!(denials.find(of, 0, 6, clock.now()).is_some(), "a higher cost too");
+            assert!(denials.find(of, 0, 6, clock.now()).is_none(), "a higher cost waits longer");
             assert!(denials.find(of, 0, 4, clock.now()).is_none(), "a lower one may pass");
             hands.advance(Duration::from_millis(1));
             assert!(denials.find(of, 0, 5, clock.now()).is_none());

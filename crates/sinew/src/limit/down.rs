@@ -23,9 +23,28 @@ pub enum Down {
     ///
     /// Up to twice the limit passes in all while only some processes are cut off, or right after a
     /// change from one to the other. A share is never less than one; a cost of more than the share is
-    /// denied. A process that has never reached Redis takes itself for the only one.
+    /// denied. Processes are counted from the first limit on that they ask for, every two seconds: one
+    /// that asks for its first while Redis is away takes itself for the only one.
+    ///
+    /// It has 16 MiB for what it counts, some 20,000 subjects, and forgets those first that were not
+    /// asked for the longest time, which then have all of their share again.
     #[default]
     Local,
+}
+
+impl Down {
+    /// All that there are.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Closed, Self::Local];
+
+    /// The word for it in configurations and in the store.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Local => "local",
+        }
+    }
 }
 
 /// How often a process says that it lives.

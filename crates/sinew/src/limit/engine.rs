@@ -6,25 +6,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::algorithm::{Demand, Mode, Receipt, Row};
 use super::backend::{Backend as _, Reply, Store, Token};
 use super::decision::{Decision, Report, Standing, Standings};
 use super::definition::{Check, Limit};
+use super::definitions::Known;
 use super::deny::{Denials, Note};
-use super::down::{BEAT_EVERY, Down, Fallback};
-use super::stats::{LimitStats, Outcome, Recorder};
+use super::down::{BEAT_EVERY, Fallback};
+use super::stats::{BusySubject, LimitStats, Outcome, Recorder};
 use super::stock::{Refill, Stocks};
 use super::whose::Of;
 use crate::kernel::clock::Clock;
 use crate::kernel::error::{Error, ErrorKind, Result};
-use crate::kernel::key::{Key, Scope};
+use crate::kernel::key::{Key, Path, Scope};
+use crate::kernel::name::LimitName;
 
 /// The limits that one call may name.
 const CHECKS_MAX: usize = 16;
 /// Limits beyond this number are counted together, as one of this name.
 const RECORDERS_MAX: usize = 1_000;
 const OTHER_LIMITS: &str = "other";
+/// So many denied requests may be giving back at the same time what they were charged. Those of more stay
+/// charged.
+const GIVING_BACK_MAX: usize = 1_024;
 
 /// What all limiters of one client share.
 pub(crate) struct Engine {
@@ -34,14 +43,19 @@ pub(crate) struct Engine {
     pub(super) fallback: Fallback,
     pub(super) clock: Clock,
     pub(super) process: Token,
+    pub(super) known: Known,
     denials: Denials,
     stocks: Stocks,
     is_counted: AtomicBool,
+    /// Where this was made, which lasts as long as the connections do.
+    runtime: Option<Handle>,
+    giving_back: Arc<Semaphore>,
     // By name, over all tenants.
     recorders: DashMap<String, Arc<Recorder>>,
 }
 
 /// A check, ready to be asked.
+#[derive(Clone)]
 pub(super) struct Ask {
     pub(super) limit: Limit,
     pub(super) key: Key,
@@ -86,9 +100,12 @@ impl Engine {
             fallback: Fallback::new(clock.clone()),
             clock,
             process: Token::random(),
+            known: Known::default(),
             denials: Denials::new(),
             stocks: Stocks::new(),
             is_counted: AtomicBool::new(false),
+            runtime: Handle::try_current().ok(),
+            giving_back: Arc::new(Semaphore::new(GIVING_BACK_MAX)),
             recorders: DashMap::new(),
         })
     }
@@ -105,13 +122,22 @@ impl Engine {
             && check.cost > 0
             && let Some(standing) = self.stocks.take(Of::new(scope, check), check.cost, now)
         {
-            self.count(check.limit, Outcome::Admitted);
+            self.count(check.limit, Outcome::Admitted, || key_of(scope, check).ok());
             return Some(Decision::Allowed(Report::of_one(standing)));
         }
-        let denied = checks.iter().enumerate().find_map(|(at, check)| {
+        let find = |at: usize| {
+            let check = checks.get(at)?;
             self.denials.find(Of::new(scope, check), at, check.cost, now)
-        })?;
-        self.count(checks[denied.check].limit, Outcome::Denied);
+        };
+        let denied = match checks.len() {
+            1 => find(0)?,
+            // Who has to wait for several waits for the last of them.
+            len => (0..len)
+                .filter_map(find)
+                .max_by_key(|standing| standing.retry_after.unwrap_or(Duration::MAX))?,
+        };
+        let check = &checks[denied.check];
+        self.count(check.limit, Outcome::Denied, || key_of(scope, check).ok());
         Some(Decision::Denied(Report::of_one(denied)))
     }
 
@@ -121,13 +147,32 @@ impl Engine {
         scope: &Scope,
         checks: &[Check<'_>],
     ) -> Result<Decision> {
-        let mut asks = self.asks(scope, checks)?;
-        let refill = self.refill(scope, checks);
-        if let ([ask], Some(refill)) = (&mut asks[..], &refill) {
+        let asks = self.asks(scope, checks)?;
+        let (asks, decided) = match self.refill(scope, checks, &asks) {
+            Some(refill) => {
+                let engine = Arc::clone(self);
+                // Whether or not the caller waits for it: the permits are charged.
+                to_the_end(async move { engine.decide_and_fill(asks, refill).await }).await?
+            }
+            None => self.decide(asks).await?,
+        };
+        if !decided.admitted && !self.backend.is_local() {
+            self.learn(scope, checks, &asks, &decided);
+        }
+        Ok(self.told(&asks, &decided))
+    }
+
+    /// Asks for more than the cost, to have it in stock.
+    async fn decide_and_fill(
+        self: &Arc<Self>,
+        mut asks: Vec<Ask>,
+        refill: Refill,
+    ) -> Result<(Vec<Ask>, Decided)> {
+        if let [ask] = &mut asks[..] {
             ask.demand.want = ask.demand.cost.saturating_add(refill.room);
         }
         let (asks, decided) = self.decide(asks).await?;
-        if let ([ask], [Some(answer)], Some(refill)) = (&asks[..], &decided.answers[..], refill)
+        if let ([ask], [Some(answer)]) = (&asks[..], &decided.answers[..])
             && decided.admitted
             && answer.by == By::Store
             && answer.row.admits
@@ -135,10 +180,7 @@ impl Engine {
             let lasts = Duration::from_micros(ask.demand.rule.period_us());
             refill.fill(answer.row, ask.demand.cost, ask.note.at(), lasts);
         }
-        if !decided.admitted && !self.backend.is_local() {
-            self.learn(scope, checks, &asks, &decided);
-        }
-        Ok(self.told(&asks, &decided))
+        Ok((asks, decided))
     }
 
     /// Remembers who was denied.
@@ -156,25 +198,34 @@ impl Engine {
     }
 
     /// How the limits stand. Nothing is charged or counted.
-    pub(super) async fn peek(&self, scope: &Scope, checks: &[Check<'_>]) -> Result<Decision> {
+    pub(super) async fn peek(
+        self: &Arc<Self>,
+        scope: &Scope,
+        checks: &[Check<'_>],
+    ) -> Result<Decision> {
         let asks = self.asks(scope, checks)?;
         let mut decided = Decided { admitted: true, answers: vec![None; asks.len()] };
-        for group in self.groups(&asks) {
-            let reply = self.ask(&asks, &group, Mode::Look).await?;
+        let began = Instant::now();
+        for (nth, group) in self.groups(&asks).into_iter().enumerate() {
+            let reply = self.ask_nth(nth, began, &asks, &group, Mode::Look).await?;
             decided.take(&group, &reply, By::Store);
         }
         Ok(decided.decision(&asks))
     }
 
     /// Forgets all that was charged.
-    pub(super) async fn reset(&self, scope: &Scope, check: &Check<'_>) -> Result<()> {
-        let ask = self.ask_of(scope, check)?;
-        let outcome = self.backend.reset(&ask.key).await;
-        // Also where it failed: it may have been done all the same.
-        self.denials.forget(&ask.key);
-        self.stocks.forget(Of::new(scope, check));
-        self.fallback.local.reset_now(&ask.key);
-        outcome
+    pub(super) async fn reset(self: &Arc<Self>, scope: &Scope, check: &Check<'_>) -> Result<()> {
+        let (engine, Ask { key, .. }) = (Arc::clone(self), self.ask_of(scope, check)?);
+        // Whether or not the caller waits for it: once it is done there, it is to be done here.
+        to_the_end(async move {
+            let outcome = engine.backend.reset(&key).await;
+            // Also where it failed: it may have been done all the same.
+            engine.denials.forget(&key);
+            engine.stocks.forget(&key);
+            engine.fallback.local.reset_now(&key);
+            outcome
+        })
+        .await
     }
 
     /// Settles a charge, once: where the store does not answer, it may or may not have been settled.
@@ -202,7 +253,7 @@ impl Engine {
         if check.cost == 0 {
             return Err(Error::rejected("a cost of 0: expected 1 or more, or peek()"));
         }
-        let key = scope.limit(limit.key_name()?, &check.subject)?;
+        let key = key_of(scope, check)?;
         let note = self.denials.note(&key, self.clock.now());
         let demand =
             Demand { rule, cost: check.cost, want: check.cost, is_shadow: limit.is_shadow() };
@@ -230,10 +281,10 @@ impl Engine {
         Ok(asks)
     }
 
-    fn refill(&self, scope: &Scope, checks: &[Check<'_>]) -> Option<Refill> {
-        let [check] = checks else { return None };
+    fn refill(&self, scope: &Scope, checks: &[Check<'_>], asks: &[Ask]) -> Option<Refill> {
+        let ([check], [ask]) = (checks, asks) else { return None };
         let is_leased = check.limit.permits() > 0 && !self.backend.is_local();
-        is_leased.then(|| self.stocks.refill(Of::new(scope, check), self.clock.now()))?
+        is_leased.then(|| self.stocks.refill(Of::new(scope, check), &ask.key, self.clock.now()))?
     }
 
     /// Decides on all of them together.
@@ -241,11 +292,7 @@ impl Engine {
     /// *Cancellation*: where that takes several steps, they are made to the end, so that what was
     /// charged is given back where it has to be.
     pub(super) async fn decide(self: &Arc<Self>, asks: Vec<Ask>) -> Result<(Vec<Ask>, Decided)> {
-        for ask in &asks {
-            if ask.limit.down() == Down::Local {
-                self.be_counted();
-            }
-        }
+        self.be_counted();
         let groups = self.groups(&asks);
         if groups.len() < 2 {
             let decided = self.decide_in_turn(&asks, &groups).await?;
@@ -260,22 +307,27 @@ impl Engine {
     }
 
     /// One group after the other, until one denies: then the others get back what they charged.
-    async fn decide_in_turn(&self, asks: &[Ask], groups: &[Vec<usize>]) -> Result<Decided> {
+    async fn decide_in_turn(
+        self: &Arc<Self>,
+        asks: &[Ask],
+        groups: &[Vec<usize>],
+    ) -> Result<Decided> {
         let mut decided = Decided { admitted: true, answers: vec![None; asks.len()] };
-        for group in groups {
-            let (reply, by) = match self.ask(asks, group, Mode::Charge).await {
+        let began = Instant::now();
+        for (nth, group) in groups.iter().enumerate() {
+            let (reply, by) = match self.ask_nth(nth, began, asks, group, Mode::Charge).await {
                 Ok(reply) => (reply, By::Store),
                 Err(error) if error.is_retryable() => {
                     let asks: Vec<&Ask> = group.iter().map(|at| &asks[*at]).collect();
                     (self.fallback.check(&asks), By::Fallback)
                 }
                 Err(error) => {
-                    self.give_back(asks, &decided).await;
+                    self.give_back(asks, &decided);
                     return Err(error);
                 }
             };
             if !reply.admitted {
-                self.give_back(asks, &decided).await;
+                self.give_back(asks, &decided);
                 decided.take_back();
             }
             decided.take(group, &reply, by);
@@ -284,6 +336,37 @@ impl Engine {
             }
         }
         Ok(decided)
+    }
+
+    /// Asks a group, all groups within the deadline of one.
+    async fn ask_nth(
+        self: &Arc<Self>,
+        nth: usize,
+        began: Instant,
+        asks: &[Ask],
+        group: &[usize],
+        mode: Mode,
+    ) -> Result<Reply> {
+        // The first keeps it by itself.
+        if nth == 0 {
+            return self.ask(asks, group, mode).await;
+        }
+        let late = |maybe_applied| {
+            let kind = ErrorKind::Timeout { maybe_applied };
+            Error::new(kind, "the limits of several slots took longer than one call may")
+        };
+        match self.backend.deadline().saturating_sub(began.elapsed()) {
+            Duration::ZERO => Err(late(false)),
+            left => {
+                let asks: Vec<Ask> = group.iter().map(|at| asks[*at].clone()).collect();
+                let (engine, all): (_, Vec<usize>) = (Arc::clone(self), (0..asks.len()).collect());
+                // Nobody waits for it when the time is over, and it goes on to its own deadline: dropped,
+                // it would never tell the breaker of a node that does not answer.
+                let asked = to_the_end(async move { engine.ask(&asks, &all, mode).await });
+                let asked = tokio::time::timeout(left, asked).await;
+                asked.unwrap_or_else(|_| Err(late(true)))
+            }
+        }
     }
 
     async fn ask(&self, asks: &[Ask], group: &[usize], mode: Mode) -> Result<Reply> {
@@ -296,16 +379,35 @@ impl Engine {
         self.backend.check(&demands, mode).await
     }
 
-    /// What was charged for a request that is denied after all. Sent once: what is lost on the way
-    /// stays charged, and lets less pass for a while, never more.
-    async fn give_back(&self, asks: &[Ask], decided: &Decided) {
-        for (ask, answer) in asks.iter().zip(&decided.answers) {
-            if let Some(answer) = answer.filter(|answer| answer.row.granted > 0)
-                && let Err(error) = self.settle(ask, &answer, 0).await
-            {
-                tracing::debug!(limit = ask.limit.name(), %error, "a charge could not be given back");
-            }
+    /// What was charged for a request that is denied after all, in the background: its caller need not
+    /// wait for it. Sent once: what is lost on the way stays charged, and lets less pass for a while,
+    /// never more.
+    fn give_back(self: &Arc<Self>, asks: &[Ask], decided: &Decided) {
+        let charged = asks.iter().zip(&decided.answers).filter_map(|(ask, answer)| {
+            let answer = answer.filter(|answer| answer.row.granted > 0)?;
+            Some((ask.clone(), answer))
+        });
+        let charged: Vec<(Ask, Answer)> = charged.collect();
+        if charged.is_empty() {
+            return;
         }
+        let Ok(place) = Arc::clone(&self.giving_back).try_acquire_owned() else {
+            tracing::debug!("charges are not given back: too many are being given back already");
+            return;
+        };
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            let given_back = charged.into_iter().map(|(ask, answer)| {
+                let engine = Arc::clone(&engine);
+                async move {
+                    if let Err(error) = engine.settle(&ask, &answer, 0).await {
+                        tracing::debug!(limit = ask.limit.name(), %error, "a charge could not be given back");
+                    }
+                }
+            });
+            join_all(given_back).await;
+            drop(place);
+        });
     }
 
     /// The places of asks that one step may name together, in the order of the first of each.
@@ -332,7 +434,7 @@ impl Engine {
                 (false, false) => Some(Outcome::Denied),
             };
             if let Some(outcome) = outcome {
-                self.count(&ask.limit, outcome);
+                self.count(&ask.limit, outcome, || Some(ask.key.clone()));
                 if answer.by == By::Fallback {
                     self.recorder_of(&ask.limit, Recorder::degraded);
                 }
@@ -342,8 +444,14 @@ impl Engine {
     }
 
     #[inline]
-    fn count(&self, limit: &Limit, outcome: Outcome) {
-        self.recorder_of(limit, |recorder| recorder.count(outcome));
+    fn count(&self, limit: &Limit, outcome: Outcome, key: impl FnOnce() -> Option<Key>) {
+        self.recorder_of(limit, |recorder| {
+            if let Some(weight) = recorder.count(outcome)
+                && let Some(key) = key()
+            {
+                recorder.sampled(&key, weight);
+            }
+        });
     }
 
     #[inline]
@@ -369,6 +477,15 @@ impl Engine {
         self.recorders.iter().map(|each| (each.key().clone(), each.stats())).collect()
     }
 
+    /// The subjects of one tenant that a limit decided on most here.
+    pub(super) fn busiest(&self, scope: &Scope, limit: &str, count: usize) -> Vec<BusySubject> {
+        // What the key of no text at all is, all others begin with.
+        let prefix = LimitName::new(limit).and_then(|name| scope.limit(&name, &Path::of("")));
+        let Ok(prefix) = prefix else { return Vec::new() };
+        let recorder = self.recorders.get(limit).or_else(|| self.recorders.get(OTHER_LIMITS));
+        recorder.map_or_else(Vec::new, |recorder| recorder.busiest(prefix.as_str(), count))
+    }
+
     /// Tells the others that this process lives, and learns how many do, from now on.
     pub(super) fn be_counted(self: &Arc<Self>) {
         let is_counted = &self.is_counted;
@@ -379,16 +496,27 @@ impl Engine {
             return;
         }
         let engine = Arc::downgrade(self);
-        tokio::spawn(async move {
+        let beats = async move {
+            let mut is_refused = false;
             while let Some(engine) = engine.upgrade() {
-                // While Redis does not answer, what was heard last counts.
-                if let Ok(processes) = engine.backend.beat(engine.process).await {
-                    engine.fallback.heard_of(processes);
+                match engine.backend.beat(engine.process).await {
+                    Ok(processes) => engine.fallback.heard_of(processes),
+                    Err(error) if error.kind() == ErrorKind::Denied && !is_refused => {
+                        is_refused = true;
+                        tracing::warn!(%error, "this process cannot be counted: while Redis is away, it and the others take too large a share of their limits");
+                    }
+                    // While Redis does not answer, what was heard last counts.
+                    Err(_) => {}
                 }
                 drop(engine);
                 tokio::time::sleep(BEAT_EVERY).await;
             }
-        });
+        };
+        // Not on that of whoever asks first, which may end before this client does.
+        match &self.runtime {
+            Some(runtime) => runtime.spawn(beats),
+            None => tokio::spawn(beats),
+        };
     }
 }
 
@@ -411,7 +539,10 @@ impl Decided {
     fn decision(&self, asks: &[Ask]) -> Decision {
         let answers = asks.iter().zip(&self.answers).enumerate();
         let mut standings = answers.filter_map(|(at, (ask, answer))| {
-            answer.as_ref().map(|answer| Standing::of_row(at, &ask.limit, &answer.row))
+            answer.as_ref().map(|answer| Standing {
+                is_degraded: answer.by == By::Fallback,
+                ..Standing::of_row(at, &ask.limit, &answer.row)
+            })
         });
         let standings = match (standings.next(), standings.next()) {
             (Some(one), None) => Standings::One([one]),
@@ -426,6 +557,10 @@ impl Decided {
             false => Decision::Denied(report),
         }
     }
+}
+
+fn key_of(scope: &Scope, check: &Check<'_>) -> Result<Key> {
+    scope.limit(check.limit.key_name()?, &check.subject)
 }
 
 /// Runs to its end even if the caller goes away.

@@ -29,11 +29,11 @@
 //!    failover that loses acknowledged writes forgets the charges in them; nothing else does.
 //! 2. **All or nothing.** A check of several limits admits only if all of them do, and one that is
 //!    denied is charged to none. Where the subjects lie in different slots of a cluster, they are
-//!    charged one after the other, and given back on a denial, once: it may deny too much for a moment,
-//!    and never admits too much.
+//!    charged one after the other, within one deadline, and given back after a denial, once: it may deny
+//!    too much for a moment, and never admits too much.
 //! 3. **Cheap.** A check is one command, however many limits it names, or one for each slot of a
 //!    cluster. Who was denied is denied again in this process, without asking, until they could pass
-//!    and for a second at most: a lower cost is asked for, and so is everything after a reset or a
+//!    and for a second at most: another cost is asked for, and so is everything after a reset or a
 //!    change of the limit.
 //! 4. **Degrades as said.** While Redis does not answer, each limit answers as its [`Down`] says, and
 //!    the answer says so: [`Decision::is_degraded`].
@@ -46,7 +46,7 @@
 //! | [`Limit::gcra`] | two numbers | its burst and its quota |
 //! | [`Limit::fixed_window`] | a number | twice its quota |
 //! | [`Limit::sliding_window`] | two numbers | twice its quota, where it comes in bursts |
-//! | [`Limit::sliding_log`] | every charge, 10,000 at most | its quota |
+//! | [`Limit::sliding_log`] | every charge, 1,000 at most | its quota |
 //! | [`Limit::concurrency`] | who holds a place | so many at the same time |
 //!
 //! Each of them counts in whole numbers that are exact from 1 to 10 million a period, and from a
@@ -55,10 +55,23 @@
 //! A clock of Redis that is set back forgets nothing, and is caught up with at once. One that is set
 //! forward passes that much time.
 //!
+//! Definitions of one limit that are used side by side admit no more than the larger of them: see
+//! [`Limit`].
+//!
+//! # Limits that are defined at run time
+//!
+//! A [`Limit`] is a value in a program. Where people are to change it while programs run, they define it
+//! in the store, by [`LimitDefinitions`], and programs ask for it by its name.
+//!
 //! # Where it is kept
 //!
-//! Under `{prefix}{tenant}:rate-limit:{limit}:{subject}`, for as long as it counts. What is not Sinew's
-//! there, or was left by another algorithm, is as good as nothing.
+//! Under `{prefix}{tenant}:rate-limit:{limit}:{subject}`, for as long as it counts; who holds a place
+//! under a concurrency limit, under `rate-limit-places` likewise. What is not Sinew's there, or was left by
+//! another algorithm, is as good as nothing.
+//!
+//! On the embedded store, in 64 MiB: some 80,000 subjects. When it is full, those are forgotten first that
+//! were not asked for the longest time, and have all of their limit again; `sinew_limit_evicted_total`
+//! counts them. Where strangers choose the subject, have a limit of all together beside it.
 
 // Without Redis, a rule need not travel.
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
@@ -68,10 +81,13 @@ mod backend;
 mod concurrency;
 mod decision;
 mod definition;
+mod definitions;
 mod deny;
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod down;
 mod engine;
+#[cfg(feature = "axum")]
+pub mod http;
 mod memory;
 mod quota;
 #[cfg(feature = "redis")]
@@ -90,10 +106,12 @@ use std::sync::Arc;
 use crate::kernel::error::Result;
 use crate::kernel::key::Scope;
 
+pub use algorithm::Algorithm;
 pub(crate) use backend::Store;
 pub use concurrency::{Acquired, Concurrency, Entry, Held};
 pub use decision::{Decision, Report, Standing};
 pub use definition::{Check, Limit};
+pub use definitions::{Change, Defined, DefinedLimit, Expected, LimitDefinitions};
 pub use down::Down;
 pub(crate) use engine::Engine;
 pub(crate) use memory::MemoryBackend;
@@ -101,7 +119,7 @@ pub use quota::{DAY, HOUR, MINUTE, Per, Quota, SECOND};
 #[cfg(feature = "redis")]
 pub(crate) use redis::RedisBackend;
 pub use reserve::{Reservation, Reserve};
-pub use stats::LimitStats;
+pub use stats::{BusySubject, LimitStats};
 
 /// The limits of one tenant. Cheap to clone.
 #[derive(Clone)]
@@ -143,13 +161,16 @@ impl Limiter {
     }
 
     /// Forgets all that was charged to a subject under a limit. Other processes may deny it for up to a
-    /// second more.
+    /// second more, and hand out what they have leased.
     ///
-    /// What was reserved before and is settled after may give back what was charged since.
+    /// What was reserved before and is settled after may give back what was charged since, in windows.
     ///
     /// # Errors
     /// `Unavailable` or `Timeout` when Redis is down: it may or may not be forgotten, and is never sent
     /// twice.
+    ///
+    /// # Cancellation
+    /// It is reset even if the future is dropped once it was polled.
     pub async fn reset(&self, check: Check<'_>) -> Result<()> {
         self.engine.reset(&self.scope, &check).await
     }
@@ -215,7 +236,7 @@ impl Limiter {
     }
 
     /// How many processes share the limits that are [`Down::Local`], as Redis last said: 1 on the
-    /// embedded store, and until such a limit was asked for the first time.
+    /// embedded store, and until a limit was asked for the first time.
     #[must_use]
     pub fn processes(&self) -> u64 {
         self.engine.fallback.processes()
@@ -225,6 +246,14 @@ impl Limiter {
     #[must_use]
     pub fn stats(&self) -> BTreeMap<String, LimitStats> {
         self.engine.stats()
+    }
+
+    /// The subjects of a limit and this tenant that this process decides on most, what it answers
+    /// without asking Redis included, by a sample: of the first decisions each, later one in about a
+    /// thousand, which counts for as many. Places of a [`Concurrency`] are not among them.
+    #[must_use]
+    pub fn busiest(&self, limit: &str, count: usize) -> Vec<BusySubject> {
+        self.engine.busiest(&self.scope, limit, count)
     }
 }
 

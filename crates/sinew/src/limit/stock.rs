@@ -10,6 +10,7 @@ use super::algorithm::Row;
 use super::decision::Standing;
 use super::whose::{Of, Whose};
 use crate::kernel::clock::Monotonic;
+use crate::kernel::key::Key;
 
 const STOCKS_MAX: usize = 4_096;
 
@@ -21,6 +22,9 @@ pub(super) struct Stocks {
 }
 
 struct Stock {
+    /// Where the permits were taken. The subject may be written otherwise, and the limit be defined
+    /// otherwise, for the same.
+    key: Key,
     // A mutex: held for a few steps, by whoever asks for this one subject.
     held: Mutex<Held>,
 }
@@ -58,8 +62,8 @@ impl Stocks {
     }
 
     /// The right to fill a stock up, unless another one is about to.
-    pub(super) fn refill(&self, of: Of<'_>, now: Monotonic) -> Option<Refill> {
-        let stock = self.stocks.get(&of).unwrap_or_else(|| self.make(of, now));
+    pub(super) fn refill(&self, of: Of<'_>, key: &Key, now: Monotonic) -> Option<Refill> {
+        let stock = self.stocks.get(&of).unwrap_or_else(|| self.make(of, key, now));
         let mut held = stock.held.lock();
         if held.is_refilled {
             return None;
@@ -70,27 +74,28 @@ impl Stocks {
         Some(Refill { room: of.limit().permits().saturating_sub(left), stock })
     }
 
-    fn make(&self, of: Of<'_>, now: Monotonic) -> Arc<Stock> {
+    fn make(&self, of: Of<'_>, key: &Key, now: Monotonic) -> Arc<Stock> {
         let _making = self.making.lock();
         self.stocks.get(&of).unwrap_or_else(|| {
-            let stock = Arc::new(Stock::new(now));
+            let stock = Arc::new(Stock::new(key.clone(), now));
             self.stocks.insert(of.to_whose(), Arc::clone(&stock));
             stock
         })
     }
 
-    /// What is in stock was reset, or should be.
-    pub(super) fn forget(&self, of: Of<'_>) {
-        self.stocks.remove(&of);
+    /// What was taken there was reset, or should be. Stocks are few, and resets seldom: all are looked
+    /// at.
+    pub(super) fn forget(&self, key: &Key) {
+        self.stocks.retain(|_, stock| stock.key != *key);
     }
 }
 
 impl Stock {
-    fn new(now: Monotonic) -> Self {
+    fn new(key: Key, now: Monotonic) -> Self {
         let row =
             Row { admits: true, remaining: 0, reset_us: 0, retry_us: Some(0), granted: 0, mark: 0 };
         let held = Held { permits: 0, row, at: now, until: now, is_refilled: false };
-        Self { held: Mutex::new(held) }
+        Self { key, held: Mutex::new(held) }
     }
 }
 
@@ -125,7 +130,7 @@ mod tests {
     use crate::kernel::clock::Clock;
     use crate::kernel::key::Scope;
     use crate::kernel::name::{Prefix, Tenancy};
-    use crate::limit::{Limit, MINUTE, Per};
+    use crate::limit::{Check, Limit, MINUTE, Per};
 
     #[test]
     fn a_stock_is_filled_by_one_at_a_time_and_never_over_its_size() {
@@ -133,11 +138,12 @@ mod tests {
         let scope = Scope::unscoped(&Prefix::default(), Tenancy::Multi);
         let limit = Limit::gcra("calls", 100.per(MINUTE)).lease(10);
         let check = limit.of(7);
+        let key = scope.limit(limit.key_name().unwrap(), &check.subject).unwrap();
         let (of, stocks) = (Of::new(&scope, &check), Stocks::new());
         let now = clock.now();
         assert!(stocks.take(of, 1, now).is_none());
-        let refill = stocks.refill(of, now).expect("the first");
-        assert!(stocks.refill(of, now).is_none(), "one at a time");
+        let refill = stocks.refill(of, &key, now).expect("the first");
+        assert!(stocks.refill(of, &key, now).is_none(), "one at a time");
         assert_eq!(refill.room, 10);
         let row = Row {
             admits: true,
@@ -151,13 +157,55 @@ mod tests {
         let standing = stocks.take(of, 4, now).expect("in stock");
         assert_eq!(standing.remaining, 86, "what is there, and what is here");
         assert!(stocks.take(of, 7, now).is_none());
-        let refill = stocks.refill(of, now).expect("the last one is done");
+        let refill = stocks.refill(of, &key, now).expect("the last one is done");
         assert_eq!(refill.room, 4, "six are left");
         drop(refill);
-        assert!(stocks.refill(of, now).is_some(), "one that came to nothing is in no one's way");
+        assert!(
+            stocks.refill(of, &key, now).is_some(),
+            "one that came to nothing is in no one's way"
+        );
         hands.advance(Duration::from_secs(60));
         assert!(stocks.take(of, 1, clock.now()).is_none(), "forgotten there, hence here");
-        stocks.forget(of);
-        assert!(stocks.take(of, 1, now).is_none());
+    }
+
+    #[test]
+    fn a_reset_ends_stocks_of_the_subject_however_it_is_written_and_the_limit_defined() {
+        let now = Clock::manual().0.now();
+        let scope = Scope::unscoped(&Prefix::default(), Tenancy::Multi);
+        let (limit, other) = (
+            Limit::gcra("calls", 100.per(MINUTE)).lease(10),
+            Limit::gcra("calls", 50.per(MINUTE)).lease(10),
+        );
+        let (number, text, redefined, of_eve) =
+            (limit.of(7), limit.of("7"), other.of(7), limit.of(8));
+        let stocks = Stocks::new();
+        let row = Row {
+            admits: true,
+            remaining: 80,
+            reset_us: 1,
+            retry_us: Some(0),
+            granted: 10,
+            mark: 0,
+        };
+        let key = |check: &Check<'_>| {
+            scope.limit(check.limit.key_name().unwrap(), &check.subject).unwrap()
+        };
+        let fill = |check: &Check<'_>| {
+            let refill = stocks.refill(Of::new(&scope, check), &key(check), now).unwrap();
+            refill.fill(row, 1, now, Duration::from_secs(60));
+        };
+        let takes = |check: &Check<'_>| stocks.take(Of::new(&scope, check), 1, now).is_some();
+        for check in [&number, &text, &redefined, &of_eve] {
+            fill(check);
+            assert!(takes(check));
+        }
+        // One that is asked for before the reset comes after it.
+        let late = stocks.refill(Of::new(&scope, &number), &key(&number), now).unwrap();
+        stocks.forget(&key(&text));
+        late.fill(row, 1, now, Duration::from_secs(60));
+        for check in [&number, &text, &redefined] {
+            assert!(!takes(check), "{check:?}");
+        }
+        assert!(takes(&of_eve));
     }
 }

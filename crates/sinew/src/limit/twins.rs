@@ -69,10 +69,10 @@ async fn agree(link: &Link, run: &str, seed: u64) {
                 settle_at(link, &keys[subject], rule, &receipt, actual, Some(now_us))
                     .await
                     .unwrap();
-                let mut tally = rule.open(kept[subject].as_ref(), now_us).tally;
-                tally.settle(now_us, &receipt, actual);
-                // What comes to nothing is not kept.
-                kept[subject] = Some(tally).filter(|t| t.outlook(now_us, 1).reset_us > 0);
+                if let Some(tally) = rule.settle(kept[subject].as_ref(), now_us, &receipt, actual) {
+                    // What comes to nothing is not kept.
+                    kept[subject] = Some(tally).filter(|tally| tally.lasts_us(now_us) > 0);
+                }
             }
         }
     }

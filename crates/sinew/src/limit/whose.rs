@@ -39,6 +39,13 @@ impl<'a> Of<'a> {
     }
 }
 
+impl Whose {
+    /// The bytes that it has elsewhere.
+    pub(super) fn text_len(&self) -> usize {
+        self.subject.text_len()
+    }
+}
+
 impl Hash for Of<'_> {
     /// By all but the rest of the definition, of which there are few, and which is compared.
     #[inline]

@@ -1,21 +1,17 @@
-//! A fleet: processes of their own, on one store.
-//!
-//! Each is this test program again, run as [`member`] with its part in the environment. They talk by
-//! lines: what begins with `@` is meant for the test.
+//! A fleet: processes of their own, on one store. Each is run as [`member`], with its part in the
+//! environment.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sinew::{Cache, Counter, Invalidated, Local, Sinew, Source, Ttl};
 
 use crate::laws::keep_for;
+use crate::member::{Member, a_line, setting};
 use crate::world::{Cluster, signal, start_redis};
 
 const PROCESSES: usize = 4;
@@ -30,56 +26,9 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 /// However long no one tells of changes: the time that an entry is kept in a process at most.
 const STALENESS_MAX: Duration = Duration::from_secs(60);
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
-/// A process of the fleet, and what it says.
-struct Member {
-    process: Child,
-    said: Receiver<String>,
-}
-
-impl Member {
-    fn start(part: &str, variables: &[(&str, String)]) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "fleet::member", "--nocapture"])
-            .env("SINEW_FLEET_PART", part)
-            .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a process");
-        let (tell, said) = channel();
-        let lines = BufReader::new(process.stdout.take().expect("piped")).lines();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                // The test harness prints before it on the same line.
-                if let Some((_, word)) = line.split_once('@') {
-                    let _ = tell.send(word.to_owned());
-                }
-            }
-        });
-        Self { process, said }
-    }
-
-    fn tell(&mut self, word: &str) {
-        let input = self.process.stdin.as_mut().expect("piped");
-        // One that was killed hears nothing.
-        let _ = writeln!(input, "{word}");
-    }
-
-    fn hear(&self) -> String {
-        self.said.recv_timeout(Duration::from_secs(120)).expect("a word of a process")
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn start(part: &str, variables: &[(&str, String)]) -> Member {
+    let part = [("SINEW_FLEET_PART", part.to_owned())];
+    Member::start("fleet::member", &[&part[..], variables].concat())
 }
 
 /// Not a test by itself: it plays the part that the environment names.
@@ -96,14 +45,6 @@ fn member() {
 
 fn url(name: &str) -> String {
     std::env::var(name).expect("a URL")
-}
-
-async fn a_line() -> String {
-    let read = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map(|_| line)
-    });
-    read.await.expect("no panic").expect("a line").trim().to_owned()
 }
 
 /// Ten thousand callers of one cold key.
@@ -143,8 +84,7 @@ fn crowds(load_ms: u64, with_the_first_loader: impl FnOnce(&mut Vec<Member>, usi
         ("SINEW_FLEET_STORE", format!("redis://127.0.0.1:{}", server.port)),
         ("SINEW_FLEET_LOAD_MS", load_ms.to_string()),
     ];
-    let mut members: Vec<Member> =
-        (0..PROCESSES).map(|_| Member::start("crowd", &variables)).collect();
+    let mut members: Vec<Member> = (0..PROCESSES).map(|_| start("crowd", &variables)).collect();
     for member in &members {
         assert_eq!(member.hear(), "ready");
     }
@@ -344,7 +284,7 @@ fn play(seconds: u64, seed: u64, local: u64) {
                 ("SINEW_FLEET_LOCAL", local.to_string()),
                 ("SINEW_FLEET_MEMBER", member.to_string()),
             ];
-            Member::start("reader", &variables)
+            start("reader", &variables)
         })
         .collect();
     for member in &members {

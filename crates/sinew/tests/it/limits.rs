@@ -1,10 +1,11 @@
 //! Rate limits: what they promise on every store, what it costs, and what becomes of it without Redis.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use sinew::limit::{
-    Acquired, DAY, Decision, Down, Limit, Limiter, Per, Reservation, Reserve, SECOND,
+    Acquired, DAY, Decision, Down, HOUR, Limit, Limiter, MINUTE, Per, Quota, Reservation, Reserve,
+    SECOND,
 };
 use sinew::{ErrorKind, Sinew};
 
@@ -12,14 +13,26 @@ use crate::laws::{eventually, keep};
 use crate::outage::{blocking, connect, down};
 use crate::world::{SHARED_REDIS, Server, Store, free_port, redis_cli, start_redis};
 
-/// One of each algorithm, of 100 a day.
-fn hundreds() -> [Limit; 4] {
+/// About a year, of which no window ends while a test runs.
+pub fn year() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let longer = 366 * DAY;
+    let left = longer.as_secs() - now % longer.as_secs();
+    if left < 3_600 { 365 * DAY } else { longer }
+}
+
+/// One of each algorithm, of so much a year.
+pub fn of_each(quota: u64) -> [Limit; 4] {
     [
-        Limit::gcra("gcra", 100.per(DAY)),
-        Limit::fixed_window("fixed", 100.per(DAY)),
-        Limit::sliding_window("sliding", 100.per(DAY)),
-        Limit::sliding_log("log", 100.per(DAY)),
+        Limit::gcra("gcra", quota.per(year())),
+        Limit::fixed_window("fixed", quota.per(year())),
+        Limit::sliding_window("sliding", quota.per(year())),
+        Limit::sliding_log("log", quota.per(year())),
     ]
+}
+
+fn hundreds() -> [Limit; 4] {
+    of_each(100)
 }
 
 /// How many of so many that ask at the same time are admitted.
@@ -32,11 +45,11 @@ async fn admitted(limiter: &Limiter, limit: &Limit, tasks: usize) -> usize {
     join_all(asked).await.into_iter().filter(|allowed| *allowed.as_ref().unwrap()).count()
 }
 
-async fn remaining(limiter: &Limiter, limit: &Limit, subject: &str) -> u64 {
+pub async fn remaining(limiter: &Limiter, limit: &Limit, subject: &str) -> u64 {
     limiter.peek([limit.of(subject)]).await.unwrap().limits()[0].remaining
 }
 
-async fn granted(limiter: &Limiter, limit: &Limit, cost: u64) -> Reservation {
+pub async fn granted(limiter: &Limiter, limit: &Limit, cost: u64) -> Reservation {
     match limiter.reserve(limit.of("ada").cost(cost)).await.unwrap() {
         Reserve::Granted(reservation) => reservation,
         Reserve::Denied(decision) => panic!("{decision:?}"),
@@ -61,7 +74,7 @@ laws! {
         let (user, address, all) = (
             Limit::gcra("user", 5.per(DAY)),
             Limit::sliding_log("address", 3.per(DAY)),
-            Limit::fixed_window("all", 10.per(DAY)),
+            Limit::fixed_window("all", 10.per(year())),
         );
         let checks = || [user.of("ada"), address.of("203.0.113.7"), all.of("all")];
         for passed in 0..6 {
@@ -73,16 +86,19 @@ laws! {
                 assert!(decision.retry_after().is_some_and(|after| after > DAY / 2));
             }
         }
-        assert_eq!(remaining(&limiter, &user, "ada").await, 2);
+        // In a cluster, a denial is told before all is given back.
+        eventually("what was charged to the others is given back", || async {
+            remaining(&limiter, &user, "ada").await == 2 && remaining(&limiter, &all, "all").await == 7
+        })
+        .await;
         assert_eq!(remaining(&limiter, &address, "203.0.113.7").await, 0);
-        assert_eq!(remaining(&limiter, &all, "all").await, 7);
     }
 
     async fn limits_that_are_asked_together_admit_no_more_than_the_lowest(store: Store) {
         let limiter = store.tenant("acme").await.limiter();
         let limits = [
             Limit::gcra("user", 20.per(DAY)),
-            Limit::fixed_window("address", 10.per(DAY)),
+            Limit::fixed_window("address", 10.per(year())),
             Limit::gcra("all", 15.per(DAY)),
         ];
         let ask = || {
@@ -96,32 +112,37 @@ laws! {
         let asked = join_all(asked).await;
         let passed = asked.into_iter().filter(|allowed| *allowed.as_ref().unwrap()).count() as u64;
         assert!((1..=10).contains(&passed), "{passed}");
-        // What was given back is there again.
-        let left = remaining(&limiter, &limits[1], "203.0.113.7").await;
-        assert_eq!(left, 10 - passed);
+        eventually("what was given back is there again", || async {
+            remaining(&limiter, &limits[1], "203.0.113.7").await == 10 - passed
+        })
+        .await;
     }
 
     async fn a_denied_request_passes_after_its_wait(store: Store) {
         let limiter = store.tenant("acme").await.limiter();
-        let period = Duration::from_millis(400);
-        for limit in [
-            Limit::gcra("gcra", 2.per(period)),
-            Limit::fixed_window("fixed", 2.per(period)),
-            Limit::sliding_window("sliding", 2.per(period)),
-            Limit::sliding_log("log", 2.per(period)),
-        ] {
+        let kinds: [fn(String, Quota) -> Limit; 4] =
+            [Limit::gcra, Limit::fixed_window, Limit::sliding_window, Limit::sliding_log];
+        for (nth, limit) in kinds.into_iter().enumerate() {
             let mut waits = 0;
-            for _ in 0..8 {
-                let decision = limiter.check([limit.of("ada")]).await.unwrap();
-                if let Some(wait) = decision.retry_after() {
-                    waits += 1;
-                    assert!(wait <= 2 * period, "{limit:?}: {wait:?}");
-                    tokio::time::sleep(wait).await;
-                    let again = limiter.check([limit.of("ada")]).await.unwrap();
-                    assert!(again.is_allowed(), "{limit:?}: {again:?} after {wait:?}");
+            // A machine that stalls denies no one within a short period.
+            for period in [400, 2_000, 8_000].map(Duration::from_millis) {
+                let name = format!("limit-{nth}-{}", period.as_millis());
+                let limit = limit(name, 2.per(period));
+                for _ in 0..8 {
+                    let decision = limiter.check([limit.of("ada")]).await.unwrap();
+                    if let Some(wait) = decision.retry_after() {
+                        waits += 1;
+                        assert!(wait <= 2 * period, "{limit:?}: {wait:?}");
+                        tokio::time::sleep(wait).await;
+                        let again = limiter.check([limit.of("ada")]).await.unwrap();
+                        assert!(again.is_allowed(), "{limit:?}: {again:?} after {wait:?}");
+                    }
+                }
+                if waits > 0 {
+                    break;
                 }
             }
-            assert!(waits >= 1, "{limit:?}");
+            assert!(waits > 0, "no one was denied");
         }
     }
 
@@ -137,13 +158,18 @@ laws! {
         }
     }
 
-    async fn a_lower_cost_may_pass_where_a_higher_one_was_denied(store: Store) {
+    async fn a_denial_says_nothing_of_another_cost(store: Store) {
         let limiter = store.tenant("acme").await.limiter();
         let limit = Limit::gcra("calls", 100.per(DAY));
         assert!(limiter.check([limit.of("ada").cost(60)]).await.unwrap().is_allowed());
         for _ in 0..3 {
-            assert!(!limiter.check([limit.of("ada").cost(50)]).await.unwrap().is_allowed());
+            let denied = limiter.check([limit.of("ada").cost(50)]).await.unwrap();
+            assert!(denied.retry_after().is_some_and(|wait| wait <= DAY / 10), "{denied:?}");
         }
+        let longer = limiter.check([limit.of("ada").cost(90)]).await.unwrap();
+        assert!(longer.retry_after().is_some_and(|wait| wait > DAY / 3), "{longer:?}");
+        let never = limiter.check([limit.of("ada").cost(101)]).await.unwrap();
+        assert_eq!((never.is_allowed(), never.retry_after()), (false, None));
         assert!(limiter.check([limit.of("ada").cost(40)]).await.unwrap().is_allowed());
     }
 
@@ -230,7 +256,7 @@ laws! {
             Limit::gcra("calls", 9_999_991.per(365 * DAY)),
             Limit::gcra("calls", 10.per(DAY)).lease(11),
             Limit::fixed_window("calls", 10.per(DAY)).burst(20),
-            Limit::sliding_log("calls", 10_001.per(DAY)),
+            Limit::sliding_log("calls", 1_001.per(DAY)),
         ] {
             let told = limit.validate().unwrap_err();
             let error = limiter.check([limit.of("ada")]).await.unwrap_err();
@@ -319,28 +345,45 @@ laws! {
 
     async fn a_place_is_renewed_for_as_long_as_it_is_held(store: Store) {
         let limiter = store.tenant("acme").await.limiter();
-        let exports = Limit::concurrency("exports", 1).lease(Duration::from_millis(600));
-        let Acquired::Held(held) = limiter.acquire(exports.of("ada")).await.unwrap() else {
-            panic!("the first one is let in");
-        };
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(1_500) {
-            let other = limiter.acquire(exports.of("ada")).await.unwrap();
-            assert!(matches!(other, Acquired::Full { .. }), "after {:?}", began.elapsed());
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        // A machine that stalls loses a place that has a short lease, and says so.
+        for lease in [1, 3, 9].map(Duration::from_secs) {
+            let exports = Limit::concurrency("exports", 1).lease(lease);
+            let subject = lease.as_secs();
+            let Acquired::Held(held) = limiter.acquire(exports.of(subject)).await.unwrap() else {
+                panic!("the first one is let in");
+            };
+            let began = Instant::now();
+            let mut is_renewed = true;
+            while is_renewed && began.elapsed() < lease * 2 {
+                if let Acquired::Held(_) = limiter.acquire(exports.of(subject)).await.unwrap() {
+                    is_renewed = false;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            if is_renewed && held.is_held() {
+                held.release().await.unwrap();
+                let other = limiter.acquire(exports.of(subject)).await.unwrap();
+                assert!(matches!(other, Acquired::Held(_)));
+                return;
+            }
+            eventually("its holder is told that it is lost", || async { !held.is_held() }).await;
         }
-        assert!(held.is_held());
-        held.release().await.unwrap();
-        let other = limiter.acquire(exports.of("ada")).await.unwrap();
-        assert!(matches!(other, Acquired::Held(_)));
+        panic!("no place was renewed");
     }
 }
 
-/// How many scripts clients have sent to a server.
-fn scripts(server: &Server) -> u64 {
+/// How many scripts clients have run on a server, their heartbeats aside.
+pub fn scripts(server: &Server) -> u64 {
     let info = redis_cli(server.port, &["INFO", "commandstats"]);
-    let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
-    line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
+    let number = |command: &str, field: &str| -> u64 {
+        let of_it = format!("cmdstat_{command}:");
+        let line = info.lines().find_map(|line| line.strip_prefix(of_it.as_str()));
+        let mut fields = line.unwrap_or_default().split(',');
+        let value = fields.find_map(|one| one.strip_prefix(field)?.strip_prefix('='));
+        value.map_or(0, |value| value.parse().expect("a number"))
+    };
+    // A script that the server does not know yet fails. Only a heartbeat calls the last one, once.
+    number("evalsha", "calls") - number("evalsha", "failed_calls") - number("zadd", "calls")
 }
 
 #[test]
@@ -406,7 +449,7 @@ fn who_was_denied_is_denied_again_without_asking() {
             limiter.check([limit.of("ada")]).await.unwrap().is_allowed()
         })
         .await;
-        assert!(reset.elapsed() < Duration::from_secs(3), "{:?}", reset.elapsed());
+        assert!(reset.elapsed() < Duration::from_secs(10), "{:?}", reset.elapsed());
     });
 }
 
@@ -415,18 +458,29 @@ fn what_is_charged_is_kept_for_as_long_as_it_counts() {
     keep(|| async {
         let store = Store::redis().await;
         let limiter = store.tenant("acme").await.limiter();
-        for (limit, days) in hundreds().iter().zip([1, 1, 2, 1]) {
-            assert!(limiter.check([limit.of(("ada", 7)).cost(100)]).await.unwrap().is_allowed());
-            let key = format!("{}acme:rate-limit:{}:ada:7", store.prefix, limit.name());
-            let left_ms = redis_cli(SHARED_REDIS.port, &["PTTL", &key]);
-            let left_ms: u128 = left_ms.parse().unwrap();
-            assert!((1..=days * DAY.as_millis()).contains(&left_ms), "{key}: {left_ms}");
+        let left = |space: &str, name: &str| {
+            let key = format!("{}acme:{space}:{name}:ada:7", store.prefix);
+            let left_ms = redis_cli(SHARED_REDIS.port, &["PTTL", &key]).parse();
+            Duration::from_millis(left_ms.expect("it is there, and ends"))
+        };
+        let most_of = |time: Duration| time - MINUTE..=time + Duration::from_millis(1);
+        for limit in hundreds() {
+            let period = limit.quota().period();
+            let decision = limiter.check([limit.of(("ada", 7)).cost(100)]).await.unwrap();
+            assert!(decision.is_allowed());
+            let reset_after = decision.limits()[0].reset_after;
+            let left = left("rate-limit", limit.name());
+            assert!(most_of(reset_after).contains(&left), "{limit:?}: {left:?} of {reset_after:?}");
+            match limit.name() {
+                "gcra" | "log" => assert!(most_of(period).contains(&reset_after)),
+                "sliding" => assert!(reset_after > period && reset_after <= 2 * period),
+                _ => assert!(reset_after <= period),
+            }
         }
-        let places = Limit::concurrency("places", 1);
-        let held = limiter.acquire(places.of("ada")).await.unwrap();
-        let key = format!("{}acme:rate-limit:places:ada", store.prefix);
-        let left_ms: u128 = redis_cli(SHARED_REDIS.port, &["PTTL", &key]).parse().unwrap();
-        assert!((1..=30_000).contains(&left_ms));
+        let places = Limit::concurrency("places", 1).lease(HOUR);
+        let held = limiter.acquire(places.of(("ada", 7))).await.unwrap();
+        let left = left("rate-limit-places", "places");
+        assert!(most_of(HOUR).contains(&left), "{left:?}");
         drop(held);
     });
 }
@@ -437,13 +491,13 @@ fn a_place_of_a_process_that_died_is_free_when_its_lease_ends() {
         let store = Store::redis().await;
         let limiter = store.tenant("acme").await.limiter();
         let places = Limit::concurrency("places", 1);
-        let key = format!("{}acme:rate-limit:places:ada", store.prefix);
+        let key = format!("{}acme:rate-limit-places:places:ada", store.prefix);
         // What is left behind: a token, and when it ends in µs.
         let time = redis_cli(SHARED_REDIS.port, &["TIME"]);
         let (seconds, micros) = time.split_once('\n').unwrap();
         let ends = seconds.parse::<u64>().unwrap() * 1_000_000
             + micros.trim().parse::<u64>().unwrap()
-            + 400_000;
+            + 5_000_000;
         redis_cli(SHARED_REDIS.port, &["ZADD", &key, &ends.to_string(), "0123456789abcdef"]);
         match limiter.acquire(places.of("ada")).await.unwrap() {
             Acquired::Full { retry_after, .. } => tokio::time::sleep(retry_after).await,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use sinew::{Cache, Sinew, Status};
 
 use crate::laws::{eventually, keep_for};
+use crate::member::setting;
 use crate::world::{Cluster, Proxy, wait_until};
 
 const DEADLINE: Duration = Duration::from_millis(250);
@@ -16,10 +17,6 @@ const CALLERS: u64 = 100;
 /// Calls a second, of all callers together.
 const RATE: u64 = 10_000;
 const KEYS: u64 = 10_000;
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
 
 #[derive(Default)]
 struct Totals {

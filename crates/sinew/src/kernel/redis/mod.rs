@@ -156,7 +156,11 @@ impl Link {
 
     /// A number that is the same for keys that one command may name together.
     pub(crate) fn together(&self, key: &str) -> u16 {
-        if self.0.topology.is_cluster() { slot::slot_of(key.as_bytes()) } else { 0 }
+        if self.is_cluster() { slot::slot_of(key.as_bytes()) } else { 0 }
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.0.topology.is_cluster()
     }
 
     /// The breakers of the primaries of the moment, each under its node's name.
@@ -198,7 +202,7 @@ impl Link {
         &self.0.topology
     }
 
-    fn deadline(&self) -> Duration {
+    pub(crate) fn deadline(&self) -> Duration {
         self.0.deadline
     }
 }

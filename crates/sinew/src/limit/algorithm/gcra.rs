@@ -18,21 +18,13 @@ pub(crate) struct Gcra {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Level {
-    /// The rule may be another one by now.
-    unit: u64,
     level: u64,
     at_us: u64,
     /// The cost of all that was given back since the level began.
     returned: u64,
-    /// When it was at 0 last: what was charged before has drained, and is not given back.
+    /// When it was at 0 last, or the clock was set back: what was charged before has drained, or no one
+    /// knows how much of it, and it is not given back.
     began_us: u64,
-}
-
-impl Level {
-    /// Stands for how full the level is, and falls behind with all that is given back later.
-    pub(super) fn mark(&self) -> u64 {
-        self.level / self.unit + self.returned
-    }
 }
 
 impl Gcra {
@@ -65,22 +57,35 @@ impl Gcra {
         Ok(Self { capacity: burst, debt_max, unit, drain })
     }
 
-    pub(super) fn roll(&self, found: Option<&Level>, now_us: u64) -> (Level, bool) {
-        let empty =
-            Level { unit: self.unit, level: 0, at_us: now_us, returned: 0, began_us: now_us };
-        let Some(found) = found else { return (empty, false) };
-        // A limit that was lowered is lower at once, also for what was charged before.
-        let level = match found.unit == self.unit {
-            true => found.level.min(self.times(self.most())),
-            false => self.times(found.level.div_ceil(found.unit).min(self.most())),
-        };
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        (self.unit, self.drain, self.most()) == (other.unit, other.drain, other.most())
+    }
+
+    pub(super) fn empty(&self, now_us: u64) -> Level {
+        Level { level: 0, at_us: now_us, returned: 0, began_us: now_us }
+    }
+
+    pub(super) fn roll(&self, found: &Level, now_us: u64) -> (Level, bool) {
         let passed_us = now_us.saturating_sub(found.at_us);
-        let level = level.saturating_sub(passed_us.saturating_mul(self.drain));
-        let level = match level {
-            0 => empty,
-            level => Level { unit: self.unit, level, at_us: now_us, ..*found },
+        let level = match found.level.saturating_sub(passed_us.saturating_mul(self.drain)) {
+            0 => self.empty(now_us),
+            level if found.at_us > now_us => {
+                Level { level, at_us: now_us, began_us: now_us, ..*found }
+            }
+            level => Level { level, at_us: now_us, ..*found },
         };
         (level, found.at_us > now_us)
+    }
+
+    /// A limit that was lowered is lower at once, also for what was charged before. None of that is
+    /// given back: by this definition, it may not be there.
+    pub(super) fn take_over(&self, of: &Self, found: &Level, now_us: u64) -> (Level, bool) {
+        let level = match of.unit == self.unit {
+            true => found.level.min(self.times(self.most())),
+            false => self.times(found.level.div_ceil(of.unit).min(self.most())),
+        };
+        let (level, is_ahead) = self.roll(&Level { level, ..*found }, now_us);
+        (Level { returned: 0, began_us: now_us, ..level }, is_ahead)
     }
 
     pub(super) fn outlook(&self, kept: &Level, _now_us: u64, cost: u64) -> Outlook {
@@ -95,17 +100,27 @@ impl Gcra {
         Outlook { remaining, reset_us: kept.level.div_ceil(self.drain), retry_us }
     }
 
-    pub(super) fn charge(&self, kept: &mut Level, _now_us: u64, amount: u64) {
-        kept.level = kept.level.saturating_add(self.times(amount));
+    /// Stands for how full the level is, and falls behind with all that is given back later.
+    pub(super) fn mark(&self, kept: &Level) -> u64 {
+        kept.level / self.unit + kept.returned
+    }
+
+    pub(super) fn charge(&self, kept: &mut Level, now_us: u64, amount: u64) {
+        let full = self.times(self.most());
+        let level = kept.level.saturating_add(self.times(amount));
+        kept.level = level.min(full);
+        // What is cut off is not there to be given back.
+        if level > full {
+            kept.began_us = now_us;
+        }
     }
 
     pub(super) fn settle(&self, kept: &mut Level, now_us: u64, receipt: &Receipt, actual: u64) {
         if actual > receipt.charged {
-            let extra = self.times((actual - receipt.charged).min(self.most()));
-            kept.level = kept.level.saturating_add(extra).min(self.times(self.most()));
+            self.charge(kept, now_us, (actual - receipt.charged).min(self.most()));
             return;
         }
-        if kept.began_us > receipt.at_us {
+        if receipt.at_us < kept.began_us || receipt.at_us > now_us {
             return;
         }
         // Had the level been at 0 for a while without the charge, that time would have taken nothing
@@ -118,7 +133,7 @@ impl Gcra {
         kept.returned += back.div_ceil(self.unit);
     }
 
-    fn most(&self) -> u64 {
+    pub(super) fn most(&self) -> u64 {
         self.capacity + self.debt_max
     }
 

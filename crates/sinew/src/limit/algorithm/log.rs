@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use super::{Outlook, Receipt};
 
-/// The most that may be charged and owed: each charge is an entry.
-const CHARGES_MAX: u64 = 10_000;
+/// The most that may be charged and owed. Each charge is an entry, and all of them may have to be looked
+/// at for one decision.
+const CHARGES_MAX: u64 = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlidingLog {
@@ -48,8 +49,7 @@ impl SlidingLog {
     }
 
     /// A lowered limit forgets nothing: what was charged was charged, and is over after a period.
-    pub(super) fn roll(&self, found: Option<&Log>, now_us: u64) -> (Log, bool) {
-        let Some(found) = found else { return (Log::default(), false) };
+    pub(super) fn roll(&self, found: &Log, now_us: u64) -> (Log, bool) {
         let newest_us = found.charges.back().map_or(0, |charge| charge.at_us);
         // All go back as far as the clock did, so that the newest is now.
         let ahead_us = newest_us.saturating_sub(now_us);

@@ -86,11 +86,13 @@ pub(crate) enum What {
 
 pub(crate) const SUBJECTS: usize = 4;
 
-/// Steps on a few subjects, whose limits change now and then, by a clock that is set back now and then.
+/// Steps on a few subjects, whose limits change now and then or are used in turn, by a clock that is set
+/// back now and then.
 pub(crate) fn sequence(seed: u64) -> Vec<Step> {
     let rng = &mut Rng::with_seed(seed);
     // Of one algorithm, only the numbers change.
     let one = rng.choice(ALGORITHMS).filter(|_| rng.bool());
+    let changes_every = rng.choice([2, 10]).unwrap_or(10);
     let mut rules = Vec::new();
     for _ in 0..4 {
         let algorithm = one.or_else(|| rng.choice(ALGORITHMS)).unwrap_or(Algorithm::Gcra);
@@ -106,7 +108,7 @@ pub(crate) fn sequence(seed: u64) -> Vec<Step> {
         if rng.u32(0..10) == 0 {
             now_us -= rng.u64(0..=3 * drawn.period_us).min(now_us);
         }
-        if rng.u32(0..10) == 0 {
+        if rng.u32(0..changes_every) == 0 {
             of_subject[subject] = rng.usize(0..4);
         }
         let what = match rng.u32(0..7) {

@@ -16,18 +16,36 @@ pub(crate) struct FixedWindow {
 pub(crate) struct Window {
     start_us: u64,
     used: u64,
+    /// When it was charged last.
+    at_us: u64,
 }
 
+/// No definition counts more, so what is counted for another one ends here.
+const USED_MAX: u64 = EXACT_MAX / 2;
+
 impl FixedWindow {
-    pub(super) fn roll(&self, found: Option<&Window>, now_us: u64) -> (Window, bool) {
-        let start_us = now_us - now_us % self.period_us;
-        match found {
-            Some(found) if found.start_us >= start_us => {
-                let used = found.used.min(self.capacity + self.debt_max);
-                (Window { start_us, used }, found.start_us > start_us)
-            }
-            _ => (Window { start_us, used: 0 }, false),
-        }
+    /// Whatever the quota: a lowered limit forgets nothing, and all is over with its window.
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        self.period_us == other.period_us
+    }
+
+    pub(super) fn empty(&self, now_us: u64) -> Window {
+        Window { start_us: now_us - now_us % self.period_us, used: 0, at_us: now_us }
+    }
+
+    pub(super) fn roll(&self, found: &Window, now_us: u64) -> (Window, bool) {
+        let Window { start_us, .. } = self.empty(now_us);
+        let used = if found.start_us >= start_us { found.used } else { 0 };
+        let at_us = found.at_us.min(now_us);
+        (Window { start_us, used, at_us }, found.start_us > start_us)
+    }
+
+    /// All of a window of another length, if some of it was charged in this one.
+    pub(super) fn take_over(&self, _of: &Self, found: &Window, now_us: u64) -> (Window, bool) {
+        let Window { start_us, .. } = self.empty(now_us);
+        let used = if found.at_us >= start_us { found.used.min(self.most()) } else { 0 };
+        let at_us = found.at_us.min(now_us);
+        (Window { start_us, used, at_us }, found.at_us > now_us)
     }
 
     pub(super) fn outlook(&self, kept: &Window, now_us: u64, cost: u64) -> Outlook {
@@ -44,17 +62,24 @@ impl FixedWindow {
         }
     }
 
-    pub(super) fn charge(&self, kept: &mut Window, _now_us: u64, amount: u64) {
-        kept.used += amount;
+    pub(super) fn charge(&self, kept: &mut Window, now_us: u64, amount: u64) {
+        kept.used = kept.used.saturating_add(amount).min(USED_MAX);
+        kept.at_us = now_us;
     }
 
-    pub(super) fn settle(&self, kept: &mut Window, _now_us: u64, receipt: &Receipt, actual: u64) {
+    pub(super) fn settle(&self, kept: &mut Window, now_us: u64, receipt: &Receipt, actual: u64) {
         // A window that is over has nothing to give back.
         if is_within(receipt.at_us, kept.start_us, self.period_us) {
             kept.used = kept.used.saturating_sub(receipt.charged.saturating_sub(actual));
         }
-        let extra = actual.saturating_sub(receipt.charged);
-        kept.used = kept.used.saturating_add(extra).min(self.capacity + self.debt_max);
+        if actual > receipt.charged {
+            let room = self.most().saturating_sub(kept.used);
+            self.charge(kept, now_us, (actual - receipt.charged).min(room));
+        }
+    }
+
+    fn most(&self) -> u64 {
+        self.capacity + self.debt_max
     }
 }
 
@@ -79,6 +104,8 @@ pub(crate) struct Windows {
     start_us: u64,
     current: u64,
     previous: u64,
+    /// When it was charged last.
+    at_us: u64,
 }
 
 impl SlidingWindow {
@@ -96,22 +123,46 @@ impl SlidingWindow {
         Ok(Self { capacity, period_us, debt_max, tick_us, ticks })
     }
 
-    pub(super) fn roll(&self, found: Option<&Windows>, now_us: u64) -> (Windows, bool) {
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        self.period_us == other.period_us
+    }
+
+    pub(super) fn empty(&self, now_us: u64) -> Windows {
         let start_us = now_us - now_us % self.period_us;
-        let most = self.capacity + self.debt_max;
-        let (current, previous, is_ahead) = match found {
-            Some(found) if found.start_us >= start_us => {
-                (found.current, found.previous, found.start_us > start_us)
-            }
-            Some(found) if start_us - found.start_us <= self.period_us => (0, found.current, false),
-            _ => (0, 0, false),
+        Windows { start_us, current: 0, previous: 0, at_us: now_us }
+    }
+
+    pub(super) fn roll(&self, found: &Windows, now_us: u64) -> (Windows, bool) {
+        let Windows { start_us, .. } = self.empty(now_us);
+        let (current, previous) = if found.start_us >= start_us {
+            (found.current, found.previous)
+        } else if start_us - found.start_us <= self.period_us {
+            (0, found.current)
+        } else {
+            (0, 0)
         };
-        let (current, previous) = (current.min(most), previous.min(most));
-        (Windows { start_us, current, previous }, is_ahead)
+        let at_us = found.at_us.min(now_us);
+        (Windows { start_us, current, previous, at_us }, found.start_us > start_us)
+    }
+
+    /// All of windows of another length, in the last of these in which some of it was charged.
+    pub(super) fn take_over(&self, _of: &Self, found: &Windows, now_us: u64) -> (Windows, bool) {
+        let mut kept = Windows { at_us: found.at_us.min(now_us), ..self.empty(now_us) };
+        let before_us = found.start_us.saturating_sub(1);
+        for (used, until_us) in [(found.current, found.at_us), (found.previous, before_us)] {
+            if until_us >= kept.start_us {
+                kept.current += used;
+            } else if until_us + self.period_us >= kept.start_us {
+                kept.previous += used;
+            }
+        }
+        kept.current = kept.current.min(self.most());
+        kept.previous = kept.previous.min(self.most());
+        (kept, found.at_us > now_us)
     }
 
     pub(super) fn outlook(&self, kept: &Windows, now_us: u64, cost: u64) -> Outlook {
-        let Windows { start_us, current, previous } = *kept;
+        let Windows { start_us, current, previous, .. } = *kept;
         let weight = self.ticks - (now_us - start_us) / self.tick_us;
         let used = current * self.ticks + previous * weight;
         let remaining = (self.capacity * self.ticks).saturating_sub(used) / self.ticks;
@@ -144,19 +195,26 @@ impl SlidingWindow {
         }
     }
 
-    pub(super) fn charge(&self, kept: &mut Windows, _now_us: u64, amount: u64) {
-        kept.current += amount;
+    pub(super) fn charge(&self, kept: &mut Windows, now_us: u64, amount: u64) {
+        kept.current = kept.current.saturating_add(amount).min(USED_MAX / self.ticks);
+        kept.at_us = now_us;
     }
 
-    pub(super) fn settle(&self, kept: &mut Windows, _now_us: u64, receipt: &Receipt, actual: u64) {
+    pub(super) fn settle(&self, kept: &mut Windows, now_us: u64, receipt: &Receipt, actual: u64) {
         let back = receipt.charged.saturating_sub(actual);
         if is_within(receipt.at_us, kept.start_us, self.period_us) {
             kept.current = kept.current.saturating_sub(back);
         } else if is_within(receipt.at_us + self.period_us, kept.start_us, self.period_us) {
             kept.previous = kept.previous.saturating_sub(back);
         }
-        let extra = actual.saturating_sub(receipt.charged);
-        kept.current = kept.current.saturating_add(extra).min(self.capacity + self.debt_max);
+        if actual > receipt.charged {
+            let room = self.most().saturating_sub(kept.current);
+            self.charge(kept, now_us, (actual - receipt.charged).min(room));
+        }
+    }
+
+    fn most(&self) -> u64 {
+        self.capacity + self.debt_max
     }
 }
 

@@ -1,34 +1,49 @@
 //! The limits' steps on Redis.
 
+mod gather;
 mod scripts;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::algorithm::{Demand, Mode, Receipt, Rule};
 use super::backend::{Backend, Place, Reply, Token};
-use crate::kernel::error::Result;
+use super::definitions::{Edit, Edited, Rows};
+use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{Key, Scope};
 use crate::kernel::name::Prefix;
 use crate::kernel::redis::{Link, Rerun};
+use gather::Gathering;
 
 #[cfg(test)]
 pub(crate) use scripts::{check_at, settle_at};
 
 pub(crate) struct RedisBackend {
     link: Link,
+    gathering: Gathering,
     /// Where processes say that they live.
     processes: String,
+    /// Where limits are defined, and who has done so.
+    definitions: String,
+    changes: String,
 }
 
 impl RedisBackend {
     pub(crate) fn new(link: Link, prefix: &Prefix) -> Self {
-        Self { link, processes: Scope::limit_processes(prefix) }
+        let [definitions, changes] = Scope::limit_definitions(prefix);
+        let gathering = Gathering::new(link.clone());
+        Self { link, gathering, processes: Scope::limit_processes(prefix), definitions, changes }
     }
 }
 
 impl Backend for RedisBackend {
     async fn check(&self, demands: &[(&Key, Demand)], mode: Mode) -> Result<Reply> {
-        scripts::check_at(&self.link, demands, mode, None).await
+        // In a cluster, two requests are seldom of one slot.
+        match mode {
+            Mode::Charge if !self.link.is_cluster() => self.gathering.charge(demands).await,
+            _ => scripts::check_at(&self.link, demands, mode, None).await,
+        }
     }
 
     async fn settle(&self, key: &Key, rule: Rule, receipt: &Receipt, actual: u64) -> Result<()> {
@@ -67,11 +82,46 @@ impl Backend for RedisBackend {
         scripts::heartbeat(&self.link, &self.processes, process).await
     }
 
+    async fn definitions(&self) -> Result<Rows> {
+        let mut all = redis::cmd("HGETALL");
+        all.arg(&self.definitions);
+        let all = self.link.call(all, &self.definitions, Rerun::Harmless);
+        all.run().await.map_err(not_ours)
+    }
+
+    async fn define(&self, edit: &Edit<'_>) -> Result<Edited> {
+        let keys = [self.definitions.as_str(), &self.changes];
+        scripts::define(&self.link, keys, edit).await.map_err(not_ours)
+    }
+
+    async fn changes(&self, count: usize) -> Result<Vec<Bytes>> {
+        let Some(last) = count.checked_sub(1) else { return Ok(Vec::new()) };
+        let mut newest = redis::cmd("LRANGE");
+        newest.arg(&self.changes).arg(0).arg(last);
+        let newest = self.link.call(newest, &self.changes, Rerun::Harmless);
+        newest.run().await.map_err(not_ours)
+    }
+
     fn is_local(&self) -> bool {
         false
     }
 
+    fn deadline(&self) -> Duration {
+        self.link.deadline()
+    }
+
     fn together(&self, key: &Key) -> u16 {
         self.link.together(key.as_str())
+    }
+}
+
+/// What is there is of another type. To a caller, a conflict is another revision, and nothing else.
+fn not_ours(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Conflict => {
+            Error::corrupt("what is kept as the definitions of limits is not Sinew's")
+                .with_source(error)
+        }
+        _ => error,
     }
 }

@@ -10,16 +10,27 @@ use crate::kernel::redis::{Link, Script};
 use crate::limit::algorithm::{Demand, EXACT_MAX, Mode, Receipt, Row, Rule};
 use crate::limit::backend::{Place, Reply, Token};
 use crate::limit::concurrency::LEASE_MAX;
+use crate::limit::definitions::{CHANGES_MAX, DEFINITIONS_MAX, Edit, Edited};
 use crate::limit::down::GONE_AFTER;
 
 // A second run would charge twice.
-static CHECK: Script = Script::once(include_str!("../scripts/check.lua"));
-static SETTLE: Script = Script::once(include_str!("../scripts/settle.lua"));
+static CHECK: Script = Script::once(concat!(
+    include_str!("../scripts/parts.lua"),
+    include_str!("../scripts/check.lua")
+));
+static SETTLE: Script = Script::once(concat!(
+    include_str!("../scripts/parts.lua"),
+    include_str!("../scripts/settle.lua")
+));
+// It would meet what it has written itself, and call that another revision.
+static DEFINE: Script = Script::once(include_str!("../scripts/define.lua"));
 // By a token that is no one else's, and that no one asks for again once it was given back.
 static ACQUIRE: Script = Script::rerunnable(include_str!("../scripts/concurrency_acquire.lua"));
 static RENEW: Script = Script::rerunnable(include_str!("../scripts/concurrency_renew.lua"));
 static HEARTBEAT: Script = Script::rerunnable(include_str!("../scripts/heartbeat.lua"));
 
+/// Two bytes, seven doubles.
+const DEMAND_LEN: usize = 58;
 const HEADER_LEN: usize = 9;
 const ROW_LEN: usize = 49;
 
@@ -30,42 +41,52 @@ pub(crate) async fn check_at(
     mode: Mode,
     now_us: Option<u64>,
 ) -> Result<Reply> {
-    let mut packed = Vec::with_capacity(demands.len() * 58);
-    for (_, Demand { rule, cost, want, is_shadow }) in demands {
-        let (kind, [a, b, c]) = numbers_of(rule);
-        packed.extend([kind, u8::from(*is_shadow)]);
-        for number in [*cost, *want, rule.capacity(), rule.debt_max(), a, b, c] {
-            packed.extend(double(number));
-        }
-    }
+    let mut packed = Vec::with_capacity(demands.len() * DEMAND_LEN);
+    demands.iter().for_each(|(_, demand)| pack(*demand, &mut packed));
+    let sizes = [u8::try_from(demands.len()).unwrap_or(u8::MAX)];
     // One is by far the most frequent.
-    let reply: Bytes = match demands {
-        [(key, _)] => check(link, &[key.as_str()], packed, mode, now_us).await?,
+    let reply = match demands {
+        [(key, _)] => check(link, &[key.as_str()], packed, &sizes, mode, now_us).await?,
         _ => {
             let keys: Vec<&str> = demands.iter().map(|(key, _)| key.as_str()).collect();
-            check(link, &keys, packed, mode, now_us).await?
+            check(link, &keys, packed, &sizes, mode, now_us).await?
         }
     };
     reply_of(&reply, demands.len(), mode)
-        .ok_or_else(|| Error::corrupt("unexpected reply to a check"))
 }
 
-async fn check(
+/// Requests one after the other, of so many limits each. Their replies are as long as
+/// [`reply_len`] says.
+pub(super) async fn check(
     link: &Link,
     keys: &[&str],
     packed: Vec<u8>,
+    sizes: &[u8],
     mode: Mode,
     now_us: Option<u64>,
 ) -> Result<Bytes> {
-    let mode = match mode {
-        Mode::Charge => "charge",
-        Mode::Look => "look",
-    };
-    let call = link.script(&CHECK, keys).arg(packed).arg(mode);
-    match now_us {
-        None => call.run().await,
-        Some(now_us) => call.arg(now_us).run().await,
+    let call = link.script(&CHECK, keys).arg(packed).arg(sizes);
+    match (mode, now_us) {
+        (Mode::Charge, None) => call.run().await,
+        (Mode::Charge, Some(now_us)) => call.arg("charge").arg(now_us).run().await,
+        (Mode::Look, None) => call.arg("look").run().await,
+        (Mode::Look, Some(now_us)) => call.arg("look").arg(now_us).run().await,
     }
+}
+
+/// As a limit and what is asked of it travel.
+pub(super) fn pack(demand: Demand, packed: &mut Vec<u8>) {
+    let Demand { rule, cost, want, is_shadow } = demand;
+    let (kind, [a, b, c]) = numbers_of(&rule);
+    packed.extend([kind, u8::from(is_shadow)]);
+    for number in [cost, want, rule.capacity(), rule.debt_max(), a, b, c] {
+        packed.extend(double(number));
+    }
+}
+
+/// How long the reply to a request of so many limits is.
+pub(super) fn reply_len(limits: usize) -> usize {
+    HEADER_LEN + limits * ROW_LEN
 }
 
 pub(crate) async fn settle_at(
@@ -124,6 +145,25 @@ pub(super) async fn heartbeat(link: &Link, processes: &str, process: Token) -> R
         .await
 }
 
+pub(super) async fn define(link: &Link, keys: [&str; 2], edit: &Edit<'_>) -> Result<Edited> {
+    let expected = edit.expected.revision().map_or_else(String::new, |it| it.to_string());
+    let call = link
+        .script(&DEFINE, &keys)
+        .arg(edit.name)
+        .arg(expected)
+        .arg(edit.definition.as_deref().unwrap_or_default())
+        .arg(edit.by)
+        .arg(DEFINITIONS_MAX)
+        .arg(CHANGES_MAX);
+    let (outcome, revision, before): (u8, u64, Bytes) = call.run().await?;
+    match outcome {
+        0 => Ok(Edited::Conflict(revision)),
+        1 => Ok(Edited::Done { revision, before: (!before.is_empty()).then_some(before) }),
+        2 => Ok(Edited::Full),
+        _ => Err(Error::corrupt("unexpected reply to a definition")),
+    }
+}
+
 /// The kind of a rule, and its own numbers.
 fn numbers_of(rule: &Rule) -> (u8, [u64; 3]) {
     match rule {
@@ -134,13 +174,16 @@ fn numbers_of(rule: &Rule) -> (u8, [u64; 3]) {
     }
 }
 
-fn reply_of(bytes: &[u8], rows: usize, mode: Mode) -> Option<Reply> {
-    let (header, rest) = bytes.split_at_checked(HEADER_LEN)?;
-    let admitted = *header.first()? == 1;
+pub(super) fn reply_of(bytes: &[u8], limits: usize, mode: Mode) -> Result<Reply> {
+    let unexpected = || Error::corrupt("unexpected reply to a check");
+    if bytes.len() != reply_len(limits) {
+        return Err(unexpected());
+    }
+    let (header, rows) = bytes.split_at_checked(HEADER_LEN).ok_or_else(unexpected)?;
+    let admitted = header.first() == Some(&1);
     let is_charged = admitted && mode == Mode::Charge;
-    let rows: Vec<Row> = (rest.len() == rows * ROW_LEN)
-        .then(|| rest.chunks_exact(ROW_LEN).map(|row| row_of(row, is_charged)).collect())?;
-    Some(Reply { now_us: whole(header, 1), admitted, rows })
+    let rows = rows.chunks_exact(ROW_LEN).map(|row| row_of(row, is_charged)).collect();
+    Ok(Reply { now_us: whole(header, 1), admitted, rows })
 }
 
 fn row_of(row: &[u8], is_charged: bool) -> Row {

@@ -6,9 +6,15 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local ends = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
+-- What is not ours is as good as nothing. Any other error is one.
+if type(ends) == 'table' and string.sub(ends.err, 1, 9) ~= 'WRONGTYPE' then
+  return ends
+end
 if type(ends) ~= 'string' or tonumber(ends) <= now then
   return 0
 end
+-- First: a Redis that is full refuses a script whose first write needs memory.
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(ARGV[2] / 1000)))
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[1])
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil((tonumber(last[2]) - now) / 1000)))

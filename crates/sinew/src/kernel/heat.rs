@@ -1,4 +1,4 @@
-//! Which keys are looked up most, in a bounded space: Metwally, Agrawal and El Abbadi, "Efficient
+//! Which keys come up most, in a bounded space: Metwally, Agrawal and El Abbadi, "Efficient
 //! Computation of Frequent and Top-k Elements in Data Streams", 2005.
 
 use std::collections::HashMap;
@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 const KEYS_MAX: usize = 512;
-/// After so many look-ups, all counts are halved: what was hot an hour ago is not.
+/// After so much weight, all counts are halved: what was hot an hour ago is not.
 const TOTAL_MAX: u64 = 2_000_000;
 
+/// What comes up most of late. A mutex: held for a few map operations, by those who tell a sample.
 #[derive(Default)]
-pub(super) struct Heat(Mutex<Samples>);
+pub(crate) struct Heat(Mutex<Samples>);
 
 #[derive(Default)]
 struct Samples {
@@ -19,13 +20,13 @@ struct Samples {
 }
 
 impl Heat {
-    /// Told of some of all look-ups: a key, and for how many it stands.
-    pub(super) fn add(&self, key: &str, weight: u64) {
+    /// Told of a sample: a key, and for how many it stands.
+    pub(crate) fn add(&self, key: &str, weight: u64) {
         self.0.lock().add(key, weight);
     }
 
     /// Keys that begin so, and the share of each of all that begin so, hottest first.
-    pub(super) fn hottest(&self, prefix: &str) -> Vec<(String, f64)> {
+    pub(crate) fn hottest(&self, prefix: &str) -> Vec<(String, f64)> {
         let samples = self.0.lock();
         let of_prefix = samples.counts.iter().filter(|(key, _)| key.starts_with(prefix));
         let mut counts: Vec<(String, u64)> =
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_looked_up_most_is_found_among_many() {
+    fn what_comes_up_most_is_found_among_many() {
         let mut samples = Samples::default();
         for n in 0..30_000_u32 {
             samples.add(&format!("c:{n}"), 256);
