@@ -21,6 +21,14 @@ const CHARTS = {
     values: (recent) => [recent.at(-1).loads, recent.at(-1).stale],
     most: 5,
   },
+  decisions: {
+    lines: [["admitted", "--good"], ["denied", "--bad"], ["would be denied", "--stale"], ["without Redis", "--redis"]],
+    values: (recent) => {
+      const { admitted, denied, shadow_denied, degraded } = recent.at(-1);
+      return [admitted, denied, shadow_denied, degraded];
+    },
+    most: 5,
+  },
   levels: {
     // Each is drawn over the one before, up to the sum of itself and those after it.
     lines: [["miss", "--miss"], ["stale", "--stale"], ["Redis", "--redis"], ["this process", "--local"]],

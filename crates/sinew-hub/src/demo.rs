@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use sinew::Tenancy;
-use sinew_platform::demo::{TENANTS, Traffic, seed};
+use sinew_platform::demo::{TENANTS, Traffic, gateway, seed};
 use sinew_platform::{Database, rent_tracker};
 
 use crate::cli::{Outcome, address_of, configured, may_listen, start, until_stopped};
@@ -17,6 +17,7 @@ use crate::{serve, telemetry};
 Examples:
   sinew demo
   sinew demo --store redis://127.0.0.1:6379
+  sinew demo --gateway-listen 127.0.0.1:7465
   SINEW_DEMO_DATABASE=postgres://user:password@127.0.0.1/rent sinew demo")]
 pub(crate) struct DemoArgs {
     #[command(flatten)]
@@ -24,6 +25,9 @@ pub(crate) struct DemoArgs {
     /// Where the platform listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7464")]
     platform_listen: SocketAddr,
+    /// Where the platform's gateway listens, with its rate limits; none unless said
+    #[arg(long, value_name = "ADDRESS")]
+    gateway_listen: Option<SocketAddr>,
     /// The platform's database: sqlite::memory:, sqlite://FILE?mode=rwc or postgres://…
     #[arg(
         long,
@@ -55,7 +59,11 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         return Outcome::BadInput(format!("--database: {error}"));
     }
     let allowed = may_listen(config.listen, args.insecure, "--listen")
-        .and_then(|()| may_listen(args.platform_listen, args.insecure, "--platform-listen"));
+        .and_then(|()| may_listen(args.platform_listen, args.insecure, "--platform-listen"))
+        .and_then(|()| match args.gateway_listen {
+            Some(address) => may_listen(address, args.insecure, "--gateway-listen"),
+            None => Ok(()),
+        });
     if let Err(message) = allowed {
         return Outcome::BadInput(message);
     }
@@ -66,6 +74,13 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     let listener = match serve::listen(args.platform_listen, "--platform-listen").await {
         Ok(listener) => listener,
         Err(message) => return Outcome::Failed(message),
+    };
+    let gateway_listener = match args.gateway_listen {
+        Some(address) => match serve::listen(address, "--gateway-listen").await {
+            Ok(listener) => Some(listener),
+            Err(message) => return Outcome::Failed(message),
+        },
+        None => None,
     };
     // The store first: a demonstration without the one that was asked for shows nothing.
     if let Err(error) = hub.sinew().until_up().await {
@@ -93,18 +108,32 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     };
     let embedded = matches!(config.store, StoreSetting::Embedded);
     println!("\nThe platform's database is {}.", database.name());
+    let app = sinew_platform::router(hub.sinew().clone(), database);
+    let gateway = match gateway(hub.sinew(), app.clone()) {
+        Ok(gateway) => gateway,
+        Err(error) => return Outcome::Failed(error.to_string()),
+    };
+    if let Some(listener) = &gateway_listener {
+        println!("Its gateway is http://{}/api.", address_of(listener));
+    }
     welcome(&hub, &address_of(&hub_listener), &platform, seeded.property, embedded);
 
-    let app = sinew_platform::router(hub.sinew().clone(), database);
     let serving = async {
-        let both = async {
+        let through_gateway = async {
+            match gateway_listener {
+                Some(listener) => serve::serve(listener, gateway, hub.stopping()).await,
+                None => Ok(()),
+            }
+        };
+        let all = async {
             tokio::try_join!(
                 serve::serve(hub_listener, serve::router(hub.clone()), hub.stopping()),
                 serve::serve(listener, app, hub.stopping()),
+                through_gateway,
             )
         };
         tokio::select! {
-            served = both => served.map(|_| ()),
+            served = all => served.map(|_| ()),
             () = traffic.run(), if args.traffic > 0 => Ok(()),
         }
     };

@@ -22,6 +22,13 @@ pub(crate) fn parse_ttl(text: &str) -> Result<Ttl, String> {
     Ttl::new(parse(text)?).map_err(|e| format!("invalid TTL: {e}"))
 }
 
+/// As [`parse`] reads it.
+pub(crate) fn written(duration: Duration) -> String {
+    // None that the hub is told of is as long as that.
+    let signed = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    format!("{signed:#}")
+}
+
 /// For people: the two largest units.
 pub(crate) fn shown(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -48,6 +55,15 @@ mod tests {
         }
         assert!(parse_ttl("0s").unwrap_err().contains("1 ms to 10 years"));
         assert!(parse_ttl("11y").is_err());
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        assert_eq!(written(Duration::from_secs(60)), "1m");
+        for micros in [0, 1, 999, 1_500, 90_000_000, 366 * 86_400_000_000] {
+            let duration = Duration::from_micros(micros);
+            assert_eq!(parse(&written(duration)), Ok(duration));
+        }
     }
 
     #[test]

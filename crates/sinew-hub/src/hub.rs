@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use sinew::limit::Limiter;
 use sinew::{Locks, Sinew, Stats, Tenancy, Tenant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -13,6 +14,7 @@ use crate::cache::settings::CacheTable;
 use crate::cache::{Documents, documents};
 use crate::config::Config;
 use crate::dashboard::Series;
+use crate::limit::table::LimitTable;
 
 const CONTACT_EVERY: Duration = Duration::from_millis(50);
 /// Requests that hold megabytes, or look at thousands of keys.
@@ -33,6 +35,7 @@ struct Inner {
     /// Empty, and under the same names.
     rehearsal: Sinew,
     caches: CacheTable,
+    limits: LimitTable,
     tenancy: Tenancy,
     metrics: PrometheusHandle,
     series: Series,
@@ -53,6 +56,7 @@ impl Hub {
         let hub = Self(Arc::new(Inner {
             series: Series::sampling(sinew.clone()),
             rehearsal: config.open_empty()?,
+            limits: LimitTable::new(&sinew, config.limits.clone()),
             sinew,
             caches: config.caches.clone(),
             tenancy: config.tenancy(),
@@ -130,6 +134,19 @@ impl Hub {
     /// As [`Hub::open`].
     pub(crate) fn locks(&self, tenant: Option<&Tenant>) -> Result<Locks, String> {
         Ok(scope_of(&self.0.sinew, tenant)?.locks())
+    }
+
+    /// The rate limits of a tenant.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) fn limiter(&self, tenant: Option<&Tenant>) -> Result<Limiter, String> {
+        Ok(scope_of(&self.0.sinew, tenant)?.limiter())
+    }
+
+    /// The limits that are defined.
+    pub(crate) fn limits(&self) -> &LimitTable {
+        &self.0.limits
     }
 
     /// How caches are kept.

@@ -6,6 +6,7 @@
 //! | [`config`] | file, environment and flags, and what is wrong with them |
 //! | [`dashboard`] | the pages |
 //! | [`cache`] | the cache over HTTP and on the command line |
+//! | [`limit`] | rate limits over HTTP |
 //! | [`lock`] | locks over HTTP and on the command line |
 //! | [`redis`] | Redis itself: its circuit breakers |
 //!
@@ -20,6 +21,7 @@ mod demo;
 mod duration;
 mod health;
 mod hub;
+pub mod limit;
 pub mod lock;
 mod openapi;
 pub mod redis;

@@ -23,8 +23,10 @@ pub(crate) struct ProblemBody {
     ),
     tags(
         (name = "cache", description = "Cache-aside with promises"),
+        (name = "limit", description = "Rate limits, exact over the whole fleet"),
         (name = "lock", description = "Locks with fences, held by a token"),
         (name = "redis", description = "The store itself, for operators"),
+        (name = "audit", description = "Who has changed what"),
         (name = "health", description = "For load balancers and orchestrators"),
     ),
 )]

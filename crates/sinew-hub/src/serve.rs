@@ -22,7 +22,7 @@ use utoipa_axum::routes;
 
 use crate::hub::Hub;
 use crate::openapi::{Api, with_limits};
-use crate::{cache, dashboard, health, lock, redis};
+use crate::{cache, dashboard, health, limit, lock, redis};
 
 const BODY_LEN_MAX: usize = 64 << 10;
 const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -34,6 +34,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub(crate) fn router(hub: Hub) -> Router {
     let (api, document) = OpenApiRouter::with_openapi(Api::openapi())
         .merge(cache::http::routes(hub.sinew().value_len_max()))
+        .merge(limit::http::routes())
         .merge(lock::http::routes())
         .merge(redis::http::routes())
         .split_for_parts();
@@ -132,6 +133,8 @@ pub(crate) async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListene
 /// bound its own name to it, to be taken for a page of ours.
 async fn as_this_machine(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+    // HTTP/2 has it in the URI.
+    let host = host.or_else(|| Some(request.uri().authority()?.as_str().as_bytes()));
     match host.is_none_or(is_this_machine) {
         true => next.run(request).await,
         false => Problem::new(
@@ -161,14 +164,26 @@ pub(crate) async fn serve(
         true => router.layer(middleware::from_fn(as_this_machine)),
         false => router,
     };
-    let stopped = |mut stopping: watch::Receiver<bool>| async move {
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    let drained = axum::serve(listener, router)
+    // Limits go by who connects.
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, router)
         .with_graceful_shutdown(stopped(stopping.clone()))
         .into_future();
+    until_drained(serving, stopping).await
+}
+
+/// Turns ready when `stopping` turns true.
+pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Waits for a server that ends with its last request, and cuts off what takes too long.
+pub(crate) async fn until_drained(
+    serving: impl Future<Output = std::io::Result<()>>,
+    stopping: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     tokio::select! {
-        result = drained => result,
+        result = serving => result,
         () = async { stopped(stopping).await; tokio::time::sleep(DRAIN_MAX).await } => {
             tracing::warn!("requests still under way after {DRAIN_MAX:?} are cut off");
             Ok(())

@@ -27,12 +27,17 @@ impl WrittenKey {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text of each segment.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.0.split(':').map(meant)
+    }
 }
 
 impl CacheKey for WrittenKey {
     fn segments(&self, into: &mut Segments<'_>) {
-        for segment in self.0.split(':') {
-            into.push(meant(segment));
+        for part in self.parts() {
+            into.push(part);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod confirm;
 mod output;
+pub(crate) mod place;
 pub(crate) mod progress;
 pub(crate) mod request;
 pub(crate) mod table;
@@ -16,12 +17,14 @@ use sinew::Status;
 use crate::cache::command::CacheCommand;
 use crate::config::{Config, Fault, Flags};
 use crate::hub::Hub;
+use crate::limit::command::LimitCommand;
+use crate::limit::rls;
 use crate::lock::command::LockCommand;
 use crate::redis::command::RedisCommand;
 use crate::serve::StopSignals;
 use crate::{serve, telemetry};
 
-pub(crate) use output::Outcome;
+pub(crate) use output::{Outcome, print_json};
 
 /// What holds a fleet of services together on Redis: cache-aside with promises, in one binary.
 #[derive(Parser)]
@@ -37,12 +40,13 @@ Examples:
   sinew cache get greeting en --tenant acme         look one up
   sinew cache clear user --tag team:7 --dry-run     say what would be removed
   sinew lock run nightly -- /opt/nightly.sh         run a command on one machine only
+  sinew limit define per-user --quota 100 --per 1m  limit requests over all machines
 
 Exit codes:
   0  it worked          1  it did not work
-  2  bad input          3  there is no such entry
+  2  bad input          3  there is no such entry or limit
   75 someone else holds the lock (sinew lock run, which otherwise ends as
-     its command does)"
+     its command does), or the limit denies it (sinew limit check)"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -56,7 +60,8 @@ enum Command {
 Examples:
   sinew serve
   sinew serve --store redis://:password@10.0.0.7:6379 --prefix BillingService_
-  SINEW_STORE=redis://127.0.0.1:6379 sinew serve --config sinew.toml")]
+  SINEW_STORE=redis://127.0.0.1:6379 sinew serve --config sinew.toml
+  sinew serve --config sinew.toml --rls-listen 127.0.0.1:8081")]
     Serve(ServeArgs),
     /// Serve the hub and the reference platform, with data and a little live traffic
     #[cfg(feature = "demo")]
@@ -80,6 +85,16 @@ With --store redis://… a command works on Redis itself, under --prefix and
 --tenancy. Otherwise list and release ask the hub at --listen; run needs Redis."
     )]
     Lock(LockCommand),
+    /// Ask rate limits for leave, look at them, and define them
+    #[command(
+        subcommand,
+        after_help = "\
+With --store redis://… a command works on Redis itself, under --prefix and
+--tenancy; otherwise it asks the hub at --listen, which has its own.
+
+A limit is defined for all tenants; what is charged is each tenant's own."
+    )]
+    Limit(LimitCommand),
     /// Look at a hub's Redis
     #[command(subcommand)]
     Redis(RedisCommand),
@@ -92,6 +107,9 @@ With --store redis://… a command works on Redis itself, under --prefix and
 struct ServeArgs {
     #[command(flatten)]
     flags: Flags,
+    /// Where Envoy's rate limit service (gRPC) listens, like 127.0.0.1:8081 [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    rls_listen: Option<String>,
     /// Listen on an address that others can reach, although there is no authentication
     #[arg(long)]
     insecure: bool,
@@ -116,6 +134,7 @@ pub async fn run() -> ExitCode {
         Command::Demo(args) => crate::demo::run(&args).await,
         Command::Cache(command) => command.run().await,
         Command::Lock(command) => command.run().await,
+        Command::Limit(command) => command.run().await,
         Command::Redis(command) => command.run().await,
         Command::Config(ConfigCommand::Check { flags }) => check_config(&flags),
     };
@@ -148,23 +167,47 @@ fn listed(faults: &[Fault]) -> String {
 }
 
 async fn run_serve(args: &ServeArgs) -> Outcome {
-    let config = match configured(&args.flags) {
+    let flags = Flags { rls_listen: args.rls_listen.clone(), ..args.flags.clone() };
+    let config = match configured(&flags) {
         Ok(config) => config,
         Err(outcome) => return outcome,
     };
     telemetry::log("info");
-    if let Err(message) = may_listen(config.listen, args.insecure, "--listen") {
+    let envoy = config.rls_listen;
+    let allowed = may_listen(config.listen, args.insecure, "--listen").and_then(|()| {
+        envoy.map_or(Ok(()), |address| may_listen(address, args.insecure, "--rls-listen"))
+    });
+    if let Err(message) = allowed {
         return Outcome::BadInput(message);
     }
     let (hub, listener, signals) = match start(&config).await {
         Ok(started) => started,
         Err(outcome) => return outcome,
     };
+    let for_envoy = match envoy {
+        None => None,
+        Some(address) => match serve::listen(address, "--rls-listen").await {
+            Ok(listener) => Some(listener),
+            Err(message) => return Outcome::Failed(message),
+        },
+    };
     tracing::info!(address = %address_of(&listener), store = hub.sinew().store(), "serving");
     if matches!(config.store, crate::config::StoreSetting::Embedded) {
         tracing::info!("the embedded store keeps nothing across a restart; --store redis://… does");
     }
-    let serving = serve::serve(listener, serve::router(hub.clone()), hub.stopping());
+    if let Some(listener) = &for_envoy {
+        tracing::info!(rls = %address_of(listener), "serving Envoy");
+    }
+    let serving = async {
+        let envoys = async {
+            match for_envoy {
+                Some(listener) => rls::serve(listener, hub.clone(), config.rls.clone()).await,
+                None => Ok(()),
+            }
+        };
+        let http = serve::serve(listener, serve::router(hub.clone()), hub.stopping());
+        tokio::try_join!(http, envoys).map(|_| ())
+    };
     until_stopped(&hub, signals, serving).await
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
 use sinew::{Error, ErrorKind};
 
 /// The end of a command.
@@ -14,13 +15,18 @@ pub(crate) enum Outcome {
     BadInput(String),
     /// 3
     NoSuchEntry,
-    /// 75, as `EX_TEMPFAIL` of sysexits: someone else holds the lock
-    Held(String),
+    /// 3, and which
+    NoSuchLimit(String),
+    /// 75, as `EX_TEMPFAIL` of sysexits: someone else holds the lock, or a limit denies it
+    NotNow(String),
     /// As a command that was run, and what is to be said of it
     Ended { code: u8, told: Option<String> },
 }
 
 impl Outcome {
+    /// The exit code of [`Outcome::NotNow`].
+    pub(crate) const NOT_NOW: u8 = 75;
+
     /// The end that an error of the library means.
     pub(crate) fn of(error: &Error) -> Self {
         let message = format!("{error:#}");
@@ -35,12 +41,20 @@ impl Outcome {
             Self::Worked => return ExitCode::SUCCESS,
             Self::Ended { code, told: None } => return ExitCode::from(code),
             Self::Ended { code, told: Some(message) } => (message, code),
-            Self::Held(message) => (message, 75),
+            Self::NotNow(message) => (message, Self::NOT_NOW),
             Self::Failed(message) => (message, 1),
             Self::BadInput(message) => (message, 2),
             Self::NoSuchEntry => ("no such entry".to_owned(), 3),
+            Self::NoSuchLimit(message) => (message, 3),
         };
         eprintln!("error: {}", message.replace('\n', "\nerror: "));
         ExitCode::from(code)
     }
+}
+
+/// For scripts, on one line.
+pub(crate) fn print_json(reply: &impl Serialize) -> Result<(), Outcome> {
+    let text = serde_json::to_string(reply).map_err(|e| Outcome::Failed(e.to_string()))?;
+    println!("{text}");
+    Ok(())
 }

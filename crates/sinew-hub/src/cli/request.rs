@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,6 +15,8 @@ use super::{Outcome, configured};
 use crate::config::Flags;
 
 const REQUEST_MAX: Duration = Duration::from_secs(10);
+/// What a part of a path may not have as it is (RFC 3986, 2.3).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Which hub to ask, and how to print.
 #[derive(Args)]
@@ -51,12 +54,19 @@ pub(crate) struct Request {
 impl Request {
     /// A request for a path, whose parts are taken as they are.
     pub(crate) fn to(hub: SocketAddr, path: &[&str]) -> Result<Self, Outcome> {
-        let bad = |_| Outcome::Failed(format!("no URL for the hub at {hub}"));
-        let mut url =
-            reqwest::Url::parse(&format!("http://{hub}")).map_err(|e| bad(e.to_string()))?;
-        // Takes each part as it is, percent-encoded where need be.
-        url.path_segments_mut().map_err(|()| bad(String::new()))?.extend(path);
-        Ok(Self::of(url))
+        if let Some(part) = path.iter().find(|part| ["", ".", ".."].contains(*part)) {
+            return Err(Outcome::BadInput(format!(
+                "invalid name {part:?}: expected one that a URL can hold"
+            )));
+        }
+        // Not by `Url` itself: that leaves out tabs and ends of lines, and would name something else.
+        let mut url = format!("http://{hub}");
+        for part in path {
+            url.push('/');
+            url.extend(utf8_percent_encode(part, ENCODED));
+        }
+        let url = reqwest::Url::parse(&url);
+        url.map(Self::of).map_err(|_| Outcome::Failed(format!("no URL for the hub at {hub}")))
     }
 
     fn of(url: reqwest::Url) -> Self {
@@ -65,6 +75,19 @@ impl Request {
 
     /// The status and body of a reply that says it worked.
     pub(crate) async fn send(
+        &self,
+        method: Method,
+        body: Option<String>,
+    ) -> Result<(StatusCode, String), Outcome> {
+        let (status, text) = self.reply(method, body).await?;
+        match status.is_success() {
+            true => Ok((status, text)),
+            false => Err(self.refused(status, &text)),
+        }
+    }
+
+    /// The status and body of a reply, whatever it says.
+    pub(crate) async fn reply(
         &self,
         method: Method,
         body: Option<String>,
@@ -78,7 +101,7 @@ impl Request {
         if let Some(body) = body {
             request = request.header("content-type", self.content_type).body(body);
         }
-        let hub = self.url.origin().ascii_serialization();
+        let hub = self.hub();
         let unreachable = |error: reqwest::Error| match error.is_timeout() {
             true => Outcome::Failed(format!(
                 "{hub} did not answer within {} s; what was asked may still be done",
@@ -90,28 +113,40 @@ impl Request {
         };
         let reply = request.send().await.map_err(unreachable)?;
         let status = reply.status();
-        let text = reply.text().await.map_err(unreachable)?;
-        if status.is_success() {
-            return Ok((status, text));
-        }
-        let problem = serde_json::from_str::<Value>(&text).ok();
+        Ok((status, reply.text().await.map_err(unreachable)?))
+    }
+
+    fn hub(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
+    /// What a reply means that does not say it worked.
+    pub(crate) fn refused(&self, status: StatusCode, text: &str) -> Outcome {
+        let problem = serde_json::from_str::<Value>(text).ok();
         let detail = problem.and_then(|problem| Some(problem["detail"].as_str()?.to_owned()));
         let Some(detail) = detail else {
-            return Err(Outcome::Failed(format!(
-                "{hub} answered {status}, and not as a hub does: expected the address of one with --listen"
-            )));
+            return Outcome::Failed(format!(
+                "{} answered {status}, and not as a hub does: expected the address of one with --listen",
+                self.hub()
+            ));
         };
-        Err(match status {
+        match status {
+            StatusCode::NOT_FOUND if self.is_of_a_limit() => Outcome::NoSuchLimit(detail),
             StatusCode::NOT_FOUND if self.is_of_an_entry() => Outcome::NoSuchEntry,
             StatusCode::CONFLICT => Outcome::Failed(detail),
             _ if status.is_client_error() => Outcome::BadInput(detail),
             _ => Outcome::Failed(detail),
-        })
+        }
     }
 
     /// What a GET replies.
     pub(crate) async fn get<T: DeserializeOwned>(&self) -> Result<T, Outcome> {
         read_reply(&self.send(Method::GET, None).await?.1)
+    }
+
+    fn is_of_a_limit(&self) -> bool {
+        // /v1/limits/…
+        self.url.path_segments().and_then(|mut parts| parts.nth(1)) == Some("limits")
     }
 
     fn is_of_an_entry(&self) -> bool {
@@ -140,4 +175,20 @@ pub(crate) fn read_reply<T: DeserializeOwned>(text: &str) -> Result<T, Outcome> 
             "the hub's reply is not what is expected: is it of another version?".to_owned(),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_path_is_taken_as_it_is() {
+        let hub = SocketAddr::from(([127, 0, 0, 1], 7463));
+        let request = Request::to(hub, &["v1", "slow-log", "a\t/b\n", "é:%3A?#"]).ok().unwrap();
+        let expected = "http://127.0.0.1:7463/v1/slow-log/a%09%2Fb%0A/%C3%A9%3A%253A%3F%23";
+        assert_eq!(request.url.as_str(), expected);
+        for bad in ["", ".", ".."] {
+            assert!(Request::to(hub, &["v1", "cache", bad, "stats"]).is_err(), "{bad:?}");
+        }
+    }
 }

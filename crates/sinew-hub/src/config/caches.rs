@@ -96,7 +96,7 @@ fn ttl(value: &Spanned<DeValue<'_>>) -> Result<Ttl, String> {
     }
 }
 
-fn switch(key: &str, value: &Spanned<DeValue<'_>>) -> Result<bool, String> {
+pub(super) fn switch(key: &str, value: &Spanned<DeValue<'_>>) -> Result<bool, String> {
     match value.get_ref() {
         DeValue::Boolean(on) => Ok(*on),
         _ => Err(format!("invalid {key}: expected true or false, without quotes")),
@@ -129,7 +129,7 @@ fn compression(value: &Spanned<DeValue<'_>>) -> Result<Compression, String> {
     }
 }
 
-fn word<'a>(value: &'a Spanned<DeValue<'_>>) -> Option<&'a str> {
+pub(super) fn word<'a>(value: &'a Spanned<DeValue<'_>>) -> Option<&'a str> {
     match value.get_ref() {
         DeValue::String(text) => Some(text),
         _ => None,

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use sinew::limit::Limit;
 use sinew::{Keyring, Prefix, Sinew, Tenancy, Ttl};
 use toml::de::{DeTable, DeValue};
 
 use super::caches::Table;
+use super::limits;
 use super::read;
+use super::rls::{self, RuleList};
 use super::{Config, Fault, Origin, StoreSetting};
 use crate::cache::settings::{CacheSettings, CacheTable};
 use crate::duration;
@@ -18,9 +21,10 @@ const DEFAULT_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_VALUE_LEN: usize = 1 << 20;
 
 /// The settings that are one value each: name in the file, and what it says.
-const KEYS: [(&str, &str); 8] = [
+const KEYS: [(&str, &str); 9] = [
     ("store", "embedded, or a URL like redis://[user:password@]host[:port][/database]"),
     ("listen", "an address and port like 127.0.0.1:7463"),
+    ("rls_listen", "an address and port like 127.0.0.1:8081, for Envoy"),
     ("prefix", "what all keys begin with, like BillingService_"),
     ("tenancy", "single or multi"),
     ("default_ttl", "a duration like 10m: the TTL of caches that name none"),
@@ -34,6 +38,8 @@ const KEYS: [(&str, &str); 8] = [
 pub(super) struct Layers {
     values: BTreeMap<&'static str, (String, Origin)>,
     caches: BTreeMap<String, Table>,
+    limits: BTreeMap<String, Limit>,
+    rules: RuleList,
     faults: Vec<Fault>,
 }
 
@@ -86,6 +92,15 @@ impl Layers {
                     origin,
                     "caches: expected a table for each cache, like [caches.user]".to_owned(),
                 ),
+                ("limits", _, DeValue::Table(limits)) => self.add_limits(file, limits),
+                ("limits", _, _) => self.fault(
+                    origin,
+                    "limits: expected a table for each limit, like [limits.per-user]".to_owned(),
+                ),
+                ("rls", _, DeValue::Array(rules)) => {
+                    self.rules.read(file, rules, &mut self.faults);
+                }
+                ("rls", _, _) => self.fault(origin, rls::EXPECTED.to_owned()),
                 (_, Some((name, expected)), value) => match read::scalar(value) {
                     Some(value) => {
                         self.values.insert(name, (value, origin));
@@ -97,7 +112,7 @@ impl Layers {
                     self.fault(
                         origin,
                         format!(
-                            "unknown key {unknown:?}: expected one of {}, caches",
+                            "unknown key {unknown:?}: expected one of {}, caches, limits, rls",
                             names.join(", ")
                         ),
                     );
@@ -128,6 +143,25 @@ impl Layers {
         }
     }
 
+    fn add_limits(&mut self, file: &File, limits: &DeTable<'_>) {
+        for (key, settings) in limits {
+            let origin = file.at(key.span().start);
+            let name: &str = key.get_ref();
+            match settings.get_ref() {
+                DeValue::Table(settings) => {
+                    let limit = limits::read(file, name, &origin, settings, &mut self.faults);
+                    self.limits.extend(limit.map(|limit| (name.to_owned(), limit)));
+                }
+                _ => self.fault(
+                    origin,
+                    format!(
+                        "limits.{name}: expected a table, like [limits.per-user] quota = 100, per = \"1m\""
+                    ),
+                ),
+            }
+        }
+    }
+
     fn fault(&mut self, origin: Origin, message: String) {
         self.faults.push(Fault { origin, message });
     }
@@ -136,6 +170,7 @@ impl Layers {
     pub(super) fn settle(mut self) -> Result<Config, Vec<Fault>> {
         let store = self.value("store", StoreSetting::Embedded, read::store);
         let listen = self.value("listen", SocketAddr::from(([127, 0, 0, 1], 7463)), read::listen);
+        let rls_listen = self.value("rls_listen", None, |text| read::listen(text).map(Some));
         let prefix = self.value("prefix", String::new(), |text| {
             Prefix::new(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
         });
@@ -145,12 +180,24 @@ impl Layers {
         let deadline = self.value("deadline", None, |text| read::deadline(text).map(Some));
         let value_len_max = self.value("value_len_max", DEFAULT_VALUE_LEN, read::value_len);
         let caches = self.settle_caches(default_ttl);
+        let rls = std::mem::take(&mut self.rules).settle(tenancy, &mut self.faults);
         if !self.faults.is_empty() {
             // As one reads the file.
             self.faults.sort_by_key(Fault::line);
             return Err(self.faults);
         }
-        Ok(Config { store, listen, caches, prefix, tenancy, deadline, value_len_max })
+        Ok(Config {
+            store,
+            listen,
+            caches,
+            limits: self.limits,
+            rls_listen,
+            rls,
+            prefix,
+            tenancy,
+            deadline,
+            value_len_max,
+        })
     }
 
     fn settle_caches(&mut self, default_ttl: Ttl) -> CacheTable {

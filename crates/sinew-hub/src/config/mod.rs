@@ -4,18 +4,23 @@
 
 mod caches;
 mod layers;
+mod limits;
 mod read;
+mod rls;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sinew::limit::Limit;
 use sinew::{Sinew, Tenancy};
 
 use crate::cache::settings::CacheTable;
+use crate::limit::rls::rules::Rules;
 use layers::Layers;
 
 /// Settings that hold together.
@@ -27,6 +32,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How each cache is kept.
     pub caches: CacheTable,
+    /// The limits that it defines, by name. A definition in the store comes before these.
+    pub limits: BTreeMap<String, Limit>,
+    /// Where the rate limit service for Envoy listens, if it does.
+    pub rls_listen: Option<SocketAddr>,
+    /// Which limit a descriptor of Envoy's is charged to.
+    pub(crate) rls: Rules,
     prefix: String,
     tenancy: Tenancy,
     deadline: Option<Duration>,
@@ -79,7 +90,7 @@ impl fmt::Display for Fault {
         match &self.origin {
             Origin::File { path, line } => write!(f, "{}:{line}: ", path.display())?,
             Origin::Variable(name) => write!(f, "{name}: ")?,
-            Origin::Flag(name) => write!(f, "--{name}: ")?,
+            Origin::Flag(name) => write!(f, "--{}: ", name.replace('_', "-"))?,
         }
         f.write_str(&self.message)
     }
@@ -103,6 +114,9 @@ pub struct Flags {
     /// Where the hub listens, or is to be asked [default: 127.0.0.1:7463]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Where the rate limit service for Envoy listens. Of `sinew serve` alone, so it is no flag here.
+    #[arg(skip)]
+    pub rls_listen: Option<String>,
 }
 
 impl Config {
@@ -120,6 +134,7 @@ impl Config {
         layers.add_flag("prefix", flags.prefix.as_ref());
         layers.add_flag("tenancy", flags.tenancy.as_ref());
         layers.add_flag("listen", flags.listen.as_ref());
+        layers.add_flag("rls_listen", flags.rls_listen.as_ref());
         layers.settle()
     }
 

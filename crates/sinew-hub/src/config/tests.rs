@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use sinew::limit::{DAY, Down, MINUTE, Per as _};
 use sinew::{Compression, Format, Local};
 
 use super::*;
@@ -150,4 +151,52 @@ fn a_keyring_is_never_shown_and_its_variable_goes_over_the_file() {
     let config = layers.settle().unwrap();
     assert!(config.caches.of("user").keyring.is_some());
     assert!(!format!("{config:?}").contains("abab"));
+}
+
+#[test]
+fn a_file_defines_limits() {
+    let config = read(
+        "[limits.per-user]\nquota = 100\nper = \"1m\"\n\
+         [limits.\"flood\"]\nalgorithm = \"sliding-window\"\nquota = 1_000\nper = \"24h\"\n\
+         debt_max = 5\non_down = \"closed\"\nshadow = true\n\
+         [limits.burst]\nalgorithm = \"gcra\"\nquota = 10\nper = \"1m 30s\"\nburst = 3\nlease = 2\n",
+    )
+    .unwrap();
+    let burst = Limit::gcra("burst", 10.per(MINUTE * 3 / 2)).burst(3).lease(2);
+    let flood = Limit::sliding_window("flood", 1_000.per(DAY)).debt_max(5).on_down(Down::Closed);
+    let expected = [burst, flood.shadow(), Limit::gcra("per-user", 100.per(MINUTE))];
+    assert_eq!(config.limits.values().cloned().collect::<Vec<_>>(), expected);
+    assert_eq!(config.limits.keys().collect::<Vec<_>>(), ["burst", "flood", "per-user"]);
+}
+
+#[test]
+fn every_fault_of_a_limit_is_told_with_its_line() {
+    let faults = read(
+        "[limits]\nf = 5\n[limits.a]\nalgorithm = \"token\"\nquota = \"many\"\nper = 60\nburst = -1\n\
+         on_down = true\nshadow = \"no\"\n[limits.b]\nper = \"soon\"\ncolour = 1\n[limits.c]\n\
+         algorithm = \"fixed-window\"\nquota = 1\nper = \"1m\"\nburst = 2\n[limits.d_e]\nquota = 1\n\
+         per = \"1m\"\n",
+    )
+    .unwrap_err();
+    for (line, told) in [
+        (2, "limits.f: expected a table, like [limits.per-user]"),
+        (4, "invalid algorithm \"token\": expected gcra, fixed-window"),
+        (5, "invalid quota: expected a whole number"),
+        (6, "invalid per: expected text in quotes"),
+        (7, "invalid burst: expected a whole number"),
+        (8, "invalid on_down: expected text in quotes"),
+        (9, "invalid shadow: expected true or false"),
+        (10, "limit \"b\" has no quota: expected quota = 100"),
+        (11, "per: invalid duration \"soon\": expected a duration"),
+        (12, "unknown key \"colour\" of limit \"b\": expected algorithm"),
+        (13, "only GCRA has a burst"),
+        (18, "expected 1 to 64 of"),
+    ] {
+        let at = format!("sinew.toml:{line}: ");
+        let found = faults.iter().any(|fault| fault.starts_with(&at) && fault.contains(told));
+        assert!(found, "line {line} {told}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), 12, "{faults:#?}");
+    let faults = read("limits = 5\n").unwrap_err();
+    assert!(faults[0].contains("expected a table for each limit"), "{faults:?}");
 }

@@ -8,7 +8,7 @@ use sinew::{Sinew, Stats};
 
 use super::events;
 use super::extract::{Asked, CacheName};
-use super::series::{Of, Point};
+use super::series::{CachePoint, Of, Series};
 use super::show::{in_words, percent, ratio, render};
 use crate::hub::Hub;
 
@@ -103,13 +103,13 @@ pub(super) async fn events(
     State(hub): State<Hub>,
     CacheName(cache): CacheName,
 ) -> impl IntoResponse {
-    events::of(hub, Of::Cache(cache))
+    events::of(hub, Series::caches, Of::Named(cache))
 }
 
 impl Now {
     fn of(hub: &Hub, cache: &str) -> Self {
-        let of = Of::Cache(cache.to_owned());
-        let (second, minute) = (hub.series().last(&of, 1), hub.series().last(&of, 60));
+        let (of, caches) = (Of::Named(cache.to_owned()), hub.series().caches());
+        let (second, minute) = (caches.last(&of, 1), caches.last(&of, 60));
         let ever = hub.sinew().cache_stats().remove(cache).unwrap_or_default();
         Self {
             hit_ratio: percent(ratio(minute.hits(), minute.requests())),
@@ -129,7 +129,7 @@ impl Now {
     }
 }
 
-fn levels_of(minute: &Point, ever: &Stats) -> [Level; 4] {
+fn levels_of(minute: &CachePoint, ever: &Stats) -> [Level; 4] {
     let of_a_minute = minute.requests();
     let level = |name, minute, ever_count| Level {
         name,

@@ -1,13 +1,11 @@
 //! One entry: looked at, and evicted after a second thought.
 
 use askama::Template;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use sinew::Invalidated;
 use sinew::cache::Inspected;
-use sinew::http::Problem;
 
-use super::extract::{OfEntry, Which};
+use super::extract::{OfEntry, OurPage, Which};
 use super::show::{Fault, render};
 use crate::{duration, size};
 
@@ -65,14 +63,9 @@ pub(super) async fn confirm(OfEntry { documents, which, .. }: OfEntry) -> Respon
 }
 
 pub(super) async fn evict(
-    headers: HeaderMap,
+    _: OurPage,
     OfEntry { documents, which, key }: OfEntry,
 ) -> Result<Response, Fault> {
-    // A page of another site cannot send it without being asked about first, and we refuse then.
-    if !headers.contains_key("hx-request") {
-        let expected = "expected the header HX-Request, as the dashboard's own page sends it";
-        return Ok(Problem::new(StatusCode::FORBIDDEN, expected).into_response());
-    }
     let is_queued = documents.invalidate(&key).await? == Invalidated::Queued;
     Ok(render(&Evicted { which, is_queued }))
 }

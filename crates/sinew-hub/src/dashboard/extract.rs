@@ -1,14 +1,18 @@
 //! What pages take from a request.
 
 use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sinew::http::Problem;
+use sinew::limit::Limiter;
 use sinew::{Locks, Sinew, Tenant};
 
 use super::show::{Fault, in_words};
 use crate::cache::{Documents, WrittenKey};
 use crate::hub::Hub;
+use crate::limit::check_name;
 
 /// The name of a cache, from the path.
 pub(super) struct CacheName(pub(super) String);
@@ -40,6 +44,19 @@ pub(super) struct OfLock {
     pub(super) locks: Locks,
     pub(super) which: WhichLock,
 }
+
+/// The name of a limit, from the path. It need not be defined.
+pub(super) struct LimitName(pub(super) String);
+
+/// A limit as a tenant sees it.
+pub(super) struct OfLimit {
+    pub(super) limiter: Limiter,
+    pub(super) name: String,
+}
+
+/// What only a page of ours can send: one of another site would have to ask for leave to send the header,
+/// and is refused then.
+pub(super) struct OurPage;
 
 #[derive(Deserialize)]
 struct Whose {
@@ -124,6 +141,43 @@ impl FromRequestParts<Hub> for OfLock {
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Fault> {
         let Asked(which) = Asked::<WhichLock>::from_request_parts(parts, hub).await?;
         Ok(Self { locks: locks(hub, &which.tenant)?, which })
+    }
+}
+
+impl FromRequestParts<Hub> for LimitName {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Fault> {
+        let Path(limit) = Path::<String>::from_request_parts(parts, hub)
+            .await
+            .map_err(|_| Fault::page("the address is not text: expected the name of a limit"))?;
+        check_name(&limit).map_err(|error| Fault::Page(in_words(&error)))?;
+        Ok(Self(limit))
+    }
+}
+
+impl FromRequestParts<Hub> for OfLimit {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Fault> {
+        let LimitName(name) = LimitName::from_request_parts(parts, hub).await?;
+        let Asked(Whose { tenant }) = Asked::<Whose>::from_request_parts(parts, hub).await?;
+        let limiter = hub.limiter(named(&tenant)?.as_ref()).map_err(|what| Fault::part(&what))?;
+        Ok(Self { limiter, name })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for OurPage {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.headers.contains_key("hx-request") {
+            true => Ok(Self),
+            false => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "expected the header HX-Request, as the dashboard's own page sends it",
+            )),
+        }
     }
 }
 

@@ -6,6 +6,8 @@ mod entry;
 mod events;
 mod extract;
 mod keys;
+mod limit;
+mod limit_definition;
 mod lock;
 mod overview;
 mod series;
@@ -34,5 +36,16 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/locks", get(lock::page))
         .route("/locks/held", get(lock::held))
         .route("/locks/release", get(lock::confirm).delete(lock::release))
+        .route("/limits", get(limit::list))
+        .route("/limits/{limit}", get(limit::page))
+        .route("/limits/{limit}/now", get(limit::now))
+        .route("/limits/{limit}/events", get(limit::events))
+        .route("/limits/{limit}/busiest", get(limit::busiest))
+        .route(
+            "/limits/{limit}/definition",
+            get(limit_definition::definition).put(limit_definition::change),
+        )
+        .route("/limits/{limit}/definition/change", get(limit_definition::confirm))
+        .route("/limits/{limit}/changes", get(limit_definition::changes))
         .route("/assets/{*path}", get(assets::asset))
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use sinew::{Breaker, BreakerState, Stats, Status};
 
 use super::events;
-use super::series::{Of, total};
+use super::series::{Of, Series, total};
 use super::show::{percent, ratio, render};
 use crate::duration;
 use crate::hub::Hub;
@@ -53,13 +53,13 @@ pub(super) async fn tiles(State(hub): State<Hub>) -> Response {
 
 /// The points of all caches together.
 pub(super) async fn events(State(hub): State<Hub>) -> impl IntoResponse {
-    events::of(hub, Of::AllCaches)
+    events::of(hub, Series::caches, Of::All)
 }
 
 fn tiles_of(hub: &Hub) -> Tiles {
     let status = hub.sinew().status();
     let ever = total(hub.sinew());
-    let minute = hub.series().last(&Of::AllCaches, 60);
+    let minute = hub.series().caches().last(&Of::All, 60);
     let reason = match &status {
         Status::Down(error) | Status::Failed(error) => Some(error.to_string()),
         _ => None,
@@ -76,7 +76,7 @@ fn tiles_of(hub: &Hub) -> Tiles {
         up_for: duration::shown(hub.up_since().elapsed()),
         hit_ratio: percent(ratio(minute.hits(), minute.requests())),
         hit_ratio_ever: percent(ever.hit_ratio()),
-        operations_per_second: hub.series().last(&Of::AllCaches, 1).requests(),
+        operations_per_second: hub.series().caches().last(&Of::All, 1).requests(),
         operations_ever: ever.requests(),
         errors: ever.errors,
     }

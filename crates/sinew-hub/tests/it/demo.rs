@@ -100,6 +100,23 @@ async fn the_demonstration_works_as_it_says_on_redis() {
 }
 
 #[tokio::test]
+async fn the_gateway_of_the_demonstration_limits_who_is_not_signed_in() {
+    let arguments = ["--traffic", "0", "--gateway-listen", "127.0.0.1:0"];
+    let hub = blocking(move || Hub::demo(&arguments)).await;
+    let log = hub.server.log();
+    let (_, rest) = log.split_once("Its gateway is ").expect("it says where");
+    let (gateway, _) = rest.split_once(".\n").expect("a whole line");
+    let url = format!("{gateway}/properties");
+    let mut statuses = Vec::new();
+    for _ in 0..30 {
+        let reply = hub.send(Method::GET, &url, Some("tenant123"), None).await;
+        statuses.push(reply.status);
+    }
+    assert_eq!(statuses[..10], [StatusCode::OK; 10]);
+    assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+}
+
+#[tokio::test]
 async fn ctrl_c_stops_the_demonstration_cleanly() {
     let hub = blocking(|| Hub::demo(&["--traffic", "50"])).await;
     tokio::time::timeout(Duration::from_secs(30), async {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::{Method, StatusCode};
 
-use super::place::{AtHub, Place, Whose};
+use super::place::{AtHub, Place, Whose, place};
 use super::print_json;
 use crate::cache::body::RemovedBody;
 use crate::cache::removal::{Removed, Which};
@@ -65,8 +65,8 @@ impl WhichArgs {
 pub(super) async fn clear(args: ClearArgs) -> Result<(), Outcome> {
     let which = args.which.which();
     which.check().await.map_err(|e| Outcome::of(&e))?;
-    let place = args.whose.place(&args.cache).await?;
-    if let (Place::Redis(redis), Which::Tagged(_)) = (&place, &which) {
+    let place = place(&args.whose, &args.cache).await?;
+    if let (Place::Redis(redis, _), Which::Tagged(_)) = (&place, &which) {
         redis.must_be_tagged()?;
     }
     let what = in_words(&which, &args, &place);
@@ -75,7 +75,7 @@ pub(super) async fn clear(args: ClearArgs) -> Result<(), Outcome> {
     }
     consent(Consent::of(args.yes), &format!("Remove {what}?"))?;
     let removed = match &place {
-        Place::Redis(redis) => {
+        Place::Redis(redis, _) => {
             which.remove_from(&redis.cache).await.map_err(|e| Outcome::of(&e))?
         }
         Place::Hub(hub) => remove_at_hub(hub, &which).await?,
@@ -135,7 +135,7 @@ fn told(removed: Removed, what: &str, args: &ClearArgs, place: &Place) -> Result
         (Removed::Counted(count), _) => Some(count),
         (Removed::Uncounted, _) => None,
         // This process ends, and its queue with it.
-        (Removed::Queued, Place::Redis(_)) => {
+        (Removed::Queued, Place::Redis(..)) => {
             return Err(Outcome::Failed(
                 "Redis did not answer: the entries may still be there".to_owned(),
             ));

@@ -40,7 +40,7 @@ pub struct PutArgs {
 pub(super) async fn get(entry: &Entry) -> Result<(), Outcome> {
     let (place, key) = entry.place().await?;
     let value = match place {
-        Place::Redis(redis) => {
+        Place::Redis(redis, _) => {
             let found = redis.cache.get(&key).await.map_err(|e| Outcome::of(&e))?;
             // A look-up hides an outage; a person at a terminal wants to know.
             if found.is_none() && redis.cache.stats().errors > 0 {
@@ -74,7 +74,7 @@ pub(super) async fn put(mut args: PutArgs) -> Result<(), Outcome> {
     }
     let (place, key) = args.entry.place().await?;
     match place {
-        Place::Redis(redis) => put_in_redis(&redis, &key, &args, value, options).await,
+        Place::Redis(redis, _) => put_in_redis(&redis, &key, &args, value, options).await,
         Place::Hub(hub) => put_at_hub(&hub, &key, &args, value.get().to_owned()).await,
     }
 }
@@ -125,7 +125,7 @@ async fn put_at_hub(
 pub(super) async fn delete(entry: &Entry) -> Result<(), Outcome> {
     let (place, key) = entry.place().await?;
     match place {
-        Place::Redis(redis) => match redis.cache.invalidate(&key).await {
+        Place::Redis(redis, _) => match redis.cache.invalidate(&key).await {
             Ok(Invalidated::Done) => Ok(()),
             // This process ends, and its queue with it.
             Ok(Invalidated::Queued) => Err(Outcome::Failed(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::place::{Entry, Place, Whose};
+use super::place::{Entry, Place, Whose, place};
 use super::print_json;
 use crate::cache::body::{InfoBody, KeyHeatBody, KeySizeBody};
 use crate::cli::Outcome;
@@ -58,7 +58,7 @@ pub struct HottestArgs {
 pub(super) async fn info(args: &InfoArgs) -> Result<(), Outcome> {
     let (place, key) = args.entry.place().await?;
     let info: InfoBody = match place {
-        Place::Redis(redis) => {
+        Place::Redis(redis, _) => {
             let found = redis.cache.inspect(&key).await.map_err(|e| Outcome::of(&e))?;
             found.ok_or(Outcome::NoSuchEntry)?.into()
         }
@@ -94,8 +94,8 @@ fn found_in_words(info: &InfoBody) -> &'static str {
 }
 
 pub(super) async fn largest(args: &LargestArgs) -> Result<(), Outcome> {
-    let sizes: Vec<KeySizeBody> = match args.whose.place(&args.cache).await? {
-        Place::Redis(redis) => {
+    let sizes: Vec<KeySizeBody> = match place(&args.whose, &args.cache).await? {
+        Place::Redis(redis, _) => {
             let largest = redis.cache.largest(args.keys as usize, args.top as usize).await;
             let largest = largest.map_err(|e| Outcome::of(&e))?;
             largest.into_iter().map(KeySizeBody::from).collect()

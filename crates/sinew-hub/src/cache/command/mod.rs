@@ -11,10 +11,9 @@ mod stats;
 mod warm;
 
 use clap::Subcommand;
-use serde::Serialize;
 
-use crate::cli::Outcome;
 use crate::cli::request::At;
+use crate::cli::{Outcome, print_json};
 use clear::ClearArgs;
 use entry::PutArgs;
 use look::{HottestArgs, InfoArgs, LargestArgs};
@@ -124,10 +123,4 @@ impl CacheCommand {
         };
         ended.err().unwrap_or(Outcome::Worked)
     }
-}
-
-fn print_json(reply: &impl Serialize) -> Result<(), Outcome> {
-    let text = serde_json::to_string(reply).map_err(|e| Outcome::Failed(e.to_string()))?;
-    println!("{text}");
-    Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use reqwest::Method;
 
-use super::place::{AtHub, InRedis, Place, Whose};
+use super::place::{AtHub, InRedis, Place, Whose, place};
 use super::print_json;
 use crate::cache::body::WarmedBody;
 use crate::cache::brought::{self, Entry};
@@ -46,7 +46,7 @@ pub struct WarmArgs {
 
 pub(super) async fn warm(args: WarmArgs) -> Result<(), Outcome> {
     let mut lines = Lines::open(&args.file)?;
-    let place = args.whose.place(&args.cache).await?;
+    let place = place(&args.whose, &args.cache).await?;
     let existing = if args.replace { Existing::Replaced } else { Existing::Kept };
     if existing == Existing::Replaced {
         let (cache, whose) = (&args.cache, args.whose.shown());
@@ -85,7 +85,7 @@ async fn store_all(
             return Ok(());
         }
         let became = match place {
-            Place::Redis(redis) => store_in_redis(redis, batch, existing).await?,
+            Place::Redis(redis, _) => store_in_redis(redis, batch, existing).await?,
             Place::Hub(hub) => store_at_hub(hub, batch, existing).await?,
         };
         add(sum, became);

@@ -1,0 +1,35 @@
+//! Where limits are.
+
+use sinew::limit::Limiter;
+
+use crate::cli::Outcome;
+pub(super) use crate::cli::place::AtHub;
+use crate::cli::whose::Whose;
+use crate::limit::table::LimitTable;
+
+pub(super) type Place = crate::cli::place::Place<InRedis>;
+
+/// Limits in Redis itself.
+pub(super) struct InRedis {
+    pub(super) limiter: Limiter,
+    pub(super) table: LimitTable,
+}
+
+pub(super) async fn place(whose: &Whose) -> Result<Place, Outcome> {
+    whose
+        .place(&["v1", "limits"], |sinew, config| {
+            let table = LimitTable::new(sinew, config.limits.clone());
+            Ok(InRedis { limiter: sinew.limiter(), table })
+        })
+        .await
+}
+
+/// The same, for what all tenants share.
+pub(super) async fn place_of_all(whose: &Whose) -> Result<Place, Outcome> {
+    if whose.tenant.is_some() {
+        return Err(Outcome::BadInput(
+            "--tenant: limits are defined for all tenants: expected none".to_owned(),
+        ));
+    }
+    place(whose).await
+}

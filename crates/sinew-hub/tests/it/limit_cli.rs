@@ -1,0 +1,285 @@
+//! `sinew limit …`: leave asked for in shells, and limits as people define and look at them.
+
+use std::io::Write as _;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::hub::{Hub, exit_code, sinew, text};
+use crate::world::{Server, free_port, start_redis, wait_until};
+
+/// A Redis, a hub on it, and commands at both.
+struct Fleet {
+    server: Server,
+    store: String,
+    hub: Hub,
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let server = start_redis();
+        let store = format!("redis://127.0.0.1:{}", server.port);
+        let hub = Hub::serve(&["--store", &store]);
+        let fleet = Self { server, store, hub };
+        wait_until("the hub is ready", || exit_code(&fleet.at_hub(&["list"])) == 0);
+        fleet
+    }
+
+    fn listen(&self) -> &str {
+        self.hub.url.trim_start_matches("http://")
+    }
+
+    fn places(&self) -> [[&str; 2]; 2] {
+        [["--store", &self.store], ["--listen", self.listen()]]
+    }
+
+    fn at_hub(&self, words: &[&str]) -> Output {
+        limit(words, &["--listen", self.listen()])
+    }
+
+    fn in_redis(&self, words: &[&str]) -> Output {
+        limit(words, &["--store", &self.store])
+    }
+}
+
+fn limit(words: &[&str], place: &[&str]) -> Output {
+    sinew(&[&["limit"], words, place].concat())
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
+}
+
+#[test]
+fn a_limit_admits_what_it_says_on_redis_and_through_a_hub() {
+    let fleet = Fleet::start();
+    for (place, name) in fleet.places().into_iter().zip(["by-store", "by-hub"]) {
+        let command = |words: &[&str]| limit(words, &place);
+        let defined = command(&["define", name, "--quota", "2", "--per", "24h"]);
+        let told = text(&defined.stdout);
+        assert_eq!(exit_code(&defined), 0, "{}", text(&defined.stderr));
+        assert!(told.starts_with(&format!("Defined limit {name:?} in ")), "{told}");
+        assert!(told.contains("2 per 24h by gcra"), "{told}");
+
+        let never = command(&["check", name, "ada:7", "--cost", "3"]);
+        let errors = text(&never.stderr);
+        assert_eq!(exit_code(&never), 75, "{errors}");
+        assert!(errors.contains("never admits a cost of 3 at once"), "{errors}");
+
+        let peeked = command(&["peek", name, "ada:7"]);
+        let told = text(&peeked.stdout);
+        assert!(told.starts_with("Would be allowed: 2 of 2 left"), "{told}");
+        let first = command(&["check", name, "ada:7", "--json"]);
+        assert_eq!(exit_code(&first), 0, "{}", text(&first.stderr));
+        let decision = json(&first);
+        assert_eq!(decision["allowed"], true);
+        assert_eq!(decision["degraded"], false);
+        assert_eq!(decision["limits"][0]["remaining"], 1);
+        let second = text(&command(&["check", name, "ada:7"]).stdout);
+        assert!(second.starts_with("Allowed: 0 of 2 left, and all of it in "), "{second}");
+
+        let third = command(&["check", name, "ada:7"]);
+        let errors = text(&third.stderr);
+        assert_eq!((exit_code(&third), third.stdout.len()), (75, 0), "{errors}");
+        let begins = format!("error: limit {name:?} denies it: try again in 1");
+        assert!(errors.starts_with(&begins), "12 hours or a little less: {errors}");
+        let denied = command(&["check", name, "ada:7", "--json"]);
+        assert_eq!((exit_code(&denied), denied.stderr.len()), (75, 0));
+        let decision = json(&denied);
+        assert_eq!(decision["allowed"], false);
+        assert!(decision["retryAfterMs"].as_u64().unwrap() > 3_600_000, "{decision}");
+        assert_eq!(exit_code(&command(&["peek", name, "ada:7"])), 75);
+
+        // Others' counts are their own, whatever the other place is.
+        for others in [&["check", name, "ada:8"][..], &["check", name, "ada:7", "--tenant", "acme"]]
+        {
+            assert_eq!(exit_code(&command(others)), 0, "{others:?}");
+        }
+        let elsewhere = fleet.places().map(|place| {
+            // A definition of another process is heard of within a second.
+            wait_until("it is defined", || exit_code(&limit(&["peek", name, "bob"], &place)) == 0);
+            exit_code(&limit(&["check", name, "ada:7"], &place))
+        });
+        assert_eq!(elsewhere, [75, 75]);
+
+        let asks = command(&["reset", name, "ada:7"]);
+        let errors = text(&asks.stderr);
+        assert_eq!(exit_code(&asks), 2, "{errors}");
+        assert!(errors.contains("expected --yes") && errors.contains("127.0.0.1"), "{errors}");
+        assert_eq!(exit_code(&command(&["check", name, "ada:7"])), 75, "it was not reset");
+        let reset = command(&["reset", name, "ada:7", "--yes"]);
+        assert!(
+            text(&reset.stdout).starts_with("Forgot what was charged to \"ada:7\" of no tenant")
+        );
+        assert_eq!(exit_code(&command(&["check", name, "ada:7"])), 0);
+    }
+}
+
+#[test]
+fn limits_are_defined_listed_and_removed() {
+    let fleet = Fleet::start();
+    for place in fleet.places() {
+        let command = |words: &[&str]| limit(words, &place);
+        // A subject of its own for each.
+        let subject = place[0].trim_start_matches('-');
+        let define = ["define", "calls", "--quota", "5", "--per", "24h"];
+        assert_eq!(exit_code(&command(&define)), 0);
+        let rest = ["--algorithm", "sliding-log", "--on-down", "closed", "--shadow"];
+        let changed = text(&command(&[&define[..], &rest].concat()).stdout);
+        assert!(changed.starts_with("Changed limit \"calls\" in "), "{changed}");
+        assert!(
+            changed.contains("by sliding-log, closed if Redis is down, in shadow"),
+            "{changed}"
+        );
+        for _ in 0..6 {
+            assert_eq!(exit_code(&command(&["check", "calls", subject])), 0, "it stops no one");
+        }
+        let seventh = text(&command(&["check", "calls", subject]).stdout);
+        assert!(seventh.contains("would deny it, and is in shadow"), "{seventh}");
+
+        let table = text(&command(&["list"]).stdout);
+        let row = table.lines().nth(1).unwrap_or_default();
+        assert!(table.starts_with("LIMIT") && row.starts_with("calls"), "{table}");
+        for cell in ["sliding-log shadow", " 5 ", " 24h ", " closed ", " store "] {
+            assert!(row.contains(cell), "{cell}: {table}");
+        }
+        let counts = if subject == "store" { ("–", "–") } else { ("5", "2") };
+        let cells: Vec<&str> = row.split_whitespace().rev().collect();
+        assert_eq!((cells[1], cells[0]), counts, "{table}");
+        let listed = json(&command(&["list", "--json"]));
+        assert_eq!(listed[0]["name"], "calls");
+        assert_eq!(listed[0]["onDown"], "closed");
+        assert!(listed[0]["revision"].as_u64() > Some(1), "{listed}");
+
+        let asks = command(&["remove", "calls"]);
+        assert_eq!(exit_code(&asks), 2, "{}", text(&asks.stderr));
+        assert!(text(&asks.stderr).contains("expected --yes"), "{}", text(&asks.stderr));
+        assert_eq!(exit_code(&command(&["remove", "calls", "--yes"])), 0);
+        for words in [&["remove", "calls", "--yes"][..], &["check", "calls", subject]] {
+            let gone = command(words);
+            let errors = text(&gone.stderr);
+            assert_eq!(exit_code(&gone), 3, "{words:?}: {errors}");
+            assert!(errors.starts_with("error: no limit \"calls\" is defined"), "{errors}");
+            assert!(errors.contains("expected one"), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn a_command_takes_no_more_of_a_limit_that_is_leased_than_it_costs() {
+    let fleet = Fleet::start();
+    let define = ["define", "calls", "--quota", "20", "--per", "24h", "--lease", "10"];
+    let defined = fleet.in_redis(&define);
+    assert_eq!(exit_code(&defined), 0, "{}", text(&defined.stderr));
+    assert!(text(&defined.stdout).contains("10 at a time to each process"));
+    assert_eq!(json(&fleet.in_redis(&["list", "--json"]))[0]["lease"], 10);
+    for left in [19, 18, 17] {
+        let decision = json(&fleet.in_redis(&["check", "calls", "ada", "--json"]));
+        assert_eq!(decision["limits"][0]["remaining"], left, "{decision}");
+    }
+}
+
+#[test]
+fn a_limit_need_not_be_defined_on_redis_and_a_file_may_define_it() {
+    let fleet = Fleet::start();
+    let said = ["check", "mails", "nightly", "--quota", "1", "--per", "24h"];
+    let codes = [(); 2].map(|()| exit_code(&fleet.in_redis(&said)));
+    assert_eq!(codes, [0, 75]);
+    let refused = fleet.at_hub(&said);
+    assert_eq!(exit_code(&refused), 2);
+    assert!(text(&refused.stderr).contains("expected none, or --store"));
+    // It was charged by its name, and is let off by its name.
+    assert_eq!(exit_code(&fleet.in_redis(&["reset", "mails", "nightly", "--yes"])), 0);
+    assert_eq!(exit_code(&fleet.in_redis(&said)), 0);
+
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "store = {:?}\n[limits.filed]\nquota = 1\nper = \"24h\"", fleet.store).unwrap();
+    let config = ["--config", file.path().to_str().unwrap()];
+    assert_eq!(exit_code(&limit(&["check", "filed", "ada"], &config)), 0);
+    assert_eq!(exit_code(&limit(&["check", "filed", "ada"], &config)), 75);
+    let listed = json(&limit(&["list", "--json"], &config));
+    assert_eq!(listed[0]["name"], "filed");
+    assert_eq!(listed[0]["source"], "file");
+}
+
+#[test]
+fn a_hub_without_its_redis_answers_as_the_limit_says() {
+    let mut fleet = Fleet::start();
+    let define = ["define", "calls", "--quota", "5", "--per", "24h", "--on-down", "open"];
+    assert_eq!(exit_code(&fleet.at_hub(&define)), 0);
+    assert_eq!(exit_code(&fleet.at_hub(&["check", "calls", "ada"])), 0);
+    let define = ["define", "mails", "--quota", "5", "--per", "24h", "--on-down", "closed"];
+    assert_eq!(exit_code(&fleet.at_hub(&define)), 0);
+    assert_eq!(exit_code(&fleet.at_hub(&["check", "mails", "ada"])), 0);
+    fleet.server.kill();
+    let allowed = fleet.at_hub(&["check", "calls", "ada", "--cost", "5"]);
+    assert_eq!(exit_code(&allowed), 0, "{}", text(&allowed.stderr));
+    assert!(text(&allowed.stdout).contains("It was decided without Redis."), "{allowed:?}");
+    let denied = fleet.at_hub(&["check", "mails", "ada"]);
+    assert_eq!(exit_code(&denied), 75, "{}", text(&denied.stderr));
+    assert!(text(&denied.stderr).contains("It was decided without Redis."), "{denied:?}");
+    let refused = fleet.at_hub(&["reset", "calls", "ada", "--yes"]);
+    assert_eq!(exit_code(&refused), 1, "{}", text(&refused.stderr));
+}
+
+#[test]
+fn every_limit_command_shows_an_example() {
+    for command in ["check", "peek", "reset", "list", "define", "remove"] {
+        let help = text(&sinew(&["limit", command, "--help"]).stdout);
+        assert!(help.contains("Example"), "{command}: {help}");
+    }
+    let check = text(&sinew(&["limit", "check", "--help"]).stdout);
+    assert!(check.contains("75  it is denied"), "{check}");
+}
+
+#[test]
+fn bad_input_to_a_limit_command_ends_with_2_and_an_outage_with_1() {
+    let nowhere = format!("redis://127.0.0.1:{}", free_port());
+    for arguments in [
+        &["check", "a", ""][..],
+        &["check", "a", "b", "--cost", "0"],
+        &["check", "a", "b", "--quota", "1"],
+        &["check", "a", "b", "--burst", "1"],
+        &["check", "a", "b", "--quota", "1", "--per", "soon", "--store", &nowhere],
+        &["check", "a", "b", "--tenant", "a_b"],
+        &["reset", "..", "b", "--yes"],
+        &["reset", "a", "..", "--yes"],
+        &["define", "a", "--quota", "1"],
+        &["define", "a_b", "--quota", "1", "--per", "1m"],
+        &["define", "a", "--quota", "0", "--per", "1m"],
+        &["define", "a", "--quota", "1", "--per", "1m", "--lease", "2"],
+        &["define", "a", "--quota", "1", "--per", "1m", "--algorithm", "guess"],
+        &["define", "a", "--quota", "1", "--per", "1m", "--on-down", "maybe"],
+        &["define", "a", "--quota", "1", "--per", "1m", "--tenant", "acme"],
+        &[
+            "define",
+            "a",
+            "--quota",
+            "1",
+            "--per",
+            "1m",
+            "--algorithm",
+            "sliding-log",
+            "--burst",
+            "1",
+        ],
+        &["remove", "..", "--yes"],
+        &["list", "--prefix", "App_"],
+    ] {
+        let output = sinew(&[&["limit"], arguments].concat());
+        let errors = text(&output.stderr);
+        assert_eq!(exit_code(&output), 2, "{arguments:?}: {errors}");
+        assert!(errors.starts_with("error: "), "{arguments:?}: {errors}");
+        assert!(output.stdout.is_empty());
+    }
+    for arguments in [
+        &["check", "a", "b"][..],
+        &["define", "a", "--quota", "1", "--per", "1m"],
+        &["remove", "a", "--yes"],
+        &["list"],
+    ] {
+        let output = limit(arguments, &["--store", &nowhere]);
+        assert_eq!(exit_code(&output), 1, "{arguments:?}: {}", text(&output.stderr));
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
