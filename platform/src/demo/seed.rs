@@ -5,7 +5,8 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, DbErr, EntityTrait, TransactionTrait};
 use sinew::Tenant;
 
-use super::TENANTS;
+use super::{TENANTS, USERS};
+use crate::billing::usage;
 use crate::database::Database;
 use crate::rent_tracker::payment::{self};
 use crate::rent_tracker::{Repository, property};
@@ -29,6 +30,7 @@ mod demo_seed {
 const STREETS: [&str; 6] = ["Elm", "Oak", "Station", "Mill", "Church", "Harbour"];
 const PROPERTIES_PER_TENANT: usize = 24;
 const PAYMENTS_PER_PROPERTY: i8 = 3;
+const DAYS_OF_USE: i8 = 5;
 
 /// What [`seed`] found or made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub struct Seeded {
     pub is_new: bool,
 }
 
-/// Gives each of [`TENANTS`] its properties and payments, once in the life of a database.
+/// Gives each of [`TENANTS`] its properties and payments, and what its users used, once in the life of a database.
 ///
 /// # Errors
 /// When the database fails.
@@ -92,6 +94,16 @@ async fn seed_tenant(database: &Database, tenant: &str) -> Result<bool, DbErr> {
         });
         payment::Entity::insert_many(payments).exec_without_returning(&transaction).await?;
     }
+    let used = USERS.iter().flat_map(|user| {
+        (1..=DAYS_OF_USE).map(|day| usage::ActiveModel {
+            tenant_id: Set(tenant.to_owned()),
+            user_id: Set((*user).to_owned()),
+            used_on: Set(date(2026, 10, day).to_string()),
+            units: Set(i64::from(day) * 10),
+            ..Default::default()
+        })
+    });
+    usage::Entity::insert_many(used).exec_without_returning(&transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }

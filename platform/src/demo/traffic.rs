@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sinew::http::TENANT_HEADER;
 
-use super::TENANTS;
+use super::{TENANTS, USERS};
 
 const REQUEST_MAX: Duration = Duration::from_secs(5);
 /// One request in so many is a write.
@@ -71,6 +71,9 @@ impl Traffic {
         }
         let _: serde_json::Value = self.get(tenant, &path).await?;
         let _: serde_json::Value = self.get(tenant, &format!("{path}/payments")).await?;
+        let user = USERS[n as usize % USERS.len()];
+        let invoices = format!("/api/billing/users/{user}/invoices");
+        let _: serde_json::Value = self.get(tenant, &invoices).await?;
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 
 use axum::http::StatusCode;
 use sea_orm::DbErr;
-use sinew::LoadError;
 use sinew::http::Problem;
 
 #[derive(Debug, thiserror::Error)]
@@ -53,15 +52,5 @@ impl From<&RentError> for Problem {
 impl From<RentError> for Problem {
     fn from(error: RentError) -> Self {
         Self::from(&error)
-    }
-}
-
-/// For replies: a load's error is shared by all who waited for it.
-pub(super) fn problem_of_load(error: LoadError<RentError>) -> Problem {
-    match error {
-        LoadError::Source(error) => Problem::from(&*error),
-        LoadError::Rejected(error) => Problem::from(error),
-        // Of caches without a hard timeout, the second never comes.
-        LoadError::Aborted | LoadError::TimedOut => Problem::from(&RentError::Aborted),
     }
 }

@@ -1,11 +1,11 @@
 //! A payment: its row, and what goes over the wire.
 
-use jiff::civil::Date;
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::error::RentError;
 use super::property::CENTS_MAX;
+use crate::date;
 
 #[derive(Clone, Debug, DeriveEntityModel)]
 #[sea_orm(table_name = "payment")]
@@ -64,11 +64,7 @@ impl PaymentInput {
         if !(1..=CENTS_MAX).contains(&self.amount_cents) {
             return Err(RentError::rejected("amountCents", "1 to 100000000000"));
         }
-        // One way to write a date, so that it sorts as text.
-        let date: Option<Date> = self.paid_on.parse().ok();
-        let is_plain = date
-            .is_some_and(|d| (1900..=2999).contains(&d.year()) && d.to_string() == self.paid_on);
-        if !is_plain {
+        if !date::is_plain(&self.paid_on) {
             return Err(RentError::rejected("paidOn", "a date from 1900 to 2999, like 2026-11-21"));
         }
         Ok(())

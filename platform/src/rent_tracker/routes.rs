@@ -1,22 +1,17 @@
 //! The REST routes.
 
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 use sinew::http::{Problem, RequestTenant};
-use sinew::{LoadError, Source, Traced};
 
-use super::error::{RentError, problem_of_load};
 use super::payment::PaymentInput;
 use super::property::PropertyInput;
 use super::service::RentTracker;
+use crate::web::{Body, Path, cached, method_not_allowed};
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const BODY_LEN_MAX: usize = 64 << 10;
 
 pub(super) fn router(service: RentTracker) -> Router {
@@ -28,29 +23,9 @@ pub(super) fn router(service: RentTracker) -> Router {
             "/api/properties/{id}/payments/{payment_id}",
             get(payment).put(update_payment).delete(delete_payment),
         )
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
-        })
+        .method_not_allowed_fallback(|| async { method_not_allowed() })
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
         .with_state(service)
-}
-
-/// Path parameters, with a problem reply of ours.
-#[derive(FromRequestParts)]
-#[from_request(via(axum::extract::Path), rejection(Problem))]
-struct Path<T>(T);
-
-/// A JSON object as the body, likewise. An array would be taken by position.
-struct Body<T>(T);
-
-impl<S: Sync + Send, T: DeserializeOwned> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Json(object) = Json::<Map<String, Value>>::from_request(request, state).await?;
-        let input = serde_json::from_value(Value::Object(object));
-        input.map(Self).map_err(|e| Problem::bad_request(format!("invalid body: {e}")))
-    }
 }
 
 async fn properties(
@@ -139,16 +114,4 @@ async fn delete_payment(
 ) -> Result<StatusCode, Problem> {
     service.delete_payment(tenant, property, id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Says where a read was answered from.
-fn cached<V: Serialize>(
-    read: Result<Traced<V>, LoadError<RentError>>,
-) -> Result<Response, Problem> {
-    let read = read.map_err(problem_of_load)?;
-    let source = match read.source {
-        Source::Loaded => "miss",
-        _ => "hit",
-    };
-    Ok(([(X_CACHE, source)], Json(&*read.value)).into_response())
 }

@@ -1,5 +1,8 @@
 //! The platform's routes, on every database.
 
+mod billing;
+mod databases;
+mod gateway;
 mod rent_tracker;
 
 // One world for all crates' tests; each needs a part of it.

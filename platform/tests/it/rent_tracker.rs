@@ -1,7 +1,5 @@
 //! RentTracker: what clients may count on, on SQLite in memory, SQLite in a file and PostgreSQL.
 
-use std::sync::LazyLock;
-
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -11,33 +9,7 @@ use sinew::Sinew;
 use sinew_platform::{Database, demo, router};
 use tower::ServiceExt;
 
-use crate::world::{Server, start_postgres};
-
-static POSTGRES: LazyLock<Server> = LazyLock::new(start_postgres);
-
-/// Makes a test of each promise on every database.
-macro_rules! on_every_database {
-    ($(async fn $name:ident($platform:ident: Platform) $body:block)*) => {
-        $(async fn $name($platform: Platform) $body)*
-
-        mod sqlite_memory { $(
-            #[tokio::test]
-            async fn $name() { super::$name(super::Platform::open("sqlite::memory:").await).await }
-        )* }
-        mod sqlite_file { $(
-            #[tokio::test]
-            async fn $name() {
-                let folder = tempfile::tempdir().unwrap();
-                let url = format!("sqlite://{}/rent.db?mode=rwc", folder.path().display());
-                super::$name(super::Platform::open(&url).await).await
-            }
-        )* }
-        mod postgres { $(
-            #[tokio::test]
-            async fn $name() { super::$name(super::Platform::on_postgres().await).await }
-        )* }
-    };
-}
+use crate::databases::on_every_database;
 
 struct Platform {
     app: Router,
@@ -60,11 +32,6 @@ impl Platform {
         // Tests of one database run beside each other: each is a tenant of its own.
         let tenant = format!("t{:x}", fastrand::u64(..));
         Self { app: router(sinew, database.clone()), tenant, database }
-    }
-
-    async fn on_postgres() -> Self {
-        let port = tokio::task::spawn_blocking(|| POSTGRES.port).await.unwrap();
-        Self::open(&format!("postgres://postgres@127.0.0.1:{port}/postgres")).await
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Reply {

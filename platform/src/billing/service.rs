@@ -1,0 +1,113 @@
+//! What billing does, with its lock and its cache.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use sinew::{LoadError, Sinew, Tenant, Traced};
+
+use super::cache_keys::{Caches, InvoicesOf};
+use super::error::BillingError;
+use super::invoice::Invoice;
+use super::month::Month;
+use super::repository::Repository;
+use super::run::{LOCK, MonthlyRun, run_monthly};
+use super::usage::{UsageInput, check_user};
+use crate::database::Database;
+
+/// What users used, and their invoices. Cheap to clone.
+#[derive(Clone)]
+pub struct Billing {
+    sinew: Sinew,
+    repository: Repository,
+}
+
+/// How far the invoices of a month are.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Progress {
+    month: Month,
+    /// Written by now.
+    invoices: u64,
+    users_left: u64,
+    /// Whether some instance is at it, for this month or another one.
+    is_running: bool,
+}
+
+impl Billing {
+    /// Billing of all tenants, on a database.
+    #[must_use]
+    pub fn new(sinew: Sinew, database: Database) -> Self {
+        Self { sinew, repository: Repository::new(database) }
+    }
+
+    /// Writes an invoice for everyone who used something up to the end of the month and has none for
+    /// it, unless another instance is at it. A month may be run again, also before it is over: what
+    /// is used after goes into the next one.
+    ///
+    /// # Errors
+    /// `Store` for a tenant that cannot be, `Database` when the database fails: what was written until
+    /// then stays.
+    ///
+    /// # Cancellation
+    /// What is written stays, and the next run writes the rest. Cached lists of invoices may be old
+    /// until then, or for their TTL.
+    ///
+    /// # When Redis is down
+    /// `Store`, and nothing is written. A run that has begun goes on until its lock has run out.
+    pub async fn run_monthly(
+        &self,
+        tenant: &Tenant,
+        month: Month,
+    ) -> Result<MonthlyRun, BillingError> {
+        let sinew = self.sinew.tenant(tenant.as_str())?;
+        let caches = Caches::of(&sinew)?;
+        let ran = run_monthly(&sinew.locks(), &self.repository, tenant, month).await;
+        // However it ended: what it wrote, or one before that broke off, is committed.
+        if !matches!(ran, Ok(MonthlyRun::Held { .. })) {
+            caches.invoices_written().await;
+        }
+        ran
+    }
+
+    pub(super) async fn record_usage(
+        &self,
+        tenant: &Tenant,
+        input: &UsageInput,
+    ) -> Result<(), BillingError> {
+        input.check()?;
+        self.repository.record_usage(tenant, input).await
+    }
+
+    pub(super) async fn invoices(
+        &self,
+        tenant: Tenant,
+        user: String,
+    ) -> Result<Traced<Vec<Invoice>>, LoadError<BillingError>> {
+        let invoices = self.invoices_to_read(&tenant, &user);
+        let invoices = invoices.map_err(|e| LoadError::Source(Arc::new(e)))?.invoices;
+        let rows = self.repository.clone();
+        let key = InvoicesOf(user.clone());
+        invoices
+            .get_or_load_traced(&key, move || async move { rows.invoices(&tenant, &user).await })
+            .await
+    }
+
+    pub(super) async fn progress(
+        &self,
+        tenant: &Tenant,
+        month: Month,
+    ) -> Result<Progress, BillingError> {
+        let locks = self.sinew.tenant(tenant.as_str())?.locks();
+        Ok(Progress {
+            month,
+            invoices: self.repository.invoices_of_month(tenant, month).await?,
+            users_left: self.repository.users_left(tenant, month).await?,
+            is_running: locks.look(LOCK).await?.is_some(),
+        })
+    }
+
+    fn invoices_to_read(&self, tenant: &Tenant, user: &str) -> Result<Caches, BillingError> {
+        check_user(user)?;
+        Caches::of(&self.sinew.tenant(tenant.as_str())?)
+    }
+}
