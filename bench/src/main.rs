@@ -5,10 +5,12 @@
 //! run here has no numbers, and a unit that says why.
 
 mod cache;
+mod limit;
 mod link;
 mod lock;
 mod measure;
 mod peer;
+mod process;
 
 // The same servers as the tests'.
 #[allow(dead_code, unused_imports)]
@@ -23,6 +25,11 @@ async fn main() {
     // As in production: what is counted costs. Before the first handle, which looks for it once.
     let _metrics = PrometheusBuilder::new().install_recorder().expect("the only recorder");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, whose, url] = &arguments[..]
+        && word == limit::MEMBER
+    {
+        return limit::member(whose, url).await;
+    }
     let effort = match arguments.iter().any(|a| a == "--quick") {
         true => Effort::QUICK,
         false => Effort::FULL,
@@ -40,6 +47,9 @@ async fn main() {
     }
     if wanted("lock") {
         rows.extend(lock::run(effort).await);
+    }
+    if wanted("limit") {
+        rows.extend(limit::run(effort).await);
     }
     for row in rows {
         println!("{}", serde_json::to_string(&row).expect("plain data"));

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::{setup, step};
 
-const CAPABILITIES: [&str; 3] = ["link", "cache", "lock"];
+const CAPABILITIES: [&str; 4] = ["link", "cache", "lock", "limit"];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     let known =
@@ -98,7 +98,7 @@ const TITLES: [&str; 6] = ["bench", "ours", "peer", "theirs", "unit", "ratio"];
 fn table(rows: &[[String; 6]]) -> String {
     let line = |cells: &[String; 6]| {
         let [bench, ours, peer, theirs, unit, ratio] = cells;
-        format!("{bench:<26} {ours:>12} {peer:<10} {theirs:>12} {unit:<14} {ratio:>6}\n")
+        format!("{bench:<26} {ours:>12} {peer:<21} {theirs:>12} {unit:<15} {ratio:>6}\n")
     };
     let titles = TITLES.map(str::to_owned);
     std::iter::once(&titles).chain(rows).map(line).collect()

@@ -1,7 +1,9 @@
 //! Who else does the job, each as its own documentation says to.
 
 mod bare;
+pub mod flexible;
 pub mod hitbox;
+pub mod limits;
 pub mod locks;
 pub mod maps;
 
