@@ -39,20 +39,20 @@ impl Engine {
     /// # Panics
     /// Outside a Tokio runtime.
     pub(crate) fn embedded(clock: Clock) -> Arc<Self> {
-        let wakes = Wakes::new(clock.clone());
+        let wakes = Wakes::new(fastrand::u64(..), clock.clone());
         let backend = MemoryBackend::new(clock.clone(), Arc::clone(&wakes));
         Self::new(Store::Memory(backend), clock, wakes)
     }
 
     /// Locks of all who are connected to this Redis. Their time is Redis's own, which no clock
-    /// of a test moves.
+    /// of a test moves. Tokens have the link's number, so that a holder's connections can be found.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
     #[cfg(feature = "redis")]
     pub(crate) fn on_redis(link: Link, prefix: &Prefix) -> Arc<Self> {
         let clock = Clock::system();
-        let wakes = Wakes::new(clock.clone());
+        let wakes = Wakes::new(link.process(), clock.clone());
         let backend = RedisBackend::new(link, prefix, Arc::clone(&wakes));
         Self::new(Store::Redis(backend), clock, wakes)
     }

@@ -57,7 +57,9 @@ pub enum LockMode {
 pub struct Holder {
     /// The name of this very grant. Redis has it with a `!` behind it while someone waits for the lock.
     pub token: String,
-    /// The process, by a number that it drew when it connected.
+    /// The process, by a number that it drew when it connected. Its connections have it in their
+    /// names: `CLIENT LIST` of Redis shows its address under `sinew:NUMBER`, or `NAME:NUMBER` where
+    /// the URL says `name=NAME`.
     pub process: String,
     /// When it runs out, unless it is renewed.
     pub expires_in: Duration,

@@ -22,8 +22,8 @@ pub(crate) struct Wakes {
 }
 
 impl Wakes {
-    pub(super) fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self { process: fastrand::u64(..), clock, waiting: Mutex::default() })
+    pub(super) fn new(process: u64, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { process, clock, waiting: Mutex::default() })
     }
 
     pub(super) fn enlist(self: &Arc<Self>, token: Token) -> Waiting {

@@ -54,6 +54,9 @@ which knows one machine only:
 Every key of the deployment is looked at: for people, not for scripts that run
 all the time.
 
+HOLDER is a process, by its number; of a lock that is held over HTTP, the hub.
+Redis has its address: redis-cli client list | grep NUMBER
+
 Examples:
   sinew lock list --tenant acme
   sinew lock list --store redis://127.0.0.1:6379 --json")]

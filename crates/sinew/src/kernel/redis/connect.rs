@@ -27,6 +27,7 @@ const FAREWELL_MAX: Duration = Duration::from_millis(200);
 const FAREWELL_LEN_MAX: usize = 4_096;
 /// A subscriber that is so far behind starts again, as after a lost connection.
 const PUSH_QUEUE_LEN_MAX: usize = 1_000;
+/// What the names of our connections begin with, unless the URL says otherwise.
 const CLIENT_NAME: &str = "sinew";
 
 /// A connection and the task that drives it. The task's end, for whatever reason, is the disconnect.
@@ -74,11 +75,13 @@ pub(super) struct Opening {
     pub(super) access: Access,
     pub(super) transport: Transport,
     pub(super) deadline: Duration,
+    /// The link's own number, which no other link has.
+    pub(super) process: u64,
 }
 
 impl Opening {
     /// # Errors
-    /// `Misconfigured` for TLS settings that will not do.
+    /// `Misconfigured` for TLS settings that will not do, or a system without random bytes.
     pub(super) fn new(access: Access, deadline: Duration) -> Result<Self> {
         let transport = match &access.tls {
             None => Transport::Plain,
@@ -91,7 +94,11 @@ impl Opening {
                 ));
             }
         };
-        Ok(Self { access, transport, deadline })
+        let mut process = [0; 8];
+        // Of the system's randomness: two processes of one number would be taken for each other.
+        getrandom::fill(&mut process)
+            .map_err(|_| Error::misconfigured("the system has no random bytes for a process"))?;
+        Ok(Self { access, transport, deadline, process: u64::from_ne_bytes(process) })
     }
 
     /// Opens a connection that is ready for commands.
@@ -187,6 +194,12 @@ impl Opening {
         info
     }
 
+    /// By which `CLIENT LIST` shows the address of a process of which no more is known than its number.
+    fn client_name(&self) -> String {
+        let name = self.access.client_name.as_deref().unwrap_or(CLIENT_NAME);
+        format!("{name}:{:016x}", self.process)
+    }
+
     /// Takes only a server that serves the purpose, is done loading and new enough.
     async fn check(
         &self,
@@ -197,8 +210,7 @@ impl Opening {
         let mut questions = redis::pipe();
         // A server that is still loading calls itself master, and fails PING.
         questions.cmd("PING").cmd("ROLE").cmd("INFO").arg("server");
-        let name = self.access.client_name.as_deref().unwrap_or(CLIENT_NAME);
-        questions.cmd("CLIENT").arg("SETNAME").arg(name);
+        questions.cmd("CLIENT").arg("SETNAME").arg(self.client_name());
         let replies = connection.send_all(&questions).await.map_err(|e| refused(address, e))?;
         let mut replies = replies.into_iter().zip(["PING", "ROLE", "INFO"]).map(|(reply, what)| {
             reply.map_err(|e| refused_command(address, what, &self.access, e))

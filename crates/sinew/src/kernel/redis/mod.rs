@@ -82,9 +82,11 @@ impl Link {
     /// Starts connecting in the background. `hooks` run in order on every new connection.
     ///
     /// # Errors
-    /// `Misconfigured` for TLS settings that will not do.
+    /// `Misconfigured` for TLS settings that will not do, or a system without random bytes.
     pub(crate) fn open(target: &Target, deadline: Duration, hooks: Vec<Hook>) -> Result<Self> {
         let topology = Topology::new(target, deadline, hooks)?;
+        let process = format!("{:016x}", topology.process());
+        tracing::info!(redis = %topology.address(), process, "connecting");
         let keeping = Task::start(Arc::clone(&topology).keep());
         Ok(Self(Arc::new(Inner { topology, deadline, _keeping: keeping })))
     }
@@ -175,6 +177,11 @@ impl Link {
     /// Hosts and ports, never credentials.
     pub(crate) fn address(&self) -> &str {
         self.0.topology.address()
+    }
+
+    /// A number of this link alone, drawn when it was opened. Its connections have it in their names.
+    pub(crate) fn process(&self) -> u64 {
+        self.0.topology.process()
     }
 
     /// Waits until the link is up, for as long as a person at a terminal would.

@@ -51,6 +51,7 @@ pub(super) struct Access {
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
     pub(super) database: u16,
+    /// What stands before the number in the names of connections.
     pub(super) client_name: Option<String>,
     pub(super) tls: Option<TlsSetting>,
 }

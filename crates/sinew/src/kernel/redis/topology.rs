@@ -67,7 +67,7 @@ enum Found {
 
 impl Topology {
     /// # Errors
-    /// `Misconfigured` for TLS settings that will not do.
+    /// `Misconfigured` for TLS settings that will not do, or a system without random bytes.
     pub(super) fn new(target: &Target, deadline: Duration, hooks: Vec<Hook>) -> Result<Arc<Self>> {
         let opening = Opening::new(target.access.clone(), deadline)?;
         let seeds = match &target.place {
@@ -119,6 +119,10 @@ impl Topology {
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(super) fn process(&self) -> u64 {
+        self.common.opening.process
     }
 
     /// The map of the moment, which may know nothing yet.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sinew::{ErrorKind, Fence, Released, Sinew};
+use sinew::{ErrorKind, Fence, Locks, Released, Sinew};
 
 use super::{DAY, MINUTE, SECOND, got, line_is, locks};
 use crate::laws::{eventually, keep};
@@ -23,6 +23,43 @@ fn redis_ms() -> u64 {
     let mut parts = time.lines().map(|part| part.parse::<u64>().unwrap());
     let (seconds, micros) = (parts.next().unwrap(), parts.next().unwrap());
     seconds * 1_000 + micros / 1_000
+}
+
+async fn process_that_holds(locks: &Locks, name: &str) -> String {
+    let held = locks.look(name).await.unwrap().expect("it is held");
+    held.holders[0].process.clone()
+}
+
+/// The names of those who are connected, in order.
+fn clients(port: u16) -> Vec<String> {
+    let list = redis_cli(port, &["CLIENT", "LIST"]);
+    let names = list.split_whitespace().filter_map(|word| word.strip_prefix("name="));
+    let mut names: Vec<String> = names.filter(|n| !n.is_empty()).map(str::to_owned).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn the_process_that_holds_a_lock_is_found_among_the_clients_of_redis() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let locks = connect(&server).await.locks();
+        let url = format!("redis://127.0.0.1:{}?name=billing", server.port);
+        let others = Sinew::connect(&url).await.unwrap().locks();
+        let mine = got(locks.lock("a")).await;
+        let theirs = got(others.lock("b")).await;
+        let me = format!("sinew:{}", process_that_holds(&locks, "a").await);
+        let they = format!("billing:{}", process_that_holds(&locks, "b").await);
+        assert_eq!(clients(server.port), [they.clone(), me.clone()]);
+        // So is the connection on which it hears that its turn has come.
+        let other = locks.clone();
+        let waiter = tokio::spawn(async move { got(other.lock("b").wait(MINUTE)).await });
+        let all = [they, me.clone(), me];
+        eventually("it listens", || async { clients(server.port) == all }).await;
+        theirs.release().await.unwrap();
+        waiter.await.unwrap().release().await.unwrap();
+        mine.release().await.unwrap();
+    });
 }
 
 #[test]
