@@ -25,7 +25,8 @@ pub(crate) struct DemoArgs {
     /// Where the platform listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7464")]
     platform_listen: SocketAddr,
-    /// Where the platform's gateway listens, with its rate limits; none unless said
+    /// Where the platform's gateway listens, with its rate limits; none unless said. It trusts no proxy:
+    /// what a request says of its user or address is not believed
     #[arg(long, value_name = "ADDRESS")]
     gateway_listen: Option<SocketAddr>,
     /// The platform's database: sqlite::memory:, sqlite://FILE?mode=rwc or postgres://…
@@ -113,10 +114,11 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         Ok(gateway) => gateway,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    if let Some(listener) = &gateway_listener {
-        println!("Its gateway is http://{}/api.", address_of(listener));
-    }
     welcome(&hub, &address_of(&hub_listener), &platform, seeded.property, embedded);
+    if let Some(listener) = &gateway_listener {
+        show_gateway(&address_of(listener));
+    }
+    println!("\nCtrl-C stops it.");
 
     let serving = async {
         let through_gateway = async {
@@ -160,8 +162,22 @@ Write one. The list of properties is fresh from then on:
   curl -i -H 'X-Tenant-Id: {tenant}' -H 'Content-Type: application/json' -d '{{\"address\": \"7 New Road\", \"monthlyRentCents\": 95000}}' {platform}/api/properties
 
 See the first one's cache entry through the hub, as a service in any language would:
-  curl -i -H 'X-Tenant-Id: {tenant}' http://{address}/v1/cache/property/entries/{property}
+  curl -i -H 'X-Tenant-Id: {tenant}' http://{address}/v1/cache/property/entries/{property}"
+    );
+}
 
-Ctrl-C stops it."
+fn show_gateway(address: &str) {
+    let tenant = TENANTS[0];
+    println!(
+        "
+  Gateway    http://{address}/api/properties
+
+Ask it a dozen times. Of an address it admits ten at once, and answers 429 then:
+  for n in $(seq 12); do curl -sS -o /dev/null -w '%{{http_code}}\\n' -H 'X-Tenant-Id: {tenant}' http://{address}/api/properties; done
+
+Say that you are a user at another address. RateLimit in the answer is still that of yours:
+  curl -i -H 'X-Tenant-Id: {tenant}' -H 'X-Forwarded-For: 203.0.113.9' -H 'X-User-Id: ada' http://{address}/api/properties
+
+Only a proxy that a gateway trusts names client and user so, and this one trusts none."
     );
 }

@@ -6,13 +6,12 @@ use sinew::limit::http::TrustedProxies;
 
 use crate::gateway::{GatewayError, Settings, Upstream, Upstreams, router};
 
-/// A gateway to an app in the same process. It believes whoever is on this machine, so that one can be
-/// any user at any address.
+/// A gateway to an app in the same process. There is no proxy in front of it, so it believes nobody who
+/// says that he is another client, or a user.
 ///
 /// # Errors
 /// As [`router`].
 pub fn gateway(sinew: &Sinew, app: Router) -> Result<Router, GatewayError> {
-    let trusted = TrustedProxies::new(["127.0.0.0/8", "::1"])?;
     let upstreams = Upstreams::new().with("/api", Upstream::Router(app))?;
-    router(sinew, upstreams, &Settings::behind(trusted))
+    router(sinew, upstreams, &Settings::behind(TrustedProxies::default()))
 }

@@ -104,16 +104,47 @@ async fn the_gateway_of_the_demonstration_limits_who_is_not_signed_in() {
     let arguments = ["--traffic", "0", "--gateway-listen", "127.0.0.1:0"];
     let hub = blocking(move || Hub::demo(&arguments)).await;
     let log = hub.server.log();
-    let (_, rest) = log.split_once("Its gateway is ").expect("it says where");
-    let (gateway, _) = rest.split_once(".\n").expect("a whole line");
-    let url = format!("{gateway}/properties");
+    let (_, rest) = log.split_once("Gateway    ").expect("it says where");
+    let (url, _) = rest.split_once('\n').expect("a whole line");
     let mut statuses = Vec::new();
     for _ in 0..30 {
-        let reply = hub.send(Method::GET, &url, Some("tenant123"), None).await;
+        let reply = hub.send(Method::GET, url, Some("tenant123"), None).await;
         statuses.push(reply.status);
     }
     assert_eq!(statuses[..10], [StatusCode::OK; 10]);
     assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+
+    // Whatever one says of oneself, it is the same limit.
+    for claim in
+        [("x-user-id", "7"), ("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9")]
+    {
+        let headers = [("x-tenant-id", "tenant123"), claim];
+        let reply = hub.send_with(Method::GET, url, &headers, None).await;
+        let told = reply.headers["ratelimit"].to_str().unwrap();
+        assert!(told.contains("\"anonymous\";r=0"), "{claim:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn the_lines_that_show_the_gateway_show_what_they_say() {
+    let arguments = ["--traffic", "0", "--gateway-listen", "127.0.0.1:0"];
+    let hub = blocking(move || Hub::demo(&arguments)).await;
+    blocking(move || {
+        let log = hub.server.log();
+        let dozen = log.lines().map(str::trim).find(|line| line.starts_with("for "));
+        let dozen = Command::new("sh").arg("-c").arg(dozen.expect("a loop")).output().expect("sh");
+        let statuses = text(&dozen.stdout);
+        assert_eq!(statuses.lines().count(), 12, "{statuses}{}", text(&dozen.stderr));
+        assert!(statuses.starts_with(&"200\n".repeat(10)), "{statuses}");
+        assert!(statuses.contains("429"), "{statuses}");
+
+        let lines = hub.curl_lines();
+        let spoofed = lines.iter().find(|line| line.contains("X-Forwarded-For")).expect("a claim");
+        let told = paste(spoofed);
+        assert!(told.contains("\"anonymous\";r="), "{told}");
+        assert!(!told.contains("per-user"), "{told}");
+    })
+    .await;
 }
 
 #[tokio::test]
