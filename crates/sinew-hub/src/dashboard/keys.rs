@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::entry::vals;
 use super::extract::OfCache;
-use super::show::{Fault, percent, render};
+use super::show::{Fault, percent, render, visible};
 use crate::cache::key::as_written;
 use crate::hub::{BUSY, Hub};
 use crate::size;
@@ -62,5 +62,5 @@ pub(super) async fn hottest(OfCache { documents, tenant }: OfCache) -> Response 
 
 fn row(tenant: &str, stored: &str, amount: String) -> Row {
     let key = as_written(stored);
-    Row { vals: vals(tenant, &key), key, amount }
+    Row { vals: vals(tenant, &key), key: visible(&key), amount }
 }

@@ -9,14 +9,17 @@ use sinew::limit::LimitStats;
 use super::events;
 use super::extract::{Asked, LimitName, OfLimit};
 use super::series::{LimitPoint, Of, Series};
-use super::show::{in_words, percent, render};
+use super::show::{in_words, percent, render, visible};
 use crate::cache::key::as_written;
 use crate::hub::Hub;
-use crate::limit::body::DefinedBody;
+use crate::limit::body::LimitBody;
 use crate::limit::check_name;
+use crate::limit::table::DefinedLimitRow;
 
 /// How many subjects are shown.
 const TOP: usize = 20;
+/// In a table, of what is not known or not there.
+const NOT_KNOWN: &str = "–";
 
 #[derive(Template)]
 #[template(path = "limits.html")]
@@ -29,11 +32,17 @@ struct ListPage {
     fault: Option<String>,
 }
 
+/// A limit, as far as this hub knows it.
 struct Row {
-    of: DefinedBody,
+    name: String,
+    algorithm: String,
+    quota: String,
     burst: String,
+    on_down: String,
+    source: &'static str,
     admitted_per_second: String,
     denied_per_second: String,
+    ever: LimitStats,
 }
 
 #[derive(Template)]
@@ -84,11 +93,19 @@ pub(super) async fn list(
             Err(error) => Some(in_words(&error)),
         },
     };
-    let (rows, away) = match hub.limits().all().await {
-        Ok(all) => (all.into_iter().map(|row| Row::new(&hub, row.into())).collect(), None),
+    let (rows, away) = match rows(&hub).await {
+        Ok(rows) => (rows, None),
         Err(error) => (Vec::new(), Some(in_words(&error))),
     };
     render(&ListPage { rows, away, wanted, fault })
+}
+
+/// Those that are defined, and then the others.
+async fn rows(hub: &Hub) -> sinew::Result<Vec<Row>> {
+    let defined = hub.limits().all().await?;
+    let others = hub.limits().others(&defined);
+    let others = others.into_iter().map(|(name, ever)| Row::unknown(hub, name, ever));
+    Ok(defined.into_iter().map(|row| Row::defined(hub, row)).chain(others).collect())
 }
 
 pub(super) async fn page(State(hub): State<Hub>, LimitName(limit): LimitName) -> Response {
@@ -110,26 +127,46 @@ pub(super) async fn events(
 
 pub(super) async fn busiest(OfLimit { limiter, name }: OfLimit) -> Response {
     let busiest = limiter.busiest(&name, TOP);
-    let rows = busiest
-        .iter()
-        .map(|busy| Busy { subject: as_written(&busy.subject), share: percent(Some(busy.share)) });
+    let rows = busiest.iter().map(|busy| Busy {
+        subject: visible(&as_written(&busy.subject)),
+        share: percent(Some(busy.share)),
+    });
     render(&Busiest { rows: rows.collect() })
 }
 
 impl Row {
-    fn new(hub: &Hub, of: DefinedBody) -> Self {
-        let second = hub.series().limits().newest(&Of::Named(of.limit.name.clone()));
-        // What no one has asked for yet was not counted.
-        let told = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |n| n.to_string());
+    fn defined(hub: &Hub, row: DefinedLimitRow) -> Self {
+        let (limit, source) = (LimitBody::from(&row.limit), row.source());
+        let shadow = if limit.shadow { ", in shadow" } else { "" };
         Self {
-            burst: match (of.limit.burst, of.limit.algorithm.as_str()) {
+            burst: match (limit.burst, limit.algorithm.as_str()) {
                 (Some(burst), _) => burst.to_string(),
-                (None, "gcra") => of.limit.quota.to_string(),
-                (None, _) => "–".to_owned(),
+                (None, "gcra") => limit.quota.to_string(),
+                (None, _) => NOT_KNOWN.to_owned(),
             },
+            algorithm: format!("{}{shadow}", limit.algorithm),
+            quota: format!("{} per {}", limit.quota, limit.per),
+            on_down: limit.on_down,
+            source,
+            ..Self::unknown(hub, limit.name, row.stats)
+        }
+    }
+
+    fn unknown(hub: &Hub, name: String, ever: LimitStats) -> Self {
+        let second = hub.series().limits().newest(&Of::Named(name.clone()));
+        let not_known = || NOT_KNOWN.to_owned();
+        // What no one has asked for yet was not counted.
+        let told = |count: Option<u64>| count.map_or_else(not_known, |n| n.to_string());
+        Self {
+            name,
+            algorithm: not_known(),
+            quota: not_known(),
+            burst: not_known(),
+            on_down: not_known(),
+            source: NOT_KNOWN,
             admitted_per_second: told(second.map(|point| point.admitted)),
             denied_per_second: told(second.map(|point| point.denied)),
-            of,
+            ever,
         }
     }
 }

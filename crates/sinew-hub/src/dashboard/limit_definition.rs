@@ -100,7 +100,8 @@ pub(super) async fn definition(
     LimitName(name): LimitName,
 ) -> Result<Response, Fault> {
     let found = found(&hub, &name).await?;
-    Ok(render(&Definition::of(name, found)))
+    let is_used = hub.limits().others(&[]).contains_key(&name);
+    Ok(render(&Definition::of(name, found, is_used)))
 }
 
 /// The second thought: what it is, and what it is to be.
@@ -201,13 +202,18 @@ fn number(what: &str, text: &str) -> Result<u64, Fault> {
 }
 
 impl Definition {
-    fn of(name: String, found: Option<DefinedBody>) -> Self {
+    /// `is_used`: whether this hub has decided by a limit of that name.
+    fn of(name: String, found: Option<DefinedBody>, is_used: bool) -> Self {
         let note = match found.as_ref().map(|found| found.revision) {
             Some(Some(revision)) => {
                 format!("Revision {revision} in the store, for every process and tenant.")
             }
             Some(None) => {
                 "From the configuration of this hub. A change is kept in the store, and holds in its place."
+                    .to_owned()
+            }
+            None if is_used => {
+                "Not defined, although this hub has decided by it: it is a program's own, which nothing said here changes, or it was removed."
                     .to_owned()
             }
             None => "Not defined. What is said here defines it.".to_owned(),

@@ -80,6 +80,18 @@ pub(super) fn in_words(error: &Error) -> String {
     words.to_owned()
 }
 
+/// What someone else has written, with what cannot be seen as an escape: a page has no NUL.
+pub(super) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
@@ -102,7 +114,13 @@ pub(super) fn percent(ratio: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::sentence;
+    use super::{sentence, visible};
+
+    #[test]
+    fn what_cannot_be_seen_is_shown_as_an_escape() {
+        assert_eq!(visible("a\0b\n\u{9f}"), "a\\u{0}b\\n\\u{9f}");
+        assert_eq!(visible("ärger <b> \\u"), "ärger <b> \\u");
+    }
 
     #[test]
     fn a_fault_is_a_sentence() {

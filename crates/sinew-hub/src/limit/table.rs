@@ -88,6 +88,17 @@ impl LimitTable {
         Ok(rows.collect())
     }
 
+    /// What this hub decided by limits that are none of these, by name: limits of the program that it
+    /// runs in, and those that were removed.
+    pub(crate) fn others(&self, defined: &[DefinedLimitRow]) -> BTreeMap<String, LimitStats> {
+        let mut stats = self.limiter.stats();
+        stats.retain(|_, decided| *decided != LimitStats::default());
+        for row in defined {
+            stats.remove(row.limit.name());
+        }
+        stats
+    }
+
     /// Whether the file defines a limit of this name.
     pub(crate) fn is_filed(&self, name: &str) -> bool {
         self.file.contains_key(name)

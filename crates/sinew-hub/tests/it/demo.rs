@@ -123,6 +123,11 @@ async fn the_gateway_of_the_demonstration_limits_who_is_not_signed_in() {
         let told = reply.headers["ratelimit"].to_str().unwrap();
         assert!(told.contains("\"anonymous\";r=0"), "{claim:?}: {told}");
     }
+
+    let listed = hub.get("/limits").await.text;
+    for limit in ["anonymous", "flood"] {
+        assert!(listed.contains(&format!("id=\"limit-{limit}\"")), "{limit}: {listed}");
+    }
 }
 
 #[tokio::test]

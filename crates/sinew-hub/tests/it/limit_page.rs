@@ -226,6 +226,7 @@ async fn the_pages_of_limits_take_what_they_sent_themselves_and_nothing_else() {
         assert_eq!(reply.status, status, "{path}: {}", reply.text);
         let is_refused = reply.text.contains("This page cannot be shown");
         assert_eq!(is_refused, status == StatusCode::BAD_REQUEST, "{path}: {}", reply.text);
+        assert_eq!(is_refused, reply.text.contains("<title>Cannot be shown"), "{path}");
     }
     let opened = reqwest::get(format!("{}/limits?open=unused", hub.url)).await.unwrap();
     assert_eq!(opened.url().path(), "/limits/unused");
@@ -272,4 +273,30 @@ async fn the_pages_of_limits_take_what_they_sent_themselves_and_nothing_else() {
     assert_eq!(defined(&hub, "calls").await["lease"], 3);
     let form = hub.get("/limits/calls/definition").await.text;
     assert!(form.contains("name=\"lease\" value=\"3\""), "{form}");
+}
+
+#[tokio::test]
+async fn what_was_decided_by_a_limit_that_is_no_more_is_still_shown() {
+    let hub = hub().await;
+    assert_eq!(check(&hub, "ada", None).await, StatusCode::OK);
+    let listed = hub.get("/limits").await.text;
+    assert!(listed.contains("<td>3 per 24h</td>") && listed.contains("<td>store</td>"), "{listed}");
+    let url = format!("{}/v1/limits/calls", hub.url);
+    assert_eq!(hub.send(Method::DELETE, &url, None, None).await.status, StatusCode::NO_CONTENT);
+
+    let listed = hub.get("/limits").await.text;
+    let (_, row) = listed.split_once("id=\"limit-calls\"").expect("a row");
+    let (row, _) = row.split_once("</tr>").unwrap();
+    assert!(row.ends_with("<td>1</td><td>0</td><td>0</td><td>0</td>"), "{row}");
+    assert!(!row.contains("per 24h") && !row.contains("store"), "{row}");
+    let form = hub.get("/limits/calls/definition").await.text;
+    assert!(form.contains("Not defined, although this hub has decided by it"), "{form}");
+}
+
+#[tokio::test]
+async fn a_subject_is_shown_without_what_cannot_be_seen() {
+    let hub = hub().await;
+    assert_eq!(check(&hub, "a\0b\n\u{1b}", None).await, StatusCode::OK);
+    let busiest = hub.get("/limits/calls/busiest").await.text;
+    assert!(busiest.contains("<code>a\\u{0}b\\n\\u{1b}</code>"), "{busiest}");
 }
