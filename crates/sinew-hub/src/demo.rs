@@ -175,7 +175,7 @@ fn show_gateway(address: &str) {
 Ask it a dozen times. Of an address it admits ten at once, and answers 429 then:
   for n in $(seq 12); do curl -sS -o /dev/null -w '%{{http_code}}\\n' -H 'X-Tenant-Id: {tenant}' http://{address}/api/properties; done
 
-Say that you are a user at another address. RateLimit in the answer is still that of yours:
+Say that you are a user at another address. RateLimit in the answer is still \"anonymous\", of your own:
   curl -i -H 'X-Tenant-Id: {tenant}' -H 'X-Forwarded-For: 203.0.113.9' -H 'X-User-Id: ada' http://{address}/api/properties
 
 Only a proxy that a gateway trusts names client and user so, and this one trusts none."
