@@ -21,6 +21,7 @@ mod demo;
 mod duration;
 mod health;
 mod hub;
+mod json;
 pub mod limit;
 pub mod lock;
 mod openapi;

@@ -21,10 +21,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::hub::Hub;
+use crate::json::BODY_LEN_MAX;
 use crate::openapi::{Api, with_limits};
 use crate::{cache, dashboard, health, limit, lock, redis};
 
-const BODY_LEN_MAX: usize = 64 << 10;
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 const REQUESTS_AT_ONCE_MAX: usize = 4_096;
 /// How long requests under way may take once the hub is to stop.

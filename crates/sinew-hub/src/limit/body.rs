@@ -204,7 +204,7 @@ pub(crate) struct CheckBody {
 /// Whom a limit counts: a text as it is, or several parts. `"ada"` is a Rust service's `"ada"`, and
 /// `["ada", 7]` its `("ada", 7)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a string, or an array of strings and whole numbers")]
 pub(crate) enum SubjectBody {
     One(String),
     Many(Vec<PartBody>),

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::hub::Hub;
+use crate::json;
 use crate::openapi::ProblemBody;
 
 pub(crate) fn routes() -> OpenApiRouter<Hub> {
@@ -73,11 +74,7 @@ async fn set(
     node: Result<Path<String>, PathRejection>,
     wanted: Result<Json<Change>, JsonRejection>,
 ) -> Result<Json<NodeBreaker>, Problem> {
-    let Json(wanted) = wanted.map_err(|_| {
-        Problem::bad_request(
-            r#"expected a JSON body, {"state": "isolated"} or {"state": "closed"}"#,
-        )
-    })?;
+    let wanted = json::read(wanted, r#"{"state": "isolated"} or {"state": "closed"}"#)?;
     change(&hub, node, |breaker| match wanted.state {
         Wanted::Closed => breaker.reset(),
         Wanted::Isolated => breaker.isolate(),

@@ -394,10 +394,17 @@ async fn who_has_changed_a_limit_is_told() {
 async fn bad_definitions_are_problems_that_say_what_was_expected() {
     let hub = blocking(|| Hub::serve(&[])).await;
     for (body, told) in [
-        (json!({ "per": "1m" }), "expected a JSON body"),
-        (json!({ "quota": 1 }), "expected a JSON body"),
-        (json!({ "quota": -1, "per": "1m" }), "expected a JSON body"),
-        (json!({ "quota": 1, "per": "1m", "brust": 1 }), "expected a JSON body"),
+        (json!([]), "expected a JSON body, like"),
+        (json!({ "per": "1m" }), "missing field \"quota\""),
+        (json!({ "quota": 1 }), "missing field \"per\""),
+        (json!({ "quota": -1, "per": "1m" }), "quota: expected a whole number"),
+        (json!({ "quota": "5", "per": "1m" }), "quota: expected a whole number"),
+        (json!({ "quota": 1, "per": 60 }), "per: expected a string"),
+        (json!({ "quota": 1, "per": "1m", "shadow": "yes" }), "shadow: expected true or false"),
+        (
+            json!({ "quota": 1, "per": "1m", "on_down": "open" }),
+            "unknown field \"on_down\": expected one of name, algorithm, quota",
+        ),
         (json!({ "quota": 0, "per": "1m" }), "expected 1 to 2^50"),
         (json!({ "quota": 1, "per": "soon" }), "per: invalid duration"),
         (json!({ "quota": 1, "per": "9999h" }), "366 days"),
@@ -428,10 +435,22 @@ async fn bad_checks_are_problems_that_say_what_was_expected() {
     let twice = json!([{ "limit": "a", "subject": "ada" }, { "limit": "a", "subject": ["ada"] }]);
     for (checks, status, told) in [
         (json!([{ "limit": "b", "subject": "ada" }]), not_found, "no limit \"b\" is defined"),
-        (json!([{ "limit": "a" }]), bad, "expected a JSON body"),
-        (json!([{ "limit": "a", "subject": 7 }]), bad, "expected a JSON body"),
-        (json!([{ "limit": "a", "subject": [1.5] }]), bad, "expected a JSON body"),
-        (json!([{ "limit": "a", "subject": "ada", "cots": 1 }]), bad, "expected a JSON body"),
+        (json!([{ "limit": "a" }]), bad, "missing field \"checks[0].subject\""),
+        (
+            json!([{ "limit": "a", "subject": [1.5] }]),
+            bad,
+            "checks[0].subject: expected a string, or",
+        ),
+        (
+            json!([{ "limit": "a", "subject": "ada", "cost": "1" }]),
+            bad,
+            "checks[0].cost: expected a whole number",
+        ),
+        (
+            json!([{ "limit": "a", "subject": "ada", "cots": 1 }]),
+            bad,
+            "unknown field \"checks[0].cots\": expected one of limit, subject, cost",
+        ),
         (json!([{ "limit": "a", "subject": [] }]), bad, "expected at least one segment"),
         (json!([{ "limit": "a", "subject": "k".repeat(1_100) }]), bad, "expected at most 1024"),
         (json!([{ "limit": "a", "subject": "ada", "cost": 0 }]), bad, "expected 1 or more"),

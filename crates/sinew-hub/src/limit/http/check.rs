@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use super::extract::OfLimits;
 use super::{defined, headers};
 use crate::hub::Hub;
+use crate::json;
 use crate::limit::body::{CheckRequest, DecisionBody};
-use crate::lock::http::extract::read;
 use crate::openapi::ProblemBody;
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -56,8 +56,10 @@ async fn check_limits(
     OfLimits { limiter, .. }: OfLimits,
     body: Result<Json<CheckRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let CheckRequest { checks, peek } =
-        read(body, r#"like {"checks": [{"limit": "per-user", "subject": "ada", "cost": 1}]}"#)?;
+    let CheckRequest { checks, peek } = json::read(
+        body,
+        r#"like {"checks": [{"limit": "per-user", "subject": "ada", "cost": 1}]}"#,
+    )?;
     let mut limits = Vec::with_capacity(checks.len());
     for check in &checks {
         limits.push(defined(&hub, &check.limit).await?);

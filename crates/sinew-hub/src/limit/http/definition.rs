@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 use super::extract::{LimitName, expected};
 use super::{problem, unknown};
 use crate::hub::Hub;
+use crate::json;
 use crate::limit::body::{DefineBody, DefinedBody};
-use crate::lock::http::extract::read;
 use crate::openapi::ProblemBody;
 
 /// Who makes a change, as long as no one says who they are.
@@ -90,7 +90,7 @@ async fn define_limit(
     body: Result<Json<DefineBody>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let expected = expected(&headers)?;
-    let body = read(body, r#"like {"algorithm": "gcra", "quota": 100, "per": "1m"}"#)?;
+    let body = json::read(body, r#"like {"algorithm": "gcra", "quota": 100, "per": "1m"}"#)?;
     let limit = body.named(&name).map_err(Problem::bad_request)?;
     let is_filed = hub.limits().is_filed(&name);
     if is_filed && headers.contains_key(header::IF_NONE_MATCH) {

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use sinew::http::{Problem, RequestTenant};
 use sinew::lock::LockToken;
 use sinew::{Locks, Tenant};
@@ -50,17 +48,6 @@ impl FromRequestParts<Hub> for OfLock {
     }
 }
 
-/// A body of JSON, and what it should have been.
-pub(crate) fn read<T>(body: Result<Json<T>, JsonRejection>, expected: &str) -> Result<T, Problem> {
-    match body {
-        Ok(Json(body)) => Ok(body),
-        Err(rejection) => Err(match rejection.status() {
-            StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::PAYLOAD_TOO_LARGE => rejection.into(),
-            _ => Problem::bad_request(format!("expected a JSON body, {expected}")),
-        }),
-    }
-}
-
 pub(super) fn time(name: &str, text: &str) -> Result<Duration, Problem> {
     duration::parse(text).map_err(|what| Problem::bad_request(format!("{name}: {what}")))
 }
@@ -81,7 +68,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<LockToken>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderValue, StatusCode};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! A lock over HTTP is held by its token and not by a connection: no hub renews it, and the end of a
 //! hub does not free it.
 
-pub(crate) mod extract;
+mod extract;
 mod list;
 mod token;
 

@@ -15,9 +15,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OfLock, read, time, token};
+use super::extract::{OfLock, time, token};
 use super::{busy, problem};
 use crate::hub::Hub;
+use crate::json;
 use crate::lock::body::{ExtendedBody, GrantedBody, ReleasedBody, millis};
 use crate::openapi::ProblemBody;
 
@@ -76,7 +77,7 @@ async fn acquire_lock(
     OfLock { locks, name, .. }: OfLock,
     body: Result<Json<AcquireBody>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let AcquireBody { ttl, wait } = read(body, r#"like {"ttl": "30s", "wait": "0s"}"#)?;
+    let AcquireBody { ttl, wait } = json::read(body, r#"like {"ttl": "30s", "wait": "0s"}"#)?;
     let mut lock = locks.lock(&name);
     if let Some(ttl) = ttl {
         lock = lock.ttl(time("ttl", &ttl)?);
@@ -159,7 +160,7 @@ async fn extend_lock(
     body: Result<Json<ExtendBody>, JsonRejection>,
 ) -> Result<Json<ExtendedBody>, Problem> {
     let token = token(&headers)?.ok_or_else(without_token)?;
-    let ExtendBody { ttl } = read(body, r#"like {"ttl": "30s"}"#)?;
+    let ExtendBody { ttl } = json::read(body, r#"like {"ttl": "30s"}"#)?;
     let ttl = time("ttl", &ttl)?;
     match locks.extend(&name, token, ttl).await.map_err(problem)? {
         true => Ok(Json(ExtendedBody { ttl_ms: millis(ttl) })),
