@@ -304,6 +304,14 @@ impl StandingBody {
     }
 }
 
+/// What a reset has done.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ForgottenBody {
+    /// Whether anything was charged
+    pub(crate) forgotten: bool,
+}
+
 /// A change of a definition.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

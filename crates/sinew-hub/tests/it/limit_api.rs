@@ -338,9 +338,12 @@ async fn a_subject_is_the_same_in_a_body_and_in_a_path() {
     ] {
         assert_eq!(charge(&hub, "a", subject.clone()).await, StatusCode::OK);
         assert_eq!(remaining(&hub, "a", path).await, 2, "{subject}");
-        let reset = call(&hub, Method::DELETE, &format!("/limits/a/{path}"), NONE, None).await;
-        assert_eq!(reset.status, StatusCode::NO_CONTENT, "{}", reset.text);
-        assert_eq!(remaining(&hub, "a", path).await, 3, "{subject}");
+        for forgotten in [true, false] {
+            let reset = call(&hub, Method::DELETE, &format!("/limits/a/{path}"), NONE, None).await;
+            assert_eq!(reset.status, StatusCode::OK, "{}", reset.text);
+            assert_eq!(reset.body, json!({ "forgotten": forgotten }), "{subject}");
+            assert_eq!(remaining(&hub, "a", path).await, 3, "{subject}");
+        }
     }
     let log = hub.server.log();
     assert!(log.contains("a subject of a limit was reset over HTTP"));

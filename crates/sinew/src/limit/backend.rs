@@ -106,8 +106,8 @@ backend! {
     /// Replaces what was charged by what it turned out to be.
     async fn settle(&self, key: &Key, rule: Rule, receipt: &Receipt, actual: u64) -> Result<()>;
 
-    /// Forgets all that was charged.
-    async fn reset(&self, key: &Key) -> Result<()>;
+    /// Forgets all that was charged, and says whether anything was.
+    async fn reset(&self, key: &Key) -> Result<bool>;
 
     async fn acquire(&self, key: &Key, token: Token, places: u64, lease: Duration) -> Result<Place>;
 

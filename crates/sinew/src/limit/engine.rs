@@ -213,17 +213,17 @@ impl Engine {
         Ok(decided.decision(&asks))
     }
 
-    /// Forgets all that was charged.
-    pub(super) async fn reset(self: &Arc<Self>, scope: &Scope, check: &Check<'_>) -> Result<()> {
+    /// Forgets all that was charged, and says whether anything was.
+    pub(super) async fn reset(self: &Arc<Self>, scope: &Scope, check: &Check<'_>) -> Result<bool> {
         let (engine, Ask { key, .. }) = (Arc::clone(self), self.ask_of(scope, check)?);
         // Whether or not the caller waits for it: once it is done there, it is to be done here.
         to_the_end(async move {
             let outcome = engine.backend.reset(&key).await;
             // Also where it failed: it may have been done all the same.
             engine.denials.forget(&key);
-            engine.stocks.forget(&key);
-            engine.fallback.local.reset_now(&key);
-            outcome
+            let was_in_stock = engine.stocks.forget(&key, engine.clock.now());
+            let was_charged_here = engine.fallback.local.reset_now(&key);
+            outcome.map(|was_charged| was_charged || was_in_stock || was_charged_here)
         })
         .await
     }

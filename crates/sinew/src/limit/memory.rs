@@ -73,8 +73,12 @@ impl MemoryBackend {
         }
     }
 
-    pub(super) fn reset_now(&self, key: &Key) {
-        self.kept.lock().tallies.remove(key);
+    /// [`Backend::reset`], likewise.
+    pub(super) fn reset_now(&self, key: &Key) -> bool {
+        let mut kept = self.kept.lock();
+        let was_charged = kept.tallies.get(key, self.clock.now()).is_some();
+        kept.tallies.remove(key);
+        was_charged
     }
 }
 
@@ -120,9 +124,8 @@ impl Backend for MemoryBackend {
         Ok(())
     }
 
-    async fn reset(&self, key: &Key) -> Result<()> {
-        self.reset_now(key);
-        Ok(())
+    async fn reset(&self, key: &Key) -> Result<bool> {
+        Ok(self.reset_now(key))
     }
 
     async fn acquire(

@@ -160,8 +160,8 @@ impl Limiter {
         self.engine.peek(&self.scope, checks.as_ref()).await
     }
 
-    /// Forgets all that was charged to a subject under a limit. Other processes may deny it for up to a
-    /// second more, and hand out what they have leased.
+    /// Forgets all that was charged to a subject under a limit, and says whether anything was. Other
+    /// processes may deny it for up to a second more, and hand out what they have leased.
     ///
     /// What was reserved before and is settled after may give back what was charged since, in windows.
     ///
@@ -171,7 +171,7 @@ impl Limiter {
     ///
     /// # Cancellation
     /// It is reset even if the future is dropped once it was polled.
-    pub async fn reset(&self, check: Check<'_>) -> Result<()> {
+    pub async fn reset(&self, check: Check<'_>) -> Result<bool> {
         self.engine.reset(&self.scope, &check).await
     }
 

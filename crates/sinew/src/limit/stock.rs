@@ -1,5 +1,6 @@
 //! Permits that this process has taken in advance, and hands out by itself.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,10 +84,16 @@ impl Stocks {
         })
     }
 
-    /// What was taken there was reset, or should be. Stocks are few, and resets seldom: all are looked
-    /// at.
-    pub(super) fn forget(&self, key: &Key) {
-        self.stocks.retain(|_, stock| stock.key != *key);
+    /// What was taken there was reset, or should be: whether any of it was left. Stocks are few, and resets
+    /// seldom: all are looked at.
+    pub(super) fn forget(&self, key: &Key, now: Monotonic) -> bool {
+        let was_any = Cell::new(false);
+        self.stocks.retain(|_, stock| {
+            let is_other = stock.key != *key;
+            was_any.set(was_any.get() || (!is_other && stock.has_any(now)));
+            is_other
+        });
+        was_any.get()
     }
 }
 
@@ -96,6 +103,11 @@ impl Stock {
             Row { admits: true, remaining: 0, reset_us: 0, retry_us: Some(0), granted: 0, mark: 0 };
         let held = Held { permits: 0, row, at: now, until: now, is_refilled: false };
         Self { key, held: Mutex::new(held) }
+    }
+
+    fn has_any(&self, now: Monotonic) -> bool {
+        let held = self.held.lock();
+        held.permits > 0 && now < held.until
     }
 }
 
@@ -201,7 +213,8 @@ mod tests {
         }
         // One that is asked for before the reset comes after it.
         let late = stocks.refill(Of::new(&scope, &number), &key(&number), now).unwrap();
-        stocks.forget(&key(&text));
+        assert!(stocks.forget(&key(&text), now));
+        assert!(!stocks.forget(&key(&text), now), "nothing is left of it");
         late.fill(row, 1, now, Duration::from_secs(60));
         for check in [&number, &text, &redefined] {
             assert!(!takes(check), "{check:?}");

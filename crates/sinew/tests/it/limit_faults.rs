@@ -75,6 +75,18 @@ laws! {
         assert!(remaining(&limiter, &limit, "7").await < 100, "it is charged anew");
     }
 
+    async fn a_reset_says_whether_anything_was_charged(store: Store) {
+        let limiter = store.tenant("acme").await.limiter();
+        let leased = Limit::gcra("leased", 100.per(DAY)).lease(20);
+        for limit in of_each(100).into_iter().chain([leased]) {
+            assert!(!limiter.reset(limit.of("ada")).await.unwrap(), "{limit:?}: never charged");
+            assert!(is_allowed(&limiter, &limit, 1).await);
+            assert!(!limiter.reset(limit.of("bob")).await.unwrap(), "{limit:?}: someone else's");
+            assert!(limiter.reset(limit.of("ada")).await.unwrap(), "{limit:?}");
+            assert!(!limiter.reset(limit.of("ada")).await.unwrap(), "{limit:?}: reset already");
+        }
+    }
+
     async fn a_concurrency_limit_and_a_rate_limit_of_one_name_never_meet(store: Store) {
         let limiter = store.tenant("acme").await.limiter();
         let (places, rate) = (Limit::concurrency("exports", 1), Limit::gcra("exports", 2.per(DAY)));

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::extract::OfSubject;
 use crate::hub::Hub;
-use crate::limit::body::StandingBody;
+use crate::limit::body::{ForgottenBody, StandingBody};
 use crate::openapi::ProblemBody;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
@@ -54,7 +54,7 @@ async fn get_subject(
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose limit"),
     ),
     responses(
-        (status = 204, description = "Nothing is charged to it"),
+        (status = 200, body = ForgottenBody, description = "Nothing is charged to it any more"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such limit is defined"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
@@ -62,10 +62,15 @@ async fn get_subject(
     ))]
 async fn reset_subject(
     OfSubject { limiter, tenant, limit, subject }: OfSubject,
-) -> Result<StatusCode, Problem> {
-    limiter.reset(limit.of(&subject)).await?;
+) -> Result<Json<ForgottenBody>, Problem> {
+    let forgotten = limiter.reset(limit.of(&subject)).await?;
     let tenant = tenant.as_ref().map(Tenant::as_str);
     // Not whose: a subject may be an address, or a key that opens something.
-    tracing::warn!(limit = limit.name(), tenant, "a subject of a limit was reset over HTTP");
-    Ok(StatusCode::NO_CONTENT)
+    tracing::warn!(
+        limit = limit.name(),
+        tenant,
+        forgotten,
+        "a subject of a limit was reset over HTTP"
+    );
+    Ok(Json(ForgottenBody { forgotten }))
 }

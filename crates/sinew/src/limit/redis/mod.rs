@@ -50,11 +50,11 @@ impl Backend for RedisBackend {
         scripts::settle_at(&self.link, key, rule, receipt, actual, None).await
     }
 
-    async fn reset(&self, key: &Key) -> Result<()> {
+    async fn reset(&self, key: &Key) -> Result<bool> {
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(key.as_str());
         // A second run would forget what was charged since.
-        self.link.call(unlink, key.as_str(), Rerun::Harmful).run::<u64>().await.map(|_| ())
+        self.link.call(unlink, key.as_str(), Rerun::Harmful).run::<u64>().await.map(|keys| keys > 0)
     }
 
     async fn acquire(
