@@ -14,6 +14,7 @@ use sinew::limit::Limit;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::hub::Hub;
+use crate::limit::check_name;
 
 pub(crate) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -29,12 +30,13 @@ async fn defined(hub: &Hub, name: &str) -> Result<Limit, Problem> {
 }
 
 fn unknown(name: &str) -> Problem {
-    // Names are short; what is not one may be anything.
+    // Names are short; what is not one may be anything, and cannot be defined.
     let shown: String = name.chars().take(64).collect();
+    let path = check_name(name).map_or("NAME", |()| name);
     Problem::new(
         StatusCode::NOT_FOUND,
         format!(
-            "no limit {shown:?} is defined: expected one of GET /v1/limits; PUT /v1/limits/NAME defines one"
+            "no limit {shown:?} is defined: PUT /v1/limits/{path} defines one, GET /v1/limits lists those that are"
         ),
     )
 }
