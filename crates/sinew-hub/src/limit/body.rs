@@ -1,5 +1,6 @@
 //! What is said of limits: the requests and replies of the hub, which commands write and read again.
 
+use std::slice;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -201,13 +202,49 @@ pub(crate) struct CheckBody {
     pub(crate) cost: Option<u64>,
 }
 
-/// Whom a limit counts: a text as it is, or several parts. `"ada"` is a Rust service's `"ada"`, and
-/// `["ada", 7]` its `("ada", 7)`.
+impl CheckBody {
+    /// # Errors
+    /// A sentence that says what was expected, after the name of a field.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        self.subject.validate().map_err(|what| format!("subject: {what}"))?;
+        match self.cost {
+            Some(0) => Err(
+                r#"cost: 0 asks for nothing: expected 1 or more; with "peek": true beside the checks, nothing is charged"#
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whom a limit counts: a text or a whole number as it is, or several parts, none of them empty. `"ada"` is a
+/// Rust service's `"ada"`, and `["ada", 7]` its `("ada", 7)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a string, or an array of strings and whole numbers")]
+#[serde(untagged, expecting = "expected a string, a whole number, or an array of these")]
 pub(crate) enum SubjectBody {
-    One(String),
+    One(PartBody),
     Many(Vec<PartBody>),
+}
+
+impl SubjectBody {
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let parts = match self {
+            Self::One(part) => slice::from_ref(part),
+            Self::Many(parts) => parts.as_slice(),
+        };
+        let texts = || parts.iter().map(PartBody::text);
+        if texts().any(|text| text == Some("")) {
+            return Err("an empty part: expected some text in each".to_owned());
+        }
+        match (texts().next().flatten(), parts.len()) {
+            (Some(dots @ ("." | "..")), 1) => Err(format!(
+                "{dots:?} alone: expected another one, as no URL can name that to look at it or reset it"
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A part of a subject.
@@ -219,10 +256,19 @@ pub(crate) enum PartBody {
     Negative(i64),
 }
 
+impl PartBody {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Number(_) | Self::Negative(_) => None,
+        }
+    }
+}
+
 impl CacheKey for SubjectBody {
     fn segments(&self, into: &mut Segments<'_>) {
         match self {
-            Self::One(text) => text.segments(into),
+            Self::One(part) => part.segments(into),
             Self::Many(parts) => {
                 for part in parts {
                     part.segments(into);
@@ -380,8 +426,24 @@ mod tests {
             key(limit.of(read("[-7, 18446744073709551615]"))),
             key(limit.of((-7, u64::MAX)))
         );
-        for bad in ["7", "null", "[1.5]", "[[\"a\"]]", "{\"a\": 1}", "[true]"] {
+        assert_eq!(key(limit.of(read("7"))), key(limit.of(7)));
+        assert_eq!(key(limit.of(read("-7"))), key(limit.of(-7)));
+        for bad in ["1.5", "null", "[1.5]", "[[\"a\"]]", "{\"a\": 1}", "[true]"] {
             assert!(serde_json::from_str::<SubjectBody>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_subject_is_one_that_a_path_can_name() {
+        let valid = |json: &str| serde_json::from_str::<SubjectBody>(json).unwrap().validate();
+        for bad in [r#""""#, r#"[""]"#, r#"["ada", ""]"#] {
+            assert!(valid(bad).unwrap_err().contains("expected some text"), "{bad}");
+        }
+        for bad in [r#"".""#, r#""..""#, r#"["."]"#, r#"[".."]"#] {
+            assert!(valid(bad).unwrap_err().contains("no URL can name"), "{bad}");
+        }
+        for good in [r#""a""#, "7", r#"" ""#, r#""...""#, r#"[".", "."]"#, r#"["..", 7]"#] {
+            assert_eq!(valid(good), Ok(()), "{good}");
         }
     }
 

@@ -332,6 +332,8 @@ async fn a_subject_is_the_same_in_a_body_and_in_a_path() {
     defined(&hub, "a", 3, "local").await;
     for (subject, path) in [
         (json!("ada"), "ada"),
+        (json!(7), "7"),
+        (json!(-7), "-7"),
         (json!(["ada", "exports", 7]), "ada:exports:7"),
         (json!("2001:db8::1"), "2001%253Adb8%253A%253A1"),
         (json!(["a/b", -7]), "a%2Fb:-7"),
@@ -437,7 +439,15 @@ async fn bad_checks_are_problems_that_say_what_was_expected() {
     let many: Vec<Value> = (0..17).map(|n| json!({ "limit": "a", "subject": [n] })).collect();
     let twice = json!([{ "limit": "a", "subject": "ada" }, { "limit": "a", "subject": ["ada"] }]);
     for (checks, status, told) in [
-        (json!([{ "limit": "b", "subject": "ada" }]), not_found, "no limit \"b\" is defined"),
+        (
+            json!([{ "limit": "b", "subject": "ada" }]),
+            not_found,
+            "no limit \"b\" is defined: PUT /v1/limits/b defines one, GET /v1/limits lists",
+        ),
+        (json!([{ "limit": "a/b", "subject": "ada" }]), not_found, "PUT /v1/limits/NAME defines"),
+        (json!([{ "limit": "a", "subject": "" }]), bad, "checks[0].subject: an empty part"),
+        (json!([{ "limit": "a", "subject": ["a", ""] }]), bad, "checks[0].subject: an empty part"),
+        (json!([{ "limit": "a", "subject": ".." }]), bad, "as no URL can name that"),
         (json!([{ "limit": "a" }]), bad, "missing field \"checks[0].subject\""),
         (
             json!([{ "limit": "a", "subject": [1.5] }]),
@@ -456,7 +466,7 @@ async fn bad_checks_are_problems_that_say_what_was_expected() {
         ),
         (json!([{ "limit": "a", "subject": [] }]), bad, "expected at least one segment"),
         (json!([{ "limit": "a", "subject": "k".repeat(1_100) }]), bad, "expected at most 1024"),
-        (json!([{ "limit": "a", "subject": "ada", "cost": 0 }]), bad, "expected 1 or more"),
+        (json!([{ "limit": "a", "subject": "ada", "cost": 0 }]), bad, "checks[0].cost: 0 asks for"),
         (json!([]), bad, "expected 1 to 16"),
         (json!(many), bad, "expected 1 to 16"),
         (twice, bad, "twice in one check"),

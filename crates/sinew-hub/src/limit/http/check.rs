@@ -41,7 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
                 ("RateLimit" = String, description = "How they stand"),
                 ("X-RateLimit-Limit" = u64, description = "Of the limit that is nearest: its quota"),
                 ("X-RateLimit-Remaining" = u64, description = "What it would still admit"),
-                ("X-RateLimit-Reset" = u64, description = "When all of it is there again"),
+                ("X-RateLimit-Reset" = u64, description = "Seconds until more is available: until the next try where it denies, else until all of it is there again"),
             )),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such limit is defined"),
@@ -60,6 +60,9 @@ async fn check_limits(
         body,
         r#"like {"checks": [{"limit": "per-user", "subject": "ada", "cost": 1}]}"#,
     )?;
+    for (at, check) in checks.iter().enumerate() {
+        check.validate().map_err(|what| Problem::bad_request(format!("checks[{at}].{what}")))?;
+    }
     let mut limits = Vec::with_capacity(checks.len());
     for check in &checks {
         limits.push(defined(&hub, &check.limit).await?);
