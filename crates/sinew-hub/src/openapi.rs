@@ -18,7 +18,7 @@ pub(crate) struct ProblemBody {
 #[openapi(
     info(
         title = "Sinew",
-        description = "What a fleet of services does with Redis, for services in any language.",
+        description = "What a fleet of services does with Redis, for services in any language. A method that a path does not have is answered with 405.",
         license(name = "MIT OR Apache-2.0"),
     ),
     tags(
@@ -36,12 +36,16 @@ pub(crate) struct Api;
 const OF_EVERY_ROUTE: [(&str, &str); 2] =
     [("503", "Too many requests at once: try again soon"), ("504", "The request took too long")];
 
+/// Where a body is sent and a route says nothing else.
+const OF_BODIES: (&str, &str) = ("413", "The body is too large: more than 64 KiB");
+
 pub(crate) fn with_limits(mut document: Document) -> Document {
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {
+            let of_body = operation.request_body.is_some().then_some(OF_BODIES);
             let responses = &mut operation.responses.responses;
-            for (status, description) in OF_EVERY_ROUTE {
+            for (status, description) in OF_EVERY_ROUTE.into_iter().chain(of_body) {
                 responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
             }
         }
@@ -52,4 +56,34 @@ pub(crate) fn with_limits(mut document: Document) -> Document {
 fn problem(description: &str) -> ResponseBuilder {
     let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemBody"))).build();
     ResponseBuilder::new().description(description).content("application/problem+json", body)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::to_value;
+    use utoipa_axum::router::OpenApiRouter;
+
+    use super::*;
+    use crate::json::BODY_LEN_MAX;
+    use crate::{cache, limit};
+
+    #[test]
+    fn a_route_that_takes_a_body_says_how_long_it_may_be() {
+        assert!(OF_BODIES.1.contains(&format!("{} KiB", BODY_LEN_MAX >> 10)));
+        let (_, document) = OpenApiRouter::with_openapi(Api::openapi())
+            .merge(cache::http::routes(1 << 20))
+            .merge(limit::http::routes())
+            .split_for_parts();
+        let document = to_value(with_limits(document)).unwrap();
+        let told = |path: &str, method: &str| {
+            let operation = &document["paths"][path][method];
+            assert!(operation["responses"]["504"].is_object(), "{method} {path}");
+            operation["responses"]["413"]["description"].as_str().map(str::to_owned)
+        };
+        for (path, method) in [("/v1/limits/check", "post"), ("/v1/limits/{name}", "put")] {
+            assert_eq!(told(path, method).as_deref(), Some(OF_BODIES.1), "{path}");
+        }
+        assert_eq!(told("/v1/limits", "get"), None);
+        assert_eq!(told("/v1/cache/{cache}/warm", "post").as_deref(), Some("More than 32 MiB"));
+    }
 }

@@ -68,6 +68,7 @@ struct Change {
         (status = 200, body = NodeBreaker, description = "Done"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such node"),
+        (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
     ))]
 async fn set(
     State(hub): State<Hub>,

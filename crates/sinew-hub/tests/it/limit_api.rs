@@ -253,7 +253,8 @@ async fn a_definition_is_changed_by_who_knows_its_revision() {
     let hub = blocking(|| Hub::serve(&[])).await;
     let failed = StatusCode::PRECONDITION_FAILED;
     let body = |quota: u64| json!({ "quota": quota, "per": "1m" });
-    let is_new: &[(&str, &str)] = &[("if-none-match", "*")];
+    let (is_new, is_there): (&[_], &[_]) = (&[("if-none-match", "*")], &[("if-match", "*")]);
+    is_a_problem(&define(&hub, "a", is_there, body(1)).await, failed, "as If-Match: * says");
     is_a_problem(&define(&hub, "a", &[("if-match", "\"7\"")], body(1)).await, failed, "revision 7");
     assert_eq!(define(&hub, "a", is_new, body(1)).await.status, StatusCode::CREATED);
     is_a_problem(&define(&hub, "a", is_new, body(2)).await, failed, "expected none");
@@ -270,6 +271,10 @@ async fn a_definition_is_changed_by_who_knows_its_revision() {
     is_a_problem(&remove(&hub, "a", &[("if-match", first.as_str())]).await, failed, "expected");
     assert_eq!(get(&hub, "a").await.body["quota"], 3);
     assert_eq!(remove(&hub, "a", &[("if-match", second)]).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(define(&hub, "a", is_new, body(5)).await.status, StatusCode::CREATED);
+    assert_eq!(define(&hub, "a", is_there, body(6)).await.body["quota"], 6);
+    assert_eq!(remove(&hub, "a", is_there).await.status, StatusCode::NO_CONTENT);
+    is_a_problem(&remove(&hub, "a", is_there).await, failed, "as If-Match: * says");
     assert_eq!(get(&hub, "a").await.status, StatusCode::NOT_FOUND);
 }
 
@@ -333,7 +338,6 @@ async fn a_subject_is_the_same_in_a_body_and_in_a_path() {
     for (subject, path) in [
         (json!("ada"), "ada"),
         (json!(7), "7"),
-        (json!(-7), "-7"),
         (json!(["ada", "exports", 7]), "ada:exports:7"),
         (json!("2001:db8::1"), "2001%253Adb8%253A%253A1"),
         (json!(["a/b", -7]), "a%2Fb:-7"),
@@ -455,11 +459,6 @@ async fn bad_checks_are_problems_that_say_what_was_expected() {
             "checks[0].subject: expected a string, or",
         ),
         (
-            json!([{ "limit": "a", "subject": "ada", "cost": "1" }]),
-            bad,
-            "checks[0].cost: expected a whole number",
-        ),
-        (
             json!([{ "limit": "a", "subject": "ada", "cots": 1 }]),
             bad,
             "unknown field \"checks[0].cots\": expected one of limit, subject, cost",
@@ -489,15 +488,14 @@ async fn bad_requests_for_limits_are_problems_that_say_what_was_expected() {
         (StatusCode::UNSUPPORTED_MEDIA_TYPE, StatusCode::METHOD_NOT_ALLOWED);
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
     let tenant: &[(&str, &str)] = &[("x-tenant-id", "a_b")];
-    let (digits, tag, star): (&[_], &[_], &[_]) =
-        (&[("if-match", "7")], &[("if-none-match", "\"7\"")], &[("if-match", "*")]);
+    let (digits, tag): (&[_], &[_]) = (&[("if-match", "7")], &[("if-none-match", "\"7\"")]);
     let good = || Some(json!({ "quota": 1, "per": "1m" }));
     for (method, path, headers, body, status, told) in [
         (&put, "/limits/b_c", NONE, good(), bad, "expected 1 to 64 of"),
         (&put, "/limits/b", digits, good(), bad, "one revision between quotes"),
         (&put, "/limits/b", tag, good(), bad, "or If-None-Match: *"),
         (&put, "/limits/b", NONE, None, not_json, "application/json"),
-        (&delete, "/limits/b", star, None, bad, "one revision between quotes"),
+        (&delete, "/limits/b", digits, None, bad, "one revision between quotes"),
         (&delete, "/limits/b_c", NONE, None, bad, "expected 1 to 64 of"),
         (&delete, "/limits/b", NONE, None, not_found, "no limit \"b\" is defined"),
         (&get, "/limits/b", NONE, None, not_found, "no limit \"b\" is defined"),

@@ -211,6 +211,7 @@ async fn bad_requests_for_locks_are_problems_that_say_what_was_expected() {
     let hub = blocking(|| Hub::serve(&[])).await;
     let long = format!("/{}", "k".repeat(1_100));
     let (bad, needed) = (StatusCode::BAD_REQUEST, StatusCode::PRECONDITION_REQUIRED);
+    let large = StatusCode::PAYLOAD_TOO_LARGE;
     let (post, put, delete) = (Method::POST, Method::PUT, Method::DELETE);
     let none: &[(&str, &str)] = &[];
     let token: &[(&str, &str)] = &[("if-match", STRANGE)];
@@ -223,6 +224,14 @@ async fn bad_requests_for_locks_are_problems_that_say_what_was_expected() {
         (&post, "/a", none, Some(json!({ "tll": "1s" })), bad, "unknown field \"tll\""),
         (&post, "/a", none, Some(json!({ "ttl": 30 })), bad, "ttl: expected a string"),
         (&post, "/a", none, Some(json!(1)), bad, "expected a JSON body"),
+        (
+            &post,
+            "/a",
+            none,
+            Some(json!({ "ttl": "x".repeat(66_000) })),
+            large,
+            "at most 65536 bytes",
+        ),
         (&post, long.as_str(), none, ttl(), bad, "expected at most 1024"),
         (&post, "/a", &[("x-tenant-id", "a_b")], ttl(), bad, "expected 1 to 64 of"),
         (&post, "/a", none, None, StatusCode::UNSUPPORTED_MEDIA_TYPE, "application/json"),

@@ -68,7 +68,7 @@ async fn get_limit(
 #[utoipa::path(put, path = "/v1/limits/{name}", tag = "limit",
     params(
         ("name" = String, Path, description = "Name of the limit"),
-        ("If-Match" = Option<String>, Header, description = "The revision that is to be replaced, between quotes"),
+        ("If-Match" = Option<String>, Header, description = "The revision that is to be replaced, between quotes; or `*`: the one that this hub knows, if it knows one"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if no limit of this name is defined"),
     ),
     request_body = DefineBody,
@@ -78,7 +78,7 @@ async fn get_limit(
         (status = 201, body = DefinedBody, description = "Defined for the first time",
             headers(("ETag" = String, description = "Its revision between quotes"))),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input, or one more than a thousand"),
-        (status = 412, body = ProblemBody, content_type = "application/problem+json", description = "Another revision is there"),
+        (status = 412, body = ProblemBody, content_type = "application/problem+json", description = "Another revision is there, or none"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: it may be defined or not"),
@@ -89,7 +89,7 @@ async fn define_limit(
     headers: HeaderMap,
     body: Result<Json<DefineBody>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let expected = expected(&headers)?;
+    let expected = expected(&hub, &name, &headers).await?;
     let body = json::read(body, r#"like {"algorithm": "gcra", "quota": 100, "per": "1m"}"#)?;
     let limit = body.named(&name).map_err(Problem::bad_request)?;
     let is_filed = hub.limits().is_filed(&name);
@@ -121,13 +121,13 @@ fn shown(status: StatusCode, body: DefinedBody) -> Response {
 #[utoipa::path(delete, path = "/v1/limits/{name}", tag = "limit",
     params(
         ("name" = String, Path, description = "Name of the limit"),
-        ("If-Match" = Option<String>, Header, description = "The revision that is to be removed, between quotes"),
+        ("If-Match" = Option<String>, Header, description = "The revision that is to be removed, between quotes; or `*`: the one that this hub knows, if it knows one"),
     ),
     responses(
         (status = 204, description = "Removed"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "The store has no such limit"),
-        (status = 412, body = ProblemBody, content_type = "application/problem+json", description = "Another revision is there"),
+        (status = 412, body = ProblemBody, content_type = "application/problem+json", description = "Another revision is there, or none"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: it may be removed or not"),
     ))]
@@ -136,7 +136,7 @@ async fn remove_limit(
     LimitName(name): LimitName,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let expected = expected(&headers)?;
+    let expected = expected(&hub, &name, &headers).await?;
     match hub.limits().remove(&name, expected, BY).await.map_err(problem)? {
         Some(_) => {
             tracing::warn!(limit = name, "the definition of a limit was removed over HTTP");

@@ -2,12 +2,12 @@
 
 use axum::extract::{FromRequestParts, Path, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use sinew::Tenant;
 use sinew::http::{Problem, RequestTenant};
 use sinew::limit::{Expected, Limit, Limiter};
 
-use super::defined;
+use super::{defined, problem};
 use crate::cache::WrittenKey;
 use crate::hub::Hub;
 
@@ -68,24 +68,50 @@ fn not_text() -> Problem {
     Problem::bad_request("the path is not text: expected UTF-8")
 }
 
+/// On which condition a change is made.
+#[derive(Debug, PartialEq, Eq)]
+enum Condition {
+    Of(Expected),
+    /// Some limit of the name is defined.
+    Defined,
+}
+
 /// What a change is to find, by `If-Match` and `If-None-Match`.
-pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
-    let expected =
-        match (condition(headers, header::IF_MATCH), condition(headers, header::IF_NONE_MATCH)) {
-            (Ok(None), Ok(None)) => Some(Expected::Any),
-            (Ok(None), Ok(Some("*"))) => Some(Expected::Absent),
-            (Ok(Some(tag)), Ok(None)) => revision(tag),
-            _ => None,
-        };
-    expected.ok_or_else(|| {
+pub(super) async fn expected(
+    hub: &Hub,
+    name: &str,
+    headers: &HeaderMap,
+) -> Result<Expected, Problem> {
+    match condition(headers)? {
+        Condition::Of(expected) => Ok(expected),
+        Condition::Defined => match hub.limits().row(name).await.map_err(problem)? {
+            Some(row) => Ok(row.revision.map_or(Expected::Absent, Expected::Revision)),
+            None => Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "no limit of this name is defined: expected one, as If-Match: * says",
+            )),
+        },
+    }
+}
+
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let condition = match (value(headers, header::IF_MATCH), value(headers, header::IF_NONE_MATCH))
+    {
+        (Ok(None), Ok(None)) => Some(Condition::Of(Expected::Any)),
+        (Ok(None), Ok(Some("*"))) => Some(Condition::Of(Expected::Absent)),
+        (Ok(Some("*")), Ok(None)) => Some(Condition::Defined),
+        (Ok(Some(tag)), Ok(None)) => revision(tag).map(Condition::Of),
+        _ => None,
+    };
+    condition.ok_or_else(|| {
         Problem::bad_request(
-            "the conditions are not what they should be: expected If-Match with one revision between quotes, or If-None-Match: *, or neither",
+            "the conditions are not what they should be: expected If-Match with one revision between quotes or *, or If-None-Match: *, or neither",
         )
     })
 }
 
 /// The one value of a header; an error where there is more, or no text.
-fn condition(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ()> {
+fn value(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -106,27 +132,31 @@ fn revision(tag: &str) -> Option<Expected> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderValue, StatusCode};
+    use axum::http::HeaderValue;
 
     use super::*;
 
-    fn expected_by(lines: &[(HeaderName, &str)]) -> Result<Expected, StatusCode> {
+    fn condition_of(lines: &[(HeaderName, &str)]) -> Result<Condition, StatusCode> {
         let mut headers = HeaderMap::new();
         for (name, line) in lines {
             headers.append(name, HeaderValue::from_str(line).unwrap());
         }
-        expected(&headers).map_err(|problem| problem.status())
+        condition(&headers).map_err(|problem| problem.status())
     }
 
     #[test]
-    fn one_revision_or_none_at_all_is_taken_and_nothing_else() {
+    fn one_revision_or_any_or_none_at_all_is_taken_and_nothing_else() {
         let (is, is_not) = (header::IF_MATCH, header::IF_NONE_MATCH);
-        assert_eq!(expected_by(&[]), Ok(Expected::Any));
-        assert_eq!(expected_by(&[(is.clone(), "\"7\"")]), Ok(Expected::Revision(7)));
-        assert_eq!(expected_by(&[(is.clone(), " \"0\"")]), Ok(Expected::Absent));
-        assert_eq!(expected_by(&[(is_not.clone(), "*")]), Ok(Expected::Absent));
-        for bad in ["7", "*", "", "W/\"7\"", "\"7\", \"8\"", "\"a\"", "\"+7\"", "\"\"", "\"-1\""] {
-            let refused = expected_by(&[(is.clone(), bad)]);
+        let of = |expected| Ok(Condition::Of(expected));
+        assert_eq!(condition_of(&[]), of(Expected::Any));
+        assert_eq!(condition_of(&[(is.clone(), "\"7\"")]), of(Expected::Revision(7)));
+        assert_eq!(condition_of(&[(is.clone(), " \"0\"")]), of(Expected::Absent));
+        assert_eq!(condition_of(&[(is.clone(), "*")]), Ok(Condition::Defined));
+        assert_eq!(condition_of(&[(is_not.clone(), "*")]), of(Expected::Absent));
+        for bad in
+            ["7", "\"*\"", "", "W/\"7\"", "\"7\", \"8\"", "\"a\"", "\"+7\"", "\"\"", "\"-1\""]
+        {
+            let refused = condition_of(&[(is.clone(), bad)]);
             assert_eq!(refused, Err(StatusCode::BAD_REQUEST), "{bad}");
         }
         for bad in [
@@ -134,7 +164,7 @@ mod tests {
             [(is, "\"7\""), (is_not.clone(), "*")],
             [(is_not.clone(), "*"), (is_not, "\"7\"")],
         ] {
-            assert_eq!(expected_by(&bad), Err(StatusCode::BAD_REQUEST), "{bad:?}");
+            assert_eq!(condition_of(&bad), Err(StatusCode::BAD_REQUEST), "{bad:?}");
         }
     }
 }
