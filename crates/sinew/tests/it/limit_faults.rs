@@ -284,6 +284,23 @@ fn a_reset_that_is_dropped_ends_what_was_leased() {
 }
 
 #[test]
+fn a_reset_says_also_what_was_charged_while_redis_was_away() {
+    keep(|| async {
+        let world = behind_a_proxy().await;
+        let limiter = world.sinew.limiter();
+        let limit = Limit::gcra("calls", 100.per(DAY)).on_down(Down::Local);
+        world.proxy.refuse();
+        eventually("it is away", || async { limiter.peek([limit.of("ada")]).await.is_err() }).await;
+        assert!(limiter.check([limit.of("ada")]).await.unwrap().is_degraded());
+        world.proxy.pass();
+        world.up().await;
+        assert_eq!(charged(&limiter, &limit).await, 0, "Redis has heard of none");
+        assert!(limiter.reset(limit.of("ada")).await.unwrap());
+        assert!(!limiter.reset(limit.of("ada")).await.unwrap());
+    });
+}
+
+#[test]
 fn a_check_of_several_slots_that_is_dropped_gives_back_what_it_charged() {
     keep(|| async {
         let store = Store::cluster().await;
