@@ -117,7 +117,7 @@ struct ServeArgs {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Explain every fault of the configuration, with its line
+    /// Explain every fault of the configuration, with its line, and what is likely a slip
     #[command(after_help = "Example:\n  sinew config check --config sinew.toml")]
     Check {
         #[command(flatten)]
@@ -148,7 +148,10 @@ pub(crate) fn configured(flags: &Flags) -> Result<Config, Outcome> {
 
 fn check_config(flags: &Flags) -> Outcome {
     match configured(flags) {
-        Ok(_) => {
+        Ok(config) => {
+            for doubt in &config.doubts {
+                eprintln!("warning: {doubt}");
+            }
             match &flags.config {
                 Some(file) => println!("{} is valid, with variables and flags.", file.display()),
                 None => {
@@ -179,6 +182,9 @@ async fn run_serve(args: &ServeArgs) -> Outcome {
     });
     if let Err(message) = allowed {
         return Outcome::BadInput(message);
+    }
+    for doubt in &config.doubts {
+        tracing::warn!("{doubt}");
     }
     let (hub, listener, signals) = match start(&config).await {
         Ok(started) => started,

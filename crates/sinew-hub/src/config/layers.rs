@@ -180,12 +180,16 @@ impl Layers {
         let deadline = self.value("deadline", None, |text| read::deadline(text).map(Some));
         let value_len_max = self.value("value_len_max", DEFAULT_VALUE_LEN, read::value_len);
         let caches = self.settle_caches(default_ttl);
-        let rls = std::mem::take(&mut self.rules).settle(tenancy, &mut self.faults);
+        let rules = std::mem::take(&mut self.rules);
+        let listening = self.values.get("rls_listen").map(|(_, origin)| origin);
+        let mut doubts = rules.doubts(&self.limits, listening);
+        let rls = rules.settle(tenancy, &mut self.faults);
         if !self.faults.is_empty() {
             // As one reads the file.
             self.faults.sort_by_key(Fault::line);
             return Err(self.faults);
         }
+        doubts.sort_by_key(Fault::line);
         Ok(Config {
             store,
             listen,
@@ -193,6 +197,7 @@ impl Layers {
             limits: self.limits,
             rls_listen,
             rls,
+            doubts,
             prefix,
             tenancy,
             deadline,

@@ -38,6 +38,8 @@ pub struct Config {
     pub rls_listen: Option<SocketAddr>,
     /// Which limit a descriptor of Envoy's is charged to.
     pub(crate) rls: Rules,
+    /// What is likely a slip, and may not be.
+    pub(crate) doubts: Vec<Fault>,
     prefix: String,
     tenancy: Tenancy,
     deadline: Option<Duration>,

@@ -1,5 +1,7 @@
 //! `[[rls]]`: which limit a descriptor of Envoy's is charged to.
 
+use std::collections::BTreeMap;
+
 use sinew::Tenancy;
 use sinew::limit::{Limit, Per as _, SECOND};
 use toml::Spanned;
@@ -13,9 +15,15 @@ use crate::limit::rls::rules::{Pattern, Rule, Rules};
 pub(super) const EXPECTED: &str = "rls: expected a table for each rule, like [[rls]] domain = \"edge\", descriptor = [{ key = \"remote_address\" }], limit = \"per-ip\"";
 const DESCRIPTOR: &str = "invalid descriptor: expected all its entries in order, like [{ key = \"generic_key\", value = \"login\" }, { key = \"remote_address\" }]";
 
-/// The rules as they were said, and where.
+/// The rules as they were said.
 #[derive(Default)]
-pub(super) struct RuleList(Vec<(Rule, Origin)>);
+pub(super) struct RuleList(Vec<Said>);
+
+struct Said {
+    rule: Rule,
+    at: Origin,
+    limit_at: Origin,
+}
 
 impl RuleList {
     pub(super) fn read(&mut self, file: &File, rules: &DeArray<'_>, faults: &mut Vec<Fault>) {
@@ -23,19 +31,53 @@ impl RuleList {
             let origin = file.at(rule.span().start);
             match rule.get_ref() {
                 DeValue::Table(said) => {
-                    if let Some(rule) = read_rule(file, &origin, said, faults) {
-                        self.0.push((rule, origin));
-                    }
+                    self.0.extend(read_rule(file, &origin, said, faults));
                 }
                 _ => faults.push(Fault { origin, message: EXPECTED.to_owned() }),
             }
         }
     }
 
+    /// What is likely a slip, and may not be: limits can be defined while the hub runs.
+    pub(super) fn doubts(
+        &self,
+        limits: &BTreeMap<String, Limit>,
+        listening: Option<&Origin>,
+    ) -> Vec<Fault> {
+        let doubt = |at: &Origin, message: String| Fault { origin: at.clone(), message };
+        let mut doubts = Vec::new();
+        match (listening, self.0.first()) {
+            (Some(at), None) => doubts.push(doubt(
+                at,
+                "there is no rule for Envoy, and without one every call passes: expected [[rls]] with domain, descriptor and limit".to_owned(),
+            )),
+            (None, Some(first)) => doubts.push(doubt(
+                &first.at,
+                "there are rules for Envoy, and nowhere that it could ask: expected rls_listen = \"127.0.0.1:8081\" at the top of the file, or --rls-listen".to_owned(),
+            )),
+            _ => {}
+        }
+        let names: Vec<&str> = limits.keys().map(String::as_str).collect();
+        for said in self.0.iter().filter(|said| !limits.contains_key(&said.rule.limit)) {
+            let name = &said.rule.limit;
+            let expected = match names.is_empty() {
+                true => format!("[limits.{name}]"),
+                false => format!("one of {}", names.join(", ")),
+            };
+            doubts.push(doubt(
+                &said.limit_at,
+                format!(
+                    "limit {name:?} is not defined here, and what it is to decide fails until it is: expected {expected}, or one that is defined while the hub runs"
+                ),
+            ));
+        }
+        doubts
+    }
+
     /// Whether they hold together.
     pub(super) fn settle(self, tenancy: Tenancy, faults: &mut Vec<Fault>) -> Rules {
-        for (at, (rule, origin)) in self.0.iter().enumerate() {
-            let mut before = self.0[..at].iter().map(|(other, _)| other);
+        for (index, Said { rule, at, .. }) in self.0.iter().enumerate() {
+            let mut before = self.0[..index].iter().map(|said| &said.rule);
             let is_same = |other: &Rule| {
                 (&other.domain, &other.descriptor) == (&rule.domain, &rule.descriptor)
             };
@@ -55,9 +97,9 @@ impl RuleList {
             } else {
                 continue;
             };
-            faults.push(Fault { origin: origin.clone(), message });
+            faults.push(Fault { origin: at.clone(), message });
         }
-        Rules::new(self.0.into_iter().map(|(rule, _)| rule).collect())
+        Rules::new(self.0.into_iter().map(|said| said.rule).collect())
     }
 }
 
@@ -66,21 +108,22 @@ fn read_rule(
     origin: &Origin,
     said: &DeTable<'_>,
     faults: &mut Vec<Fault>,
-) -> Option<Rule> {
+) -> Option<Said> {
     let (mut domain, mut descriptor, mut limit, mut tenant_key) = (None, None, None, None);
     let known = faults.len();
     for (key, value) in said {
+        let at = file.at(key.span().start);
         let read = match key.get_ref().as_ref() {
             "domain" => text("domain", value).map(|text| domain = Some(text)),
             "descriptor" => patterns(value).map(|patterns| descriptor = Some(patterns)),
-            "limit" => limit_name(value).map(|name| limit = Some(name)),
+            "limit" => limit_name(value).map(|name| limit = Some((name, at.clone()))),
             "tenant_key" => text("tenant_key", value).map(|key| tenant_key = Some(key)),
             unknown => Err(format!(
                 "unknown key {unknown:?} of a rule: expected domain, descriptor, limit or tenant_key"
             )),
         };
         if let Err(message) = read {
-            faults.push(Fault { origin: file.at(key.span().start), message });
+            faults.push(Fault { origin: at, message });
         }
     }
     if faults.len() > known {
@@ -90,7 +133,8 @@ fn read_rule(
         faults.push(Fault { origin: origin.clone(), message: message.to_owned() });
         None
     };
-    let (Some(domain), Some(descriptor), Some(limit)) = (domain, descriptor, limit) else {
+    let (Some(domain), Some(descriptor), Some((limit, limit_at))) = (domain, descriptor, limit)
+    else {
         return fault("a rule lacks something: expected domain, descriptor and limit");
     };
     let names_tenant =
@@ -100,7 +144,8 @@ fn read_rule(
             "tenant_key: expected the key of one entry of descriptor, which has no value",
         );
     }
-    Some(Rule { domain, descriptor, limit, tenant_key })
+    let rule = Rule { domain, descriptor, limit, tenant_key };
+    Some(Said { rule, at: origin.clone(), limit_at })
 }
 
 fn text(key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
@@ -163,6 +208,33 @@ mod tests {
             assert!(shown.contains(told), "{told}: {shown}");
         }
         assert_eq!(read("").unwrap().rls_listen, None);
+    }
+
+    fn doubts(text: &str) -> Vec<String> {
+        read(text).unwrap().doubts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_rules_lack_to_be_of_use_is_told_with_its_line_and_is_no_fault() {
+        let limits = "[limits.logins]\nquota = 1\nper = \"1m\"\n";
+        let rule = "[[rls]]\ndomain = \"edge\"\ndescriptor = [{ key = \"ip\" }]\nlimit = ";
+        let listen = "rls_listen = \"127.0.0.1:8081\"\n";
+        assert_eq!(doubts(&format!("{listen}{limits}{rule}\"logins\"\n")), [""; 0]);
+        for (text, begins, told) in [
+            (
+                format!("{listen}{limits}{rule}\"login\"\n"),
+                "sinew.toml:8: ",
+                "expected one of logins",
+            ),
+            (format!("{listen}{rule}\"login\"\n"), "sinew.toml:5: ", "expected [limits.login]"),
+            (format!("{limits}{rule}\"logins\"\n"), "sinew.toml:4: ", "nowhere that it could ask"),
+            (format!("{listen}{limits}"), "sinew.toml:1: ", "every call passes"),
+        ] {
+            let doubts = doubts(&text);
+            assert!(doubts[0].starts_with(begins) && doubts[0].contains(told), "{doubts:?}");
+            assert_eq!(doubts.len(), 1, "{doubts:?}");
+        }
+        assert_eq!(doubts(limits), [""; 0]);
     }
 
     #[test]

@@ -445,6 +445,28 @@ async fn a_hub_that_stops_answers_the_calls_under_way() {
 }
 
 #[test]
+fn a_rule_whose_limit_is_not_in_the_file_is_warned_of_with_its_line() {
+    let mut file = NamedTempFile::new().unwrap();
+    write!(file, "rls_listen = \"127.0.0.1:0\"\n{SETTINGS}").unwrap();
+    let path = file.path().to_str().unwrap();
+    let line = SETTINGS.lines().position(|line| line.contains("\"not-defined\"")).unwrap() + 2;
+    let told = format!("{path}:{line}: limit \"not-defined\" is not defined here");
+
+    let check = sinew(&["config", "check", "--config", path]);
+    let warnings = text(&check.stderr);
+    assert_eq!(exit_code(&check), 0, "{warnings}");
+    assert!(warnings.starts_with(&format!("warning: {told}")), "{warnings}");
+    assert!(warnings.contains("expected one of office, per-ip, per-path, per-user, tried"));
+    assert_eq!(warnings.lines().count(), 1, "{warnings}");
+    assert!(text(&check.stdout).contains("is valid"));
+
+    let hub = Hub::serve(&["--config", path]);
+    let log = hub.server.log();
+    let warned = |line: &str| line.contains("WARN") && line.contains(&told);
+    assert!(log.lines().any(warned), "{log}");
+}
+
+#[test]
 fn an_address_that_will_not_do_is_refused_by_its_flag() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
