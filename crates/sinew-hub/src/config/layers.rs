@@ -127,8 +127,7 @@ impl Layers {
             let name: &str = key.get_ref();
             // The library's own rule for names, asked of the library.
             if let Err(error) = Sinew::check_cache_name(name) {
-                self.fault(origin, error.to_string());
-                continue;
+                self.fault(origin.clone(), error.to_string());
             }
             match settings.get_ref() {
                 DeValue::Table(settings) => {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sinew::{Sinew, Tenancy};
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use super::StoreSetting;
 use crate::duration;
@@ -18,6 +18,11 @@ pub(super) fn scalar(value: &DeValue<'_>) -> Option<String> {
         DeValue::Integer(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// Whether a table has a key, be its value right or wrong.
+pub(super) fn is_said(key: &str, table: &DeTable<'_>) -> bool {
+    table.iter().any(|(said, _)| said.get_ref() == key)
 }
 
 pub(super) fn store(text: &str) -> Result<StoreSetting, String> {

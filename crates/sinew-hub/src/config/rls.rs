@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::layers::File;
+use super::read::is_said;
 use super::{Fault, Origin};
 use crate::limit::rls::rules::{Pattern, Rule, Rules};
 
@@ -15,13 +16,25 @@ use crate::limit::rls::rules::{Pattern, Rule, Rules};
 pub(super) const EXPECTED: &str = "rls: expected a table for each rule, like [[rls]] domain = \"edge\", descriptor = [{ key = \"remote_address\" }], limit = \"per-ip\"";
 const DESCRIPTOR: &str = "invalid descriptor: expected all its entries in order, like [{ key = \"generic_key\", value = \"login\" }, { key = \"remote_address\" }]";
 
+/// What a rule cannot do without, and what it looks like.
+const NEEDED: [(&str, &str); 3] = [
+    ("domain", "domain = \"edge\""),
+    ("descriptor", "descriptor = [{ key = \"remote_address\" }]"),
+    ("limit", "limit = \"per-ip\""),
+];
+
 /// The rules as they were said.
 #[derive(Default)]
-pub(super) struct RuleList(Vec<Said>);
+pub(super) struct RuleList {
+    rules: Vec<Said>,
+    /// Also of rules that cannot be.
+    tenant_keys: Vec<Origin>,
+}
 
 struct Said {
     rule: Rule,
     at: Origin,
+    descriptor_at: Origin,
     limit_at: Origin,
 }
 
@@ -30,12 +43,64 @@ impl RuleList {
         for rule in rules {
             let origin = file.at(rule.span().start);
             match rule.get_ref() {
-                DeValue::Table(said) => {
-                    self.0.extend(read_rule(file, &origin, said, faults));
-                }
+                DeValue::Table(said) => self.read_rule(file, &origin, said, faults),
                 _ => faults.push(Fault { origin, message: EXPECTED.to_owned() }),
             }
         }
+    }
+
+    fn read_rule(
+        &mut self,
+        file: &File,
+        rule_at: &Origin,
+        said: &DeTable<'_>,
+        faults: &mut Vec<Fault>,
+    ) {
+        let (mut domain, mut descriptor, mut limit, mut tenant_key) = (None, None, None, None);
+        for (key, value) in said {
+            let at = file.at(key.span().start);
+            let read = match key.get_ref().as_ref() {
+                "domain" => text("domain", value).map(|text| domain = Some(text)),
+                "descriptor" => {
+                    let patterns = patterns(file, &at, value, faults);
+                    descriptor = patterns.map(|patterns| (patterns, at.clone()));
+                    Ok(())
+                }
+                "limit" => limit_name(value).map(|name| limit = Some((name, at.clone()))),
+                "tenant_key" => {
+                    self.tenant_keys.push(at.clone());
+                    text("tenant_key", value).map(|key| tenant_key = Some((key, at.clone())))
+                }
+                unknown => Err(format!(
+                    "unknown key {unknown:?} of a rule: expected domain, descriptor, limit or tenant_key"
+                )),
+            };
+            if let Err(message) = read {
+                faults.push(Fault { origin: at, message });
+            }
+        }
+        for (key, like) in NEEDED {
+            if !is_said(key, said) {
+                let message = format!("a rule has no {key}: expected {like}");
+                faults.push(Fault { origin: rule_at.clone(), message });
+            }
+        }
+        if let (Some((key, at)), Some((descriptor, _))) = (&tenant_key, &descriptor) {
+            let names_tenant = |entry: &&Pattern| entry.value.is_none() && entry.key == *key;
+            if descriptor.iter().filter(names_tenant).count() != 1 {
+                let message =
+                    "tenant_key: expected the key of one entry of descriptor, which has no value";
+                faults.push(Fault { origin: at.clone(), message: message.to_owned() });
+            }
+        }
+        let (Some(domain), Some((descriptor, descriptor_at)), Some((limit, limit_at))) =
+            (domain, descriptor, limit)
+        else {
+            return;
+        };
+        let tenant_key = tenant_key.map(|(key, _)| key);
+        let rule = Rule { domain, descriptor, limit, tenant_key };
+        self.rules.push(Said { rule, at: rule_at.clone(), descriptor_at, limit_at });
     }
 
     /// What is likely a slip, and may not be: limits can be defined while the hub runs.
@@ -46,7 +111,7 @@ impl RuleList {
     ) -> Vec<Fault> {
         let doubt = |at: &Origin, message: String| Fault { origin: at.clone(), message };
         let mut doubts = Vec::new();
-        match (listening, self.0.first()) {
+        match (listening, self.rules.first()) {
             (Some(at), None) => doubts.push(doubt(
                 at,
                 "there is no rule for Envoy, and without one every call passes: expected [[rls]] with domain, descriptor and limit".to_owned(),
@@ -58,7 +123,7 @@ impl RuleList {
             _ => {}
         }
         let names: Vec<&str> = limits.keys().map(String::as_str).collect();
-        for said in self.0.iter().filter(|said| !limits.contains_key(&said.rule.limit)) {
+        for said in self.rules.iter().filter(|said| !limits.contains_key(&said.rule.limit)) {
             let name = &said.rule.limit;
             let expected = match names.is_empty() {
                 true => format!("[limits.{name}]"),
@@ -76,76 +141,39 @@ impl RuleList {
 
     /// Whether they hold together.
     pub(super) fn settle(self, tenancy: Tenancy, faults: &mut Vec<Fault>) -> Rules {
-        for (index, Said { rule, at, .. }) in self.0.iter().enumerate() {
-            let mut before = self.0[..index].iter().map(|said| &said.rule);
+        let mut fault =
+            |at: &Origin, message: String| faults.push(Fault { origin: at.clone(), message });
+        for (index, Said { rule, descriptor_at, limit_at, .. }) in self.rules.iter().enumerate() {
+            let mut before = self.rules[..index].iter().map(|said| &said.rule);
             let is_same = |other: &Rule| {
                 (&other.domain, &other.descriptor) == (&rule.domain, &rule.descriptor)
             };
-            let message = if before.clone().any(is_same) {
-                "a second rule of this domain and descriptor: expected one".to_owned()
-            } else if let Some(other) =
+            if before.clone().any(is_same) {
+                let message = "a second rule of this domain and descriptor: expected one";
+                fault(descriptor_at, message.to_owned());
+            }
+            if let Some(other) =
                 before.find(|other| other.limit == rule.limit && other.parts() != rule.parts())
             {
-                format!(
-                    "limit {:?} has subjects of {} values here, and of {} further up: expected as many, or a limit of its own",
-                    rule.limit,
-                    rule.parts(),
-                    other.parts()
-                )
-            } else if rule.tenant_key.is_some() && tenancy == Tenancy::Single {
-                "tenant_key: this deployment is single-tenant: expected none".to_owned()
-            } else {
-                continue;
-            };
-            faults.push(Fault { origin: at.clone(), message });
+                fault(
+                    limit_at,
+                    format!(
+                        "limit {:?} has subjects of {} values here, and of {} further up: expected as many, or a limit of its own",
+                        rule.limit,
+                        rule.parts(),
+                        other.parts()
+                    ),
+                );
+            }
         }
-        Rules::new(self.0.into_iter().map(|said| said.rule).collect())
-    }
-}
-
-fn read_rule(
-    file: &File,
-    origin: &Origin,
-    said: &DeTable<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<Said> {
-    let (mut domain, mut descriptor, mut limit, mut tenant_key) = (None, None, None, None);
-    let known = faults.len();
-    for (key, value) in said {
-        let at = file.at(key.span().start);
-        let read = match key.get_ref().as_ref() {
-            "domain" => text("domain", value).map(|text| domain = Some(text)),
-            "descriptor" => patterns(value).map(|patterns| descriptor = Some(patterns)),
-            "limit" => limit_name(value).map(|name| limit = Some((name, at.clone()))),
-            "tenant_key" => text("tenant_key", value).map(|key| tenant_key = Some(key)),
-            unknown => Err(format!(
-                "unknown key {unknown:?} of a rule: expected domain, descriptor, limit or tenant_key"
-            )),
-        };
-        if let Err(message) = read {
-            faults.push(Fault { origin: at, message });
+        if tenancy == Tenancy::Single {
+            for at in &self.tenant_keys {
+                let message = "tenant_key: this deployment is single-tenant: expected none";
+                fault(at, message.to_owned());
+            }
         }
+        Rules::new(self.rules.into_iter().map(|said| said.rule).collect())
     }
-    if faults.len() > known {
-        return None;
-    }
-    let mut fault = |message: &str| {
-        faults.push(Fault { origin: origin.clone(), message: message.to_owned() });
-        None
-    };
-    let (Some(domain), Some(descriptor), Some((limit, limit_at))) = (domain, descriptor, limit)
-    else {
-        return fault("a rule lacks something: expected domain, descriptor and limit");
-    };
-    let names_tenant =
-        |pattern: &&Pattern| pattern.value.is_none() && Some(&pattern.key) == tenant_key.as_ref();
-    if tenant_key.is_some() && descriptor.iter().filter(names_tenant).count() != 1 {
-        return fault(
-            "tenant_key: expected the key of one entry of descriptor, which has no value",
-        );
-    }
-    let rule = Rule { domain, descriptor, limit, tenant_key };
-    Some(Said { rule, at: origin.clone(), limit_at })
 }
 
 fn text(key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
@@ -160,23 +188,47 @@ fn limit_name(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     limit.validate().map(|()| name).map_err(|error| error.to_string())
 }
 
-fn patterns(value: &Spanned<DeValue<'_>>) -> Result<Vec<Pattern>, String> {
-    let entries = value.get_ref().as_array().filter(|entries| !entries.is_empty());
-    let patterns = entries.and_then(|entries| entries.iter().map(pattern).collect());
-    patterns.ok_or_else(|| DESCRIPTOR.to_owned())
+fn patterns(
+    file: &File,
+    at: &Origin,
+    value: &Spanned<DeValue<'_>>,
+    faults: &mut Vec<Fault>,
+) -> Option<Vec<Pattern>> {
+    let Some(entries) = value.get_ref().as_array().filter(|entries| !entries.is_empty()) else {
+        faults.push(Fault { origin: at.clone(), message: DESCRIPTOR.to_owned() });
+        return None;
+    };
+    // All of them, to tell what is wrong with each.
+    let patterns: Vec<_> = entries.iter().map(|entry| pattern(file, entry, faults)).collect();
+    patterns.into_iter().collect()
 }
 
-fn pattern(entry: &Spanned<DeValue<'_>>) -> Option<Pattern> {
+fn pattern(file: &File, entry: &Spanned<DeValue<'_>>, faults: &mut Vec<Fault>) -> Option<Pattern> {
+    let entry_at = file.at(entry.span().start);
+    let Some(said) = entry.get_ref().as_table() else {
+        faults.push(Fault { origin: entry_at, message: DESCRIPTOR.to_owned() });
+        return None;
+    };
+    let known = faults.len();
     let (mut key, mut value) = (None, None);
-    for (name, said) in entry.get_ref().as_table()? {
-        let said = text("", said).ok();
-        match name.get_ref().as_ref() {
-            "key" => key = Some(said?),
-            "value" => value = Some(said?),
-            _ => return None,
+    for (name, given) in said {
+        let read = match name.get_ref().as_ref() {
+            "key" => text("key", given).map(|text| key = Some(text)),
+            "value" => text("value", given).map(|text| value = Some(text)),
+            unknown => Err(format!("unknown key {unknown:?} of an entry: expected key or value")),
+        };
+        if let Err(message) = read {
+            let origin = file.at(name.span().start);
+            faults.push(Fault { origin, message: format!("descriptor: {message}") });
         }
     }
-    Some(Pattern { key: key?, value })
+    if !is_said("key", said) {
+        let message =
+            "descriptor: an entry has no key: expected one, like { key = \"remote_address\" }";
+        faults.push(Fault { origin: entry_at, message: message.to_owned() });
+    }
+    let key = key.filter(|_| faults.len() == known)?;
+    Some(Pattern { key, value })
 }
 
 #[cfg(test)]
@@ -242,35 +294,69 @@ mod tests {
         let entry = "descriptor = [{ key = \"ip\" }]";
         let faults = read(&format!(
             "rls_listen = \"here\"\ntenancy = \"single\"\n\
-             [[rls]]\ndomain = \"\"\ndescriptor = [{{ value = \"a\" }}]\nlimit = \"a_b\"\ncolour = 1\n\
+             [[rls]]\ndomain = \"\"\ndescriptor = []\nlimit = \"a_b\"\ncolour = 1\n\
              [[rls]]\ndomain = \"edge\"\n\
              [[rls]]\ndomain = \"edge\"\nlimit = \"a\"\n{entry}\n\
              [[rls]]\ndomain = \"edge\"\nlimit = \"b\"\n{entry}\n\
              [[rls]]\ndomain = \"edge\"\nlimit = \"a\"\ndescriptor = [{{ key = \"ip\", value = \"0\" }}]\n\
-             [[rls]]\ndomain = \"edge\"\nlimit = \"c\"\ntenant_key = \"id\"\n{entry}\n\
-             [[rls]]\ndomain = \"else\"\nlimit = \"c\"\ntenant_key = \"ip\"\n{entry}\n"
+             [[rls]]\ndomain = \"other\"\nlimit = \"c\"\ntenant_key = \"id\"\n{entry}\n\
+             [[rls]]\ndomain = \"third\"\nlimit = \"d\"\ntenant_key = \"ip\"\n{entry}\n"
         ))
         .unwrap_err();
-        for (line, told) in [
-            (1, "invalid address"),
-            (4, "invalid domain: expected some text"),
-            (5, "invalid descriptor: expected all its entries"),
-            (6, "expected 1 to 64 of"),
-            (7, "unknown key \"colour\" of a rule: expected domain"),
-            (8, "a rule lacks something: expected domain, descriptor and limit"),
-            (14, "a second rule of this domain and descriptor"),
-            (18, "subjects of 0 values here, and of 1 further up: expected as many"),
-            (22, "tenant_key: expected the key of one entry"),
-            (27, "this deployment is single-tenant: expected none"),
-        ] {
-            let at = format!("sinew.toml:{line}: ");
-            let found = faults.iter().any(|fault| fault.starts_with(&at) && fault.contains(told));
-            assert!(found, "line {line} {told}: {faults:#?}");
-        }
-        assert_eq!(faults.len(), 10, "{faults:#?}");
+        expect(
+            &faults,
+            &[
+                (1, "invalid address"),
+                (4, "invalid domain: expected some text"),
+                (5, "invalid descriptor: expected all its entries"),
+                (6, "expected 1 to 64 of"),
+                (7, "unknown key \"colour\" of a rule: expected domain"),
+                (8, "a rule has no descriptor: expected descriptor = [{ key"),
+                (8, "a rule has no limit: expected limit = "),
+                (17, "a second rule of this domain and descriptor"),
+                (20, "subjects of 0 values here, and of 1 further up: expected as many"),
+                (25, "tenant_key: expected the key of one entry"),
+                (25, "this deployment is single-tenant: expected none"),
+                (30, "this deployment is single-tenant: expected none"),
+            ],
+        );
         for wrong in ["rls = 1\n", "rls = [1]\n", "[rls]\ndomain = \"edge\"\n"] {
             let faults = read(wrong).unwrap_err();
             assert!(faults[0].contains("expected a table for each rule"), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn every_fault_of_a_descriptor_is_told_with_the_key_that_is_wrong() {
+        let faults = read(
+            "[[rls]]\nlimit = \"a\"\ndescriptor = [\n\
+             { key = \"a\", valu = \"b\", walue = \"c\" },\n\
+             { value = \"a\" },\n\
+             { key = 1, value = \"\" },\n\
+             5,\n]\n",
+        )
+        .unwrap_err();
+        expect(
+            &faults,
+            &[
+                (1, "a rule has no domain: expected domain = \"edge\""),
+                (4, "descriptor: unknown key \"valu\" of an entry: expected key or value"),
+                (4, "descriptor: unknown key \"walue\" of an entry"),
+                (5, "descriptor: an entry has no key: expected one"),
+                (6, "descriptor: invalid key: expected some text"),
+                (6, "descriptor: invalid value: expected some text"),
+                (7, "invalid descriptor: expected all its entries"),
+            ],
+        );
+    }
+
+    /// These, and no more.
+    fn expect(faults: &[String], expected: &[(usize, &str)]) {
+        for (line, told) in expected {
+            let at = format!("sinew.toml:{line}: ");
+            let found = faults.iter().any(|fault| fault.starts_with(&at) && fault.contains(told));
+            assert!(found, "line {line} {told}: {faults:#?}");
+        }
+        assert_eq!(faults.len(), expected.len(), "{faults:#?}");
     }
 }

@@ -189,7 +189,7 @@ fn every_fault_of_a_limit_is_told_with_its_line() {
         (10, "limit \"b\" has no quota: expected quota = 100"),
         (11, "per: invalid duration \"soon\": expected a duration"),
         (12, "unknown key \"colour\" of limit \"b\": expected algorithm"),
-        (13, "only GCRA has a burst"),
+        (17, "only GCRA has a burst"),
         (18, "expected 1 to 64 of"),
     ] {
         let at = format!("sinew.toml:{line}: ");
@@ -199,4 +199,49 @@ fn every_fault_of_a_limit_is_told_with_its_line() {
     assert_eq!(faults.len(), 12, "{faults:#?}");
     let faults = read("limits = 5\n").unwrap_err();
     assert!(faults[0].contains("expected a table for each limit"), "{faults:?}");
+}
+
+#[test]
+fn a_number_that_cannot_be_is_told_beside_other_faults_with_its_own_line() {
+    let faults = read(
+        "[limits.a]\nquota = 5\nper = \"1m\"\nlease = 50\nshadow = \"true\"\n\
+         [limits.b]\nquota = 0\nper = \"9600h\"\nburst = 0\ndebt_max = 9_000_000_000_000_000\n\
+         lease = 2_000_000\n[limits.c_]\nalgorithm = \"sliding-log\"\nquota = 2_000\nper = \"1m\"\n\
+         colour = 1\n[limits.d]\nalgorithm = \"gcra\"\nburst = 2\nlease = 5\n\
+         per = \"1m\"\nquota = 9\n",
+    )
+    .unwrap_err();
+    for (line, told) in [
+        (4, "a lease of 50 is out of bounds: expected at most 5"),
+        (5, "invalid shadow"),
+        (7, "a quota of 0 is out of bounds"),
+        (8, "the period is out of bounds: expected 1 µs to 366 days"),
+        (9, "a burst of 0 is out of bounds"),
+        (10, "a debt of 9000000000000000 is out of bounds"),
+        (11, "a lease of 2000000 is out of bounds"),
+        (12, "expected 1 to 64 of"),
+        (14, "a log of 2000 charges is too long"),
+        (16, "unknown key \"colour\""),
+        (20, "a lease of 5 is out of bounds: expected at most 2"),
+    ] {
+        let at = format!("sinew.toml:{line}: ");
+        let found = faults.iter().any(|fault| fault.starts_with(&at) && fault.contains(told));
+        assert!(found, "line {line} {told}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), 11, "{faults:#?}");
+    // A lease is not measured by a burst that no one could read.
+    let faults = read("[limits.a]\nquota = 5\nper = \"1m\"\nburst = -1\nlease = 50\n").unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+}
+
+#[test]
+fn faults_under_a_bad_name_are_told_with_it() {
+    let faults = read("[caches.a_b]\nttl = \"never\"\n[limits.a_b]\nquota = -1\nper = \"1m\"\n")
+        .unwrap_err();
+    let lines: Vec<usize> = (1..=5)
+        .filter(|line| {
+            faults.iter().any(|fault| fault.starts_with(&format!("sinew.toml:{line}: ")))
+        })
+        .collect();
+    assert_eq!((lines, faults.len()), (vec![1, 2, 3, 4], 4), "{faults:#?}");
 }
