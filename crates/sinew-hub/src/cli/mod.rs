@@ -122,6 +122,9 @@ enum ConfigCommand {
     Check {
         #[command(flatten)]
         flags: Flags,
+        /// Where Envoy's rate limit service is to listen, as `sinew serve` will be told
+        #[arg(long, value_name = "ADDRESS")]
+        rls_listen: Option<String>,
     },
 }
 
@@ -136,7 +139,9 @@ pub async fn run() -> ExitCode {
         Command::Lock(command) => command.run().await,
         Command::Limit(command) => command.run().await,
         Command::Redis(command) => command.run().await,
-        Command::Config(ConfigCommand::Check { flags }) => check_config(&flags),
+        Command::Config(ConfigCommand::Check { flags, rls_listen }) => {
+            check_config(&Flags { rls_listen, ..flags })
+        }
     };
     outcome.tell()
 }
@@ -149,8 +154,8 @@ pub(crate) fn configured(flags: &Flags) -> Result<Config, Outcome> {
 fn check_config(flags: &Flags) -> Outcome {
     match configured(flags) {
         Ok(config) => {
-            for doubt in &config.doubts {
-                eprintln!("warning: {doubt}");
+            for warning in config.doubts.iter().chain(&config.exposed) {
+                eprintln!("warning: {warning}");
             }
             match &flags.config {
                 Some(file) => println!("{} is valid, with variables and flags.", file.display()),

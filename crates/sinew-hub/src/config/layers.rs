@@ -168,8 +168,12 @@ impl Layers {
     /// Reads each value as what it is to be, and collects what is wrong.
     pub(super) fn settle(mut self) -> Result<Config, Vec<Fault>> {
         let store = self.value("store", StoreSetting::Embedded, read::store);
+        let known = self.faults.len();
         let listen = self.value("listen", SocketAddr::from(([127, 0, 0, 1], 7463)), read::listen);
         let rls_listen = self.value("rls_listen", None, |text| read::listen(text).map(Some));
+        if self.faults.len() == known {
+            self.check_addresses(listen, rls_listen);
+        }
         let prefix = self.value("prefix", String::new(), |text| {
             Prefix::new(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
         });
@@ -182,6 +186,8 @@ impl Layers {
         let rules = std::mem::take(&mut self.rules);
         let listening = self.values.get("rls_listen").map(|(_, origin)| origin);
         let mut doubts = rules.doubts(&self.limits, listening);
+        let mut exposed = self.exposed("listen", Some(listen));
+        exposed.extend(self.exposed("rls_listen", rls_listen));
         let rls = rules.settle(tenancy, &mut self.faults);
         if !self.faults.is_empty() {
             // As one reads the file.
@@ -197,11 +203,41 @@ impl Layers {
             rls_listen,
             rls,
             doubts,
+            exposed,
             prefix,
             tenancy,
             deadline,
             value_len_max,
         })
+    }
+
+    /// No two servers take one address. Port 0 is any that is free.
+    fn check_addresses(&mut self, listen: SocketAddr, rls_listen: Option<SocketAddr>) {
+        let Some(rls) = rls_listen.filter(|rls| rls.port() != 0 && rls.port() == listen.port())
+        else {
+            return;
+        };
+        let takes_all = listen.ip().is_unspecified() || rls.ip().is_unspecified();
+        let meet = listen.ip() == rls.ip() || takes_all && listen.is_ipv4() == rls.is_ipv4();
+        if let Some((_, origin)) = self.values.get("rls_listen").filter(|_| meet) {
+            let origin = origin.clone();
+            let message = format!(
+                "rls_listen {rls} takes the place of the hub itself, which listens on {listen}: expected another port"
+            );
+            self.fault(origin, message);
+        }
+    }
+
+    /// An address that others can reach, and where it was said. That of this machine is the default.
+    fn exposed(&self, key: &str, address: Option<SocketAddr>) -> Vec<Fault> {
+        let said = address.filter(|address| !address.ip().is_loopback()).zip(self.values.get(key));
+        let exposed = said.map(|(address, (_, origin))| Fault {
+            origin: origin.clone(),
+            message: format!(
+                "{key} {address} can be reached by others, and there is no authentication: `sinew serve` takes it with --insecure only"
+            ),
+        });
+        exposed.into_iter().collect()
     }
 
     fn settle_caches(&mut self, default_ttl: Ttl) -> CacheTable {

@@ -40,6 +40,8 @@ pub struct Config {
     pub(crate) rls: Rules,
     /// What is likely a slip, and may not be.
     pub(crate) doubts: Vec<Fault>,
+    /// Addresses that others can reach: `sinew serve` takes them with `--insecure` only.
+    pub(crate) exposed: Vec<Fault>,
     prefix: String,
     tenancy: Tenancy,
     deadline: Option<Duration>,
@@ -116,7 +118,7 @@ pub struct Flags {
     /// Where the hub listens, or is to be asked [default: 127.0.0.1:7463]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where the rate limit service for Envoy listens. Of `sinew serve` alone, so it is no flag here.
+    /// Where the rate limit service for Envoy listens. Of few commands, so it is no flag here.
     #[arg(skip)]
     pub rls_listen: Option<String>,
 }

@@ -235,6 +235,28 @@ fn a_number_that_cannot_be_is_told_beside_other_faults_with_its_own_line() {
 }
 
 #[test]
+fn an_address_that_envoys_service_would_take_from_the_hub_is_a_fault() {
+    for (text, line) in [
+        ("listen = \"127.0.0.1:8081\"\nrls_listen = \"127.0.0.1:8081\"\n", 2),
+        ("rls_listen = \"127.0.0.1:8081\"\nlisten = \"0.0.0.0:8081\"\n", 1),
+        ("rls_listen = \"127.0.0.1:7463\"\n", 1),
+        ("listen = \"[::1]:8081\"\nrls_listen = \"[::]:8081\"\n", 2),
+    ] {
+        let faults = read(text).unwrap_err();
+        let at = format!("sinew.toml:{line}: rls_listen ");
+        assert!(faults[0].starts_with(&at) && faults[0].contains("expected another"), "{faults:?}");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+    for text in [
+        "listen = \"127.0.0.1:0\"\nrls_listen = \"127.0.0.1:0\"\n",
+        "listen = \"127.0.0.1:8081\"\nrls_listen = \"127.0.0.2:8081\"\n",
+        "listen = \"127.0.0.1:8081\"\nrls_listen = \"127.0.0.1:8082\"\n",
+    ] {
+        assert!(read(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn faults_under_a_bad_name_are_told_with_it() {
     let faults = read("[caches.a_b]\nttl = \"never\"\n[limits.a_b]\nquota = -1\nper = \"1m\"\n")
         .unwrap_err();

@@ -138,6 +138,34 @@ fn config_check_explains_every_fault_with_its_line() {
 }
 
 #[test]
+fn config_check_tells_what_serve_would_refuse() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let rule = "[[rls]]\ndomain = \"edge\"\ndescriptor = [{ key = \"ip\" }]\nlimit = \"a\"";
+    let limit = "[limits.a]\nquota = 1\nper = \"1m\"";
+    writeln!(file, "listen = \"0.0.0.0:7463\"\n{limit}\n{rule}").unwrap();
+    let path = file.path().to_str().unwrap();
+    let check = |flags: &[&str]| {
+        let output = sinew(&[&["config", "check", "--config", path], flags].concat());
+        (exit_code(&output), text(&output.stderr))
+    };
+    let (code, told) = check(&["--rls-listen", "0.0.0.0:8081"]);
+    assert_eq!(code, 0, "{told}");
+    for begins in [
+        format!("warning: {path}:1: listen 0.0.0.0:7463 can be reached by others"),
+        "warning: --rls-listen: rls_listen 0.0.0.0:8081 can be reached by others".to_owned(),
+    ] {
+        let warned = |line: &str| line.starts_with(&begins) && line.contains("--insecure");
+        assert!(told.lines().any(warned), "{begins} in {told}");
+    }
+    assert_eq!(told.lines().count(), 2, "{told}");
+    let (code, told) = check(&["--rls-listen", "0.0.0.0:7463"]);
+    assert_eq!(code, 2, "{told}");
+    assert!(told.starts_with("error: --rls-listen: ") && told.contains("expected another port"));
+    let (code, told) = check(&["--rls-listen", "127.0.0.1:8081", "--listen", "127.0.0.1:7463"]);
+    assert_eq!((code, told.as_str()), (0, ""));
+}
+
+#[test]
 fn a_flag_that_would_have_no_effect_is_refused_by_its_name() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let redis = format!("redis://127.0.0.1:{}", free_port());
