@@ -8,7 +8,7 @@ use sinew_platform::demo::{TENANTS, Traffic, gateway, seed};
 use sinew_platform::{Database, rent_tracker};
 
 use crate::cli::{Outcome, address_of, configured, may_listen, start, until_stopped};
-use crate::config::{Flags, StoreSetting};
+use crate::config::{self, Flags, StoreSetting};
 use crate::hub::Hub;
 use crate::{serve, telemetry};
 
@@ -23,11 +23,11 @@ pub(crate) struct DemoArgs {
     #[command(flatten)]
     flags: Flags,
     /// Where the platform listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7464")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7464", value_parser = config::address)]
     platform_listen: SocketAddr,
     /// Where the platform's gateway listens, with its rate limits; none unless said. It trusts no proxy:
     /// what a request says of its user or address is not believed
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = config::address)]
     gateway_listen: Option<SocketAddr>,
     /// The platform's database: sqlite::memory:, sqlite://FILE?mode=rwc or postgres://…
     #[arg(
@@ -53,6 +53,11 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         Err(outcome) => return outcome,
     };
     telemetry::log("warn");
+    if config.speaks_of_envoy() {
+        tracing::warn!(
+            "rls_listen and [[rls]] have no effect here: the demonstration does not serve Envoy, `sinew serve` does"
+        );
+    }
     if config.tenancy() == Tenancy::Single {
         return Outcome::BadInput("--tenancy: the platform has tenants: expected multi".to_owned());
     }

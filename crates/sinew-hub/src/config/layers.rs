@@ -23,8 +23,8 @@ const DEFAULT_VALUE_LEN: usize = 1 << 20;
 /// The settings that are one value each: name in the file, and what it says.
 const KEYS: [(&str, &str); 9] = [
     ("store", "embedded, or a URL like redis://[user:password@]host[:port][/database]"),
-    ("listen", "an address and port like 127.0.0.1:7463"),
-    ("rls_listen", "an address and port like 127.0.0.1:8081, for Envoy"),
+    ("listen", "an IP address and port like 127.0.0.1:7463"),
+    ("rls_listen", "an IP address and port like 127.0.0.1:8081, for Envoy"),
     ("prefix", "what all keys begin with, like BillingService_"),
     ("tenancy", "single or multi"),
     ("default_ttl", "a duration like 10m: the TTL of caches that name none"),

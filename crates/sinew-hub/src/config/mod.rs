@@ -23,6 +23,9 @@ use crate::cache::settings::CacheTable;
 use crate::limit::rls::rules::Rules;
 use layers::Layers;
 
+#[cfg(feature = "demo")]
+pub(crate) use read::listen as address;
+
 /// Settings that hold together.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -146,6 +149,12 @@ impl Config {
     #[must_use]
     pub fn tenancy(&self) -> Tenancy {
         self.tenancy
+    }
+
+    /// Whether anything is said of the rate limit service for Envoy.
+    #[must_use]
+    pub fn speaks_of_envoy(&self) -> bool {
+        self.rls_listen.is_some() || !self.rls.is_empty()
     }
 
     /// Uses this prefix where none was set.

@@ -41,7 +41,9 @@ pub(super) fn store(text: &str) -> Result<StoreSetting, String> {
     }
 }
 
-pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+/// # Errors
+/// A sentence that says what was expected: no names, of which one may have several addresses.
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("invalid address {text:?}: expected an IP address and port like {DEFAULT_LISTEN}")
     })

@@ -138,6 +138,21 @@ fn config_check_explains_every_fault_with_its_line() {
 }
 
 #[test]
+fn an_address_by_name_is_refused_with_what_was_expected() {
+    let expected = "expected an IP address and port like 127.0.0.1:7463";
+    for command in [&["serve"][..], &["demo"], &["cache", "stats", "user"], &["config", "check"]] {
+        let output = sinew(&[command, &["--listen", "localhost:17801"]].concat());
+        let errors = text(&output.stderr);
+        assert_eq!(exit_code(&output), 2, "{command:?}: {errors}");
+        assert!(errors.contains(expected), "{command:?}: {errors}");
+    }
+    for flag in ["--platform-listen", "--gateway-listen"] {
+        let errors = text(&sinew(&["demo", flag, "localhost:17801"]).stderr);
+        assert!(errors.contains(expected) && errors.contains(flag), "{errors}");
+    }
+}
+
+#[test]
 fn config_check_tells_what_serve_would_refuse() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let rule = "[[rls]]\ndomain = \"edge\"\ndescriptor = [{ key = \"ip\" }]\nlimit = \"a\"";

@@ -1,5 +1,6 @@
 //! The whole program: the demonstration, as the README offers it.
 
+use std::io::Write as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -150,6 +151,17 @@ async fn the_lines_that_show_the_gateway_show_what_they_say() {
         assert!(!told.contains("per-user"), "{told}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_demonstration_warns_of_what_it_does_not_serve() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "rls_listen = \"127.0.0.1:0\"").unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    let hub = blocking(move || Hub::demo(&["--traffic", "0", "--config", &path])).await;
+    let log = hub.server.log();
+    let warned = |line: &str| line.contains("WARN") && line.contains("does not serve Envoy");
+    assert!(log.lines().any(warned), "{log}");
 }
 
 #[tokio::test]

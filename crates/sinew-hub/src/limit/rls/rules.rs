@@ -76,6 +76,11 @@ impl Rules {
         Self(rules)
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The most specific rule that takes a descriptor, if one does.
     pub(super) fn find(&self, domain: &str, entries: &[Entry]) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.takes(domain, entries))
