@@ -115,7 +115,7 @@ async fn a_limit_is_defined_at_one_hub_and_counted_by_all() {
     assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text);
     assert_eq!(reply.headers["etag"], "\"1\"");
     let expected = json!({
-        "name": "per-user", "algorithm": "fixed-window", "quota": 5, "per": "8760h", "burst": null,
+        "name": "per-user", "algorithm": "fixed-window", "quota": 5, "per": "365d", "burst": null,
         "debtMax": 0, "lease": 0, "onDown": "closed", "shadow": false, "source": "store", "revision": 1,
         "admitted": 0, "denied": 0, "shadowDenied": 0, "degraded": 0,
     });
@@ -456,7 +456,7 @@ async fn bad_checks_are_problems_that_say_what_was_expected() {
         (
             json!([{ "limit": "a", "subject": [1.5] }]),
             bad,
-            "checks[0].subject: expected a string, or",
+            "checks[0].subject: expected a string, a whole number, or an array of these",
         ),
         (
             json!([{ "limit": "a", "subject": "ada", "cots": 1 }]),
