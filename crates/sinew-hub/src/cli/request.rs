@@ -45,6 +45,8 @@ impl At {
 pub(crate) struct Request {
     pub(crate) url: reqwest::Url,
     pub(crate) tenant: Option<String>,
+    /// The one that a change is to replace: 0 where there is to be none.
+    pub(crate) revision: Option<u64>,
     /// How long a reply may take.
     pub(crate) patience: Duration,
     /// Of a body.
@@ -70,7 +72,8 @@ impl Request {
     }
 
     fn of(url: reqwest::Url) -> Self {
-        Self { url, tenant: None, patience: REQUEST_MAX, content_type: "application/json" }
+        let (patience, content_type) = (REQUEST_MAX, "application/json");
+        Self { url, tenant: None, revision: None, patience, content_type }
     }
 
     /// The status and body of a reply that says it worked.
@@ -97,6 +100,9 @@ impl Request {
             client.map_err(|e| Outcome::Failed(e.to_string()))?.request(method, self.url.clone());
         if let Some(tenant) = &self.tenant {
             request = request.header(TENANT_HEADER, tenant);
+        }
+        if let Some(revision) = self.revision {
+            request = request.header("if-match", format!("\"{revision}\""));
         }
         if let Some(body) = body {
             request = request.header("content-type", self.content_type).body(body);

@@ -17,6 +17,11 @@ pub struct Whose {
 }
 
 impl Whose {
+    /// For what all tenants share.
+    pub(crate) fn of_no_tenant(flags: &Flags) -> Self {
+        Self { tenant: None, flags: flags.clone() }
+    }
+
     /// The settings, under which no flag goes without effect.
     pub(crate) fn configured(&self) -> Result<Config, Outcome> {
         let config = configured(&self.flags)?;

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::hub::{Hub, exit_code, sinew, text};
 use crate::world::{Server, free_port, start_redis, wait_until};
@@ -125,7 +125,11 @@ fn limits_are_defined_listed_and_removed() {
         let define = ["define", "calls", "--quota", "5", "--per", "24h"];
         assert_eq!(exit_code(&command(&define)), 0);
         let rest = ["--algorithm", "sliding-log", "--on-down", "closed", "--shadow"];
-        let changed = text(&command(&[&define[..], &rest].concat()).stdout);
+        let asks = command(&[&define[..], &rest].concat());
+        let errors = text(&asks.stderr);
+        assert_eq!(exit_code(&asks), 2, "{errors}");
+        assert!(errors.contains("begins anew") && errors.contains("expected --yes"), "{errors}");
+        let changed = text(&command(&[&define[..], &rest, &["--yes"]].concat()).stdout);
         assert!(changed.starts_with("Changed limit \"calls\" in "), "{changed}");
         assert!(
             changed.contains("by sliding-log, closed if Redis is down, in shadow"),
@@ -163,6 +167,75 @@ fn limits_are_defined_listed_and_removed() {
             assert!(errors.contains("expected one"), "{errors}");
         }
     }
+}
+
+#[test]
+fn a_change_of_a_limit_leaves_what_it_does_not_say_as_it_is() {
+    let fleet = Fleet::start();
+    for (place, name) in fleet.places().into_iter().zip(["login", "signup"]) {
+        let command = |words: &[&str]| limit(words, &place);
+        let lacking = command(&["define", name, "--per", "1m"]);
+        assert_eq!(exit_code(&lacking), 2, "{}", text(&lacking.stderr));
+        assert!(text(&lacking.stderr).contains("expected --quota and --per"));
+        let least = ["define", name, "--quota", "5", "--per", "1m"];
+        let rest = ["--burst", "1", "--debt-max", "3", "--lease", "1", "--on-down", "closed"];
+        assert_eq!(exit_code(&command(&[&least[..], &rest, &["--shadow"]].concat())), 0);
+
+        let raised = command(&["define", name, "--quota", "9"]);
+        let told = text(&raised.stdout);
+        assert_eq!(exit_code(&raised), 0, "{}", text(&raised.stderr));
+        let (before, after) = told.split_once(" → ").expect("what it was, and what it is");
+        assert!(before.starts_with(&format!("Changed limit {name:?} in ")), "{told}");
+        assert!(before.contains("5 per 1m") && after.starts_with("9 per 1m"), "{told}");
+        let changed = json(&command(&["define", name, "--shadow=false", "--json"]));
+        assert_eq!(changed["before"]["shadow"], true);
+        assert_eq!(changed["before"]["quota"], 9);
+        for (field, value) in [
+            ("algorithm", json!("gcra")),
+            ("quota", json!(9)),
+            ("per", json!("1m")),
+            ("burst", json!(1)),
+            ("debtMax", json!(3)),
+            ("lease", json!(1)),
+            ("onDown", json!("closed")),
+            ("shadow", json!(false)),
+        ] {
+            assert_eq!(changed["after"][field], value, "{field}");
+        }
+        let listed = json(&command(&["list", "--json"]));
+        let limits = listed.as_array().unwrap();
+        let listed = limits.iter().find(|limit| limit["name"] == name).unwrap();
+        assert_eq!(listed["burst"], 1, "{listed}");
+        assert_eq!(listed["revision"], changed["revision"], "{listed}");
+    }
+}
+
+#[test]
+fn a_change_that_someone_else_has_overtaken_does_nothing() {
+    let fleet = Fleet::start();
+    let define = ["define", "calls", "--quota", "5", "--per", "1m"];
+    assert_eq!(exit_code(&fleet.at_hub(&define)), 0);
+    // What a hub knows is up to a second old: it shows what was there before.
+    let overtaken = || {
+        assert_eq!(exit_code(&fleet.at_hub(&["list"])), 0);
+        assert_eq!(exit_code(&fleet.in_redis(&["define", "calls", "--quota", "7"])), 0);
+        let late = fleet.at_hub(&["define", "calls", "--quota", "9"]);
+        let errors = text(&late.stderr);
+        match exit_code(&late) {
+            0 => false,
+            code => {
+                assert_eq!(code, 1, "{errors}");
+                assert!(errors.contains("someone else has changed limit \"calls\""), "{errors}");
+                true
+            }
+        }
+    };
+    // Unless the machine stalls for that second.
+    assert!((0..10).any(|_| overtaken()));
+    assert_eq!(json(&fleet.in_redis(&["list", "--json"]))[0]["quota"], 7);
+    // It has looked again by now.
+    assert_eq!(exit_code(&fleet.at_hub(&["define", "calls", "--quota", "9"])), 0);
+    assert_eq!(json(&fleet.in_redis(&["list", "--json"]))[0]["quota"], 9);
 }
 
 #[test]
@@ -244,25 +317,13 @@ fn bad_input_to_a_limit_command_ends_with_2_and_an_outage_with_1() {
         &["check", "a", "b", "--tenant", "a_b"],
         &["reset", "..", "b", "--yes"],
         &["reset", "a", "..", "--yes"],
-        &["define", "a", "--quota", "1"],
+        &["define", "a", "--quota", "-3", "--per", "1m"],
+        &["define", "a", "--quota", "1", "--per", "soon"],
         &["define", "a_b", "--quota", "1", "--per", "1m"],
         &["define", "a", "--quota", "0", "--per", "1m"],
-        &["define", "a", "--quota", "1", "--per", "1m", "--lease", "2"],
         &["define", "a", "--quota", "1", "--per", "1m", "--algorithm", "guess"],
         &["define", "a", "--quota", "1", "--per", "1m", "--on-down", "maybe"],
         &["define", "a", "--quota", "1", "--per", "1m", "--tenant", "acme"],
-        &[
-            "define",
-            "a",
-            "--quota",
-            "1",
-            "--per",
-            "1m",
-            "--algorithm",
-            "sliding-log",
-            "--burst",
-            "1",
-        ],
         &["remove", "..", "--yes"],
         &["list", "--prefix", "App_"],
     ] {
@@ -271,6 +332,13 @@ fn bad_input_to_a_limit_command_ends_with_2_and_an_outage_with_1() {
         assert_eq!(exit_code(&output), 2, "{arguments:?}: {errors}");
         assert!(errors.starts_with("error: "), "{arguments:?}: {errors}");
         assert!(output.stdout.is_empty());
+    }
+    let fleet = Fleet::start();
+    let define = ["define", "a", "--quota", "1", "--per", "1m"];
+    let cannot_be = [&["--lease", "2"][..], &["--algorithm", "sliding-log", "--burst", "1"]];
+    for (place, terms) in fleet.places().into_iter().flat_map(|at| cannot_be.map(|one| (at, one))) {
+        let output = limit(&[&define[..], terms].concat(), &place);
+        assert_eq!(exit_code(&output), 2, "{terms:?}: {}", text(&output.stderr));
     }
     for arguments in [
         &["check", "a", "b"][..],

@@ -7,13 +7,13 @@ use reqwest::{Method, StatusCode};
 use sinew::limit::Limit;
 
 use super::place::{AtHub, InRedis, Place, place};
-use super::terms::Terms;
+use super::terms::{Terms, from_one};
 use crate::cache::WrittenKey;
 use crate::cli::request::read_reply;
 use crate::cli::whose::Whose;
 use crate::cli::{Outcome, print_json};
 use crate::duration;
-use crate::limit::body::{CheckBody, CheckRequest, DecisionBody, PartBody, SubjectBody, limit_of};
+use crate::limit::body::{CheckBody, CheckRequest, DecisionBody, PartBody, SubjectBody};
 
 /// Which limit, whose and how much, and where.
 #[derive(Args)]
@@ -23,14 +23,8 @@ pub struct CheckArgs {
     /// Who is limited: segments between colons, like ada or 456:export; a colon in one is %3A
     subject: String,
     /// How much it costs
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = from_one)]
     cost: u64,
-    /// How much is admitted per period, in place of a definition
-    #[arg(long, value_name = "N", requires = "per")]
-    quota: Option<u64>,
-    /// The period: 30s, 1m, 24h
-    #[arg(long, value_name = "TIME", requires = "quota")]
-    per: Option<String>,
     #[command(flatten)]
     terms: Terms,
     /// Print JSON
@@ -50,7 +44,7 @@ pub(super) enum Mode {
 pub(super) async fn check(args: &CheckArgs, mode: Mode) -> Result<(), Outcome> {
     // Names first: a connection is dear.
     let subject = WrittenKey::new(args.subject.as_str()).map_err(Outcome::BadInput)?;
-    let said = args.limit_as_said()?;
+    let said = args.terms.in_place_of(&args.limit)?;
     let decision = match place(&args.whose).await? {
         Place::Redis(redis, _) => in_redis(&redis, args, said, &subject, mode).await?,
         Place::Hub(_) if said.is_some() => {
@@ -62,14 +56,6 @@ pub(super) async fn check(args: &CheckArgs, mode: Mode) -> Result<(), Outcome> {
         Place::Hub(hub) => at_hub(&hub, args, &subject, mode).await?,
     };
     told(&decision, args, mode)
-}
-
-impl CheckArgs {
-    fn limit_as_said(&self) -> Result<Option<Limit>, Outcome> {
-        let (Some(quota), Some(per)) = (self.quota, &self.per) else { return Ok(None) };
-        let body = self.terms.body(&self.limit, quota, per)?;
-        limit_of(&body).map(Some).map_err(Outcome::BadInput)
-    }
 }
 
 async fn in_redis(

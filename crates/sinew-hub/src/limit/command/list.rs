@@ -2,9 +2,8 @@
 
 use clap::Args;
 
-use super::place::{Place, place_of_all};
+use super::place::{OfAll, Place, place_of_all};
 use crate::cli::table::table;
-use crate::cli::whose::Whose;
 use crate::cli::{Outcome, print_json};
 use crate::limit::body::DefinedBody;
 
@@ -15,11 +14,11 @@ pub struct ListArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    whose: Whose,
+    of_all: OfAll,
 }
 
 pub(super) async fn list(args: &ListArgs) -> Result<(), Outcome> {
-    let place = place_of_all(&args.whose).await?;
+    let place = place_of_all(&args.of_all).await?;
     let limits: Vec<DefinedBody> = match &place {
         Place::Redis(redis, _) => {
             let all = redis.table.all().await.map_err(|e| Outcome::of(&e))?;

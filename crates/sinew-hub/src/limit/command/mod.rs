@@ -56,14 +56,19 @@ Examples:
   sinew limit list
   sinew limit list --store redis://127.0.0.1:6379 --json")]
     List(ListArgs),
-    /// Define a limit for every process and tenant, in place of what it is now
+    /// Define a limit for every process and tenant, or change it
     #[command(after_help = "\
-It is kept in the store, wins over a limit of this name in a configuration file,
-and holds everywhere within about a second, also for what was charged before. By
-another algorithm everyone's count begins anew.
+Of a limit that is there, what is not said stays as it is; the defaults are those
+of a new one, which needs --quota and --per. It is kept in the store, wins over a
+limit of this name in a configuration file, and holds everywhere within about a
+second, also for what was charged before. By another algorithm everyone's count
+begins anew: that is asked first, unless told --yes.
+
+Where someone else changes it at the same time, nothing is done, and it ends with 1.
 
 Examples:
   sinew limit define per-user --quota 100 --per 1m
+  sinew limit define per-user --quota 200
   sinew limit define uploads --quota 1000 --per 1h --burst 50 --on-down closed
   sinew limit define trial --quota 10 --per 1s --algorithm sliding-window --shadow")]
     Define(DefineArgs),

@@ -1,10 +1,12 @@
 //! Where limits are.
 
+use clap::Args;
 use sinew::limit::Limiter;
 
 use crate::cli::Outcome;
 pub(super) use crate::cli::place::AtHub;
 use crate::cli::whose::Whose;
+use crate::config::Flags;
 use crate::limit::table::LimitTable;
 
 pub(super) type Place = crate::cli::place::Place<InRedis>;
@@ -24,12 +26,22 @@ pub(super) async fn place(whose: &Whose) -> Result<Place, Outcome> {
         .await
 }
 
+/// Where what all tenants share is.
+#[derive(Args)]
+pub struct OfAll {
+    // Taken, to say why it is not.
+    #[arg(long, hide = true)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
 /// The same, for what all tenants share.
-pub(super) async fn place_of_all(whose: &Whose) -> Result<Place, Outcome> {
-    if whose.tenant.is_some() {
+pub(super) async fn place_of_all(of_all: &OfAll) -> Result<Place, Outcome> {
+    if of_all.tenant.is_some() {
         return Err(Outcome::BadInput(
             "--tenant: limits are defined for all tenants: expected none".to_owned(),
         ));
     }
-    place(whose).await
+    place(&Whose::of_no_tenant(&of_all.flags)).await
 }
