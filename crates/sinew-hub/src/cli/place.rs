@@ -2,13 +2,18 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use sinew::Sinew;
+use sinew::{Sinew, Status};
 
 use super::Outcome;
 use super::request::Request;
 use super::whose::Whose;
 use crate::config::{Config, StoreSetting};
+
+/// A first attempt to connect that takes longer counts as one that failed.
+const CONNECTING_MAX: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Where what a command is about is kept.
 pub(crate) enum Place<R> {
@@ -50,27 +55,71 @@ impl Whose {
         root: &[&str],
         open: impl FnOnce(&Sinew, &Config) -> sinew::Result<R>,
     ) -> Result<Place<R>, Outcome> {
+        let (place, sinew) = self.opened(root, open)?;
+        if let Some(sinew) = sinew {
+            sinew.until_up().await.map_err(|e| Outcome::of(&e))?;
+        }
+        Ok(place)
+    }
+
+    /// The same, also where Redis does not answer: for what knows what to do then.
+    pub(crate) async fn place_up_or_down<R>(
+        &self,
+        root: &[&str],
+        open: impl FnOnce(&Sinew, &Config) -> sinew::Result<R>,
+    ) -> Result<Place<R>, Outcome> {
+        let (place, sinew) = self.opened(root, open)?;
+        if let Some(sinew) = sinew {
+            until_known(&sinew).await.map_err(|e| Outcome::of(&e))?;
+        }
+        Ok(place)
+    }
+
+    /// Without waiting for the store, which is told, too, where it is Redis.
+    fn opened<R>(
+        &self,
+        root: &[&str],
+        open: impl FnOnce(&Sinew, &Config) -> sinew::Result<R>,
+    ) -> Result<(Place<R>, Option<Sinew>), Outcome> {
         let config = self.configured()?;
         match config.store {
-            StoreSetting::Redis(_) => {
-                self.in_redis(&config, open).await.map_err(|e| Outcome::of(&e))
+            StoreSetting::Redis(_) => self.in_redis(&config, open).map_err(|e| Outcome::of(&e)),
+            StoreSetting::Embedded => {
+                let hub = AtHub {
+                    address: config.listen,
+                    tenant: self.tenant.clone(),
+                    root: root.iter().map(|part| (*part).to_owned()).collect(),
+                };
+                Ok((Place::Hub(hub), None))
             }
-            StoreSetting::Embedded => Ok(Place::Hub(AtHub {
-                address: config.listen,
-                tenant: self.tenant.clone(),
-                root: root.iter().map(|part| (*part).to_owned()).collect(),
-            })),
         }
     }
 
-    async fn in_redis<R>(
+    fn in_redis<R>(
         &self,
         config: &Config,
         open: impl FnOnce(&Sinew, &Config) -> sinew::Result<R>,
-    ) -> sinew::Result<Place<R>> {
+    ) -> sinew::Result<(Place<R>, Option<Sinew>)> {
         let sinew = config.open()?;
         let opened = open(&self.scope_of(&sinew)?, config)?;
-        sinew.until_up().await?;
-        Ok(Place::Redis(opened, sinew.store()))
+        Ok((Place::Redis(opened, sinew.store()), Some(sinew)))
     }
+}
+
+/// Waits for the end of the first attempt to connect, not for one that succeeds: a connection that takes
+/// its time is no outage.
+///
+/// # Errors
+/// Where Redis answers, and will not do.
+async fn until_known(sinew: &Sinew) -> sinew::Result<()> {
+    let known = async {
+        loop {
+            match sinew.status() {
+                Status::Connecting => tokio::time::sleep(LOOK_EVERY).await,
+                Status::Failed(error) => return Err(error),
+                _ => return Ok(()),
+            }
+        }
+    };
+    tokio::time::timeout(CONNECTING_MAX, known).await.unwrap_or(Ok(()))
 }

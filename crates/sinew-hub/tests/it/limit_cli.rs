@@ -108,10 +108,21 @@ fn a_limit_admits_what_it_says_on_redis_and_through_a_hub() {
         assert!(errors.contains("expected --yes") && errors.contains("127.0.0.1"), "{errors}");
         assert_eq!(exit_code(&command(&["check", name, "ada:7"])), 75, "it was not reset");
         let reset = command(&["reset", name, "ada:7", "--yes"]);
+        assert_eq!(exit_code(&command(&["check", name, "ada:7", "--cost", "2"])), 0, "all of it");
         assert!(
             text(&reset.stdout).starts_with("Forgot what was charged to \"ada:7\" of no tenant")
         );
-        assert_eq!(exit_code(&command(&["check", name, "ada:7"])), 0);
+        let none = command(&["reset", name, "ada:7", "--yes", "--json"]);
+        assert_eq!(text(&none.stdout), "{\"forgotten\":true}\n", "{}", text(&none.stderr));
+        let none = command(&["reset", name, "ada%3A7", "--yes"]);
+        assert_eq!(exit_code(&none), 0, "{}", text(&none.stderr));
+        assert!(
+            text(&none.stdout).starts_with("Nothing was charged to \"ada%3A7\" of no tenant under")
+        );
+        let none = command(&["reset", name, "ada%3A7", "--yes", "--json"]);
+        assert_eq!(text(&none.stdout), "{\"forgotten\":false}\n", "{}", text(&none.stderr));
+        let unknown = command(&["reset", "nope", "ada", "--yes"]);
+        assert_eq!(exit_code(&unknown), 3, "{}", text(&unknown.stderr));
     }
 }
 
@@ -261,8 +272,11 @@ fn a_limit_need_not_be_defined_on_redis_and_a_file_may_define_it() {
     let refused = fleet.at_hub(&said);
     assert_eq!(exit_code(&refused), 2);
     assert!(text(&refused.stderr).contains("expected none, or --store"));
-    // It was charged by its name, and is let off by its name.
-    assert_eq!(exit_code(&fleet.in_redis(&["reset", "mails", "nightly", "--yes"])), 0);
+    assert_eq!(exit_code(&fleet.in_redis(&["reset", "mails", "nightly", "--yes"])), 3);
+    let reset = [&["reset"], &said[1..], &["--yes"]].concat();
+    assert!(text(&fleet.in_redis(&reset).stdout).starts_with("Forgot what was charged"));
+    assert!(text(&fleet.in_redis(&reset).stdout).starts_with("Nothing was charged"));
+    assert_eq!(exit_code(&fleet.at_hub(&reset)), 2);
     assert_eq!(exit_code(&fleet.in_redis(&said)), 0);
 
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -296,10 +310,63 @@ fn a_hub_without_its_redis_answers_as_the_limit_says() {
 }
 
 #[test]
+fn a_check_whose_terms_are_said_answers_as_they_say_while_redis_is_down() {
+    let nowhere = format!("redis://127.0.0.1:{}", free_port());
+    let said = ["mails", "nightly", "--quota", "1", "--per", "1m", "--store", &nowhere];
+    let ask = |verb, rest: &[&str]| limit(&[&[verb], &said[..], rest].concat(), &[]);
+    for (rest, code) in [(&["--on-down", "open"][..], 0), (&["--on-down", "closed"], 75), (&[], 0)]
+    {
+        let output = ask("check", rest);
+        let told = [text(&output.stdout), text(&output.stderr)].concat();
+        assert_eq!(exit_code(&output), code, "{rest:?}: {told}");
+        assert!(told.contains("It was decided without Redis."), "{rest:?}: {told}");
+        let output = ask("check", &[rest, &["--json"]].concat());
+        let decision = json(&output);
+        assert_eq!(exit_code(&output), code, "{rest:?}: {decision}");
+        assert_eq!(
+            (&decision["allowed"], &decision["degraded"]),
+            (&json!(code == 0), &json!(true))
+        );
+    }
+    let looks = ask("peek", &[]);
+    assert_eq!((exit_code(&looks), looks.stdout.len()), (1, 0), "{}", text(&looks.stderr));
+    let looks = ask("peek", &["--on-down", "open"]);
+    assert_eq!(exit_code(&looks), 2, "{}", text(&looks.stderr));
+    // A Redis that refuses the user is not down.
+    let server = start_redis();
+    let refused = format!("redis://no:one@127.0.0.1:{}", server.port);
+    let terms = ["check", "mails", "nightly", "--quota", "1", "--per", "1m"];
+    let output = limit(&[&terms[..], &["--on-down", "open"]].concat(), &["--store", &refused]);
+    assert_eq!((exit_code(&output), output.stdout.len()), (1, 0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_subject_or_name_that_cannot_be_is_told_as_what_it_is() {
+    for (arguments, told) in [
+        (&["check", "a", ""][..], "invalid subject"),
+        (&["reset", "a", "..", "--yes"], "invalid subject"),
+        (&["check", "", "ada"], "expected 1 to 64"),
+        (&["peek", "a_b", "ada"], "expected 1 to 64"),
+        (&["check", "a", "ada", "--cost", "-1"], "expected a whole number, 1 or more"),
+        (&["define", "a", "--quota", "-3", "--per", "1m"], "expected a whole number, 1 or more"),
+        (&["define", "a", "--quota", "3", "--per", "-1m"], "expected a duration"),
+        (&["check", "a", "ada", "--burst", "1"], "expected --quota and --per"),
+    ] {
+        let output = sinew(&[&["limit"], arguments].concat());
+        let errors = text(&output.stderr);
+        assert_eq!(exit_code(&output), 2, "{arguments:?}: {errors}");
+        assert!(errors.contains(told), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
 fn every_limit_command_shows_an_example() {
     for command in ["check", "peek", "reset", "list", "define", "remove"] {
         let help = text(&sinew(&["limit", command, "--help"]).stdout);
         assert!(help.contains("Example"), "{command}: {help}");
+        let is_of_a_tenant = ["check", "peek", "reset"].contains(&command);
+        assert_eq!(help.contains("--tenant <"), is_of_a_tenant, "{command}: {help}");
+        assert!(help.contains("--json"), "{command}: {help}");
     }
     let check = text(&sinew(&["limit", "check", "--help"]).stdout);
     assert!(check.contains("75  it is denied"), "{check}");

@@ -6,7 +6,8 @@ use clap::Args;
 use reqwest::{Method, StatusCode};
 use sinew::limit::Limit;
 
-use super::place::{AtHub, InRedis, Place, place};
+use super::place::{AtHub, InRedis, Place, place, place_up_or_down, refuse_terms_at_hub};
+use super::subject::subject;
 use super::terms::{Terms, from_one};
 use crate::cache::WrittenKey;
 use crate::cli::request::read_reply;
@@ -14,6 +15,7 @@ use crate::cli::whose::Whose;
 use crate::cli::{Outcome, print_json};
 use crate::duration;
 use crate::limit::body::{CheckBody, CheckRequest, DecisionBody, PartBody, SubjectBody};
+use crate::limit::check_name;
 
 /// Which limit, whose and how much, and where.
 #[derive(Args)]
@@ -43,17 +45,25 @@ pub(super) enum Mode {
 
 pub(super) async fn check(args: &CheckArgs, mode: Mode) -> Result<(), Outcome> {
     // Names first: a connection is dear.
-    let subject = WrittenKey::new(args.subject.as_str()).map_err(Outcome::BadInput)?;
+    check_name(&args.limit).map_err(|e| Outcome::of(&e))?;
+    let subject = subject(&args.subject)?;
     let said = args.terms.in_place_of(&args.limit)?;
-    let decision = match place(&args.whose).await? {
+    if mode == Mode::Peek && args.terms.say_on_down() {
+        return Err(Outcome::BadInput(
+            "--on-down: a look needs Redis: expected none, or `sinew limit check`".to_owned(),
+        ));
+    }
+    let place = match (mode, &said) {
+        // It says itself what is to be answered while Redis is down.
+        (Mode::Check, Some(_)) => place_up_or_down(&args.whose).await?,
+        _ => place(&args.whose).await?,
+    };
+    let decision = match place {
         Place::Redis(redis, _) => in_redis(&redis, args, said, &subject, mode).await?,
-        Place::Hub(_) if said.is_some() => {
-            return Err(Outcome::BadInput(
-                "--quota: a hub checks limits that are defined: expected none, or --store redis://… beside it"
-                    .to_owned(),
-            ));
+        Place::Hub(hub) => {
+            refuse_terms_at_hub(said.as_ref())?;
+            at_hub(&hub, args, &subject, mode).await?
         }
-        Place::Hub(hub) => at_hub(&hub, args, &subject, mode).await?,
     };
     told(&decision, args, mode)
 }
@@ -65,24 +75,15 @@ async fn in_redis(
     subject: &WrittenKey,
     mode: Mode,
 ) -> Result<DecisionBody, Outcome> {
-    let failed = |error: sinew::Error| Outcome::of(&error);
-    let limit = match said {
-        Some(limit) => limit,
-        None => redis.table.get(&args.limit).await.map_err(failed)?.ok_or_else(|| {
-            let name = &args.limit;
-            Outcome::NoSuchLimit(format!(
-                "no limit {name:?} is defined: expected one, as by `sinew limit define {name} --quota 100 --per 1m`, or --quota and --per here"
-            ))
-        })?,
-    };
     // This process ends with the command, and what it had taken in advance would be lost.
-    let limit = limit.lease(0);
+    let limit = redis.limit(&args.limit, said).await?.lease(0);
     let check = [limit.of(subject).cost(args.cost)];
     let decision = match mode {
         Mode::Check => redis.limiter.check(check).await,
         Mode::Peek => redis.limiter.peek(check).await,
     };
-    Ok(DecisionBody::new(&decision.map_err(failed)?, std::slice::from_ref(&limit)))
+    let decision = decision.map_err(|e| Outcome::of(&e))?;
+    Ok(DecisionBody::new(&decision, std::slice::from_ref(&limit)))
 }
 
 async fn at_hub(

@@ -5,6 +5,7 @@ mod define;
 mod list;
 mod place;
 mod reset;
+mod subject;
 mod terms;
 
 use clap::Subcommand;
@@ -21,7 +22,10 @@ pub enum LimitCommand {
     /// Ask a limit for leave, and charge it
     #[command(after_help = "\
 With --quota and --per the limit is as they say, and need not be defined; that
-needs --store redis://….
+needs --store redis://…. While that Redis is down, it is decided here, as --on-down
+says, and the answer tells so. `local` then counts in this process alone, which
+ends with the command, so that everything is admitted that the limit admits at
+once, again and again: where that matters, say `--on-down closed`.
 
 Exit codes:
   0   it is allowed, and charged
@@ -35,17 +39,26 @@ Examples:
     Check(CheckArgs),
     /// Say what `check` would answer now, and charge nothing
     #[command(after_help = "\
-Exit codes are those of `sinew limit check`.
+Exit codes are those of `sinew limit check`. A look needs Redis, whatever is to be
+answered while that is down.
 
 Example:
   sinew limit peek per-user ada --tenant acme")]
     Peek(CheckArgs),
     /// Forget all that was charged to a subject under a limit
     #[command(after_help = "\
-Processes that have just denied it may do so for up to a second more.
+Processes that have just denied it may do so for up to a second more. Where nothing
+was charged, that is said, and is no error: look for a slip in the subject. What
+was charged under a limit that is not defined is forgotten by the line of its
+`sinew limit check`, with --quota and --per; that needs --store redis://….
 
-Example:
-  sinew limit reset per-user ada --tenant acme --yes")]
+Exit codes:
+  0   nothing is charged to it any more
+  1   it could not be asked        2  bad input        3  no such limit is defined
+
+Examples:
+  sinew limit reset per-user ada --tenant acme --yes
+  sinew limit reset mails nightly --quota 100 --per 1m --store redis://10.0.0.7:6379")]
     Reset(ResetArgs),
     /// List the limits that are defined, with what a hub decided since it started
     #[command(after_help = "\

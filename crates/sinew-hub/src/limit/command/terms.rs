@@ -83,6 +83,11 @@ impl Terms {
         limit_of(&body).map(Some).map_err(Outcome::BadInput)
     }
 
+    /// Whether it is said what is answered while Redis is down.
+    pub(super) fn say_on_down(&self) -> bool {
+        self.on_down.is_some()
+    }
+
     /// Whether nothing is said.
     fn are_none(&self) -> bool {
         let Self { quota, per, algorithm, burst, debt_max, on_down, shadow } = self;
