@@ -7,17 +7,18 @@ const FIRST_MIN: usize = 8;
 const GAP: usize = 2;
 
 /// Lines of cells below their titles: the first column to the left and cut where there is no room, the
-/// others to the right.
-pub(crate) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
+/// others to the right. Each line has a cell for each title.
+pub(crate) fn table<'a, R: AsRef<[String]>>(titles: impl AsRef<[&'a str]>, rows: &[R]) -> String {
+    let titles = titles.as_ref();
     let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
+        let cells = rows.iter().map(|row| row.as_ref()[column].chars().count());
         cells.max().unwrap_or(0).max(titles[column].chars().count())
     };
-    let others: Vec<usize> = (1..N).map(width).collect();
+    let others: Vec<usize> = (1..titles.len()).map(width).collect();
     let room = WIDTH.saturating_sub(others.iter().map(|width| width + GAP).sum());
     let first = width(0).min(room.max(FIRST_MIN));
     let mut text = String::new();
-    let mut add = |cells: [&str; N]| {
+    let mut add = |cells: &[&str]| {
         text.push_str(&format!("{:<first$}", cut(cells[0], first)));
         for (cell, width) in cells.iter().skip(1).zip(&others) {
             let width = width + GAP;
@@ -27,7 +28,8 @@ pub(crate) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> 
     };
     add(titles);
     for row in rows {
-        add(row.each_ref().map(String::as_str));
+        let cells: Vec<&str> = row.as_ref().iter().map(String::as_str).collect();
+        add(&cells);
     }
     text
 }
@@ -64,6 +66,7 @@ mod tests {
         assert!(lines[0].starts_with("KEY ") && lines[0].ends_with("SHARE"), "{text}");
         assert!(lines[2].contains("ü…  1234567"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
-        assert_eq!(table(["A"], &[]), "A\n");
+        let none: [[String; 1]; 0] = [];
+        assert_eq!(table(["A"], &none), "A\n");
     }
 }

@@ -63,18 +63,31 @@ fn refuse_idle(flags: &Flags, store: &StoreSetting) -> Result<(), Outcome> {
     let (idle, why) = match store {
         StoreSetting::Redis(_) => (
             flags.listen.is_some().then_some("--listen"),
-            "names a hub, and the store is Redis itself: expected one of them; --store embedded asks the hub",
+            format!(
+                "names a hub, and {} says that the store is Redis itself: expected one of them; --store embedded asks the hub",
+                who_names_the_store(flags)
+            ),
         ),
         StoreSetting::Embedded => {
             let prefix = flags.prefix.is_some().then_some("--prefix");
             (
                 prefix.or(flags.tenancy.is_some().then_some("--tenancy")),
-                "a hub is asked, which has its own: expected it beside --store redis://… only",
+                "a hub is asked, which has its own: expected it beside --store redis://… only"
+                    .to_owned(),
             )
         }
     };
     match idle {
         Some(flag) => Err(Outcome::BadInput(format!("{flag}: {why}"))),
         None => Ok(()),
+    }
+}
+
+/// Where it comes from that the store is Redis, as settings are laid over each other.
+fn who_names_the_store(flags: &Flags) -> String {
+    match (&flags.store, std::env::var("SINEW_STORE"), &flags.config) {
+        (None, Ok(_), _) => "SINEW_STORE".to_owned(),
+        (None, Err(_), Some(file)) => file.display().to_string(),
+        _ => "--store".to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::hub::{Hub, exit_code, sinew, text};
+use crate::hub::{BINARY, Hub, exit_code, sinew, text};
 use crate::world::{SECRET, free_port, redis_cli, refusals, signal, start_redis};
 
 #[test]
@@ -188,7 +188,8 @@ fn a_flag_that_would_have_no_effect_is_refused_by_its_name() {
     let path = file.path().to_str().unwrap();
     let get = ["cache", "get", "greeting", "en", "--config", path];
     for (flags, told) in [
-        (&["--listen", "127.0.0.1:1"][..], "--listen: names a hub"),
+        (&["--listen", "127.0.0.1:1"][..], &*format!("--listen: names a hub, and {path} says")),
+        (&["--listen", "127.0.0.1:1", "--store", &redis][..], "--listen: names a hub, and --store"),
         (&["--store", "embedded", "--prefix", "App_"][..], "--prefix: a hub is asked"),
         (&["--store", "embedded", "--tenancy", "multi"][..], "--tenancy: a hub is asked"),
     ] {
@@ -197,6 +198,10 @@ fn a_flag_that_would_have_no_effect_is_refused_by_its_name() {
         let errors = text(&output.stderr);
         assert!(errors.starts_with(&format!("error: {told}")), "{errors}");
     }
+    let mut by_variable = std::process::Command::new(BINARY);
+    by_variable.args(["cache", "get", "greeting", "en", "--listen", "127.0.0.1:1"]);
+    let errors = text(&by_variable.env("SINEW_STORE", &redis).output().unwrap().stderr);
+    assert!(errors.contains("SINEW_STORE says that the store is Redis"), "{errors}");
     // What the file says for a hub is no one's slip: these get as far as asking.
     let asks_a_hub = ["--store", "embedded", "--listen", "127.0.0.1:1"];
     for flags in [&asks_a_hub[..0], &asks_a_hub[..2], &asks_a_hub[..]] {

@@ -162,6 +162,12 @@ fn limits_are_defined_listed_and_removed() {
         let cells: Vec<&str> = row.split_whitespace().rev().collect();
         assert_eq!((cells[1], cells[0]), counts, "{table}");
         let listed = json(&command(&["list", "--json"]));
+        assert!(!table.contains("LEASE") && !table.contains("DEBT"), "{table}");
+        for (field, count) in [("admitted", 5), ("shadowDenied", 2), ("denied", 0), ("degraded", 0)]
+        {
+            let counted = if subject == "store" { Value::Null } else { json!(count) };
+            assert_eq!(listed[0][field], counted, "{field}: {listed}");
+        }
         assert_eq!(listed[0]["name"], "calls");
         assert_eq!(listed[0]["onDown"], "closed");
         assert!(listed[0]["revision"].as_u64() > Some(1), "{listed}");
@@ -257,6 +263,10 @@ fn a_command_takes_no_more_of_a_limit_that_is_leased_than_it_costs() {
     assert_eq!(exit_code(&defined), 0, "{}", text(&defined.stderr));
     assert!(text(&defined.stdout).contains("10 at a time to each process"));
     assert_eq!(json(&fleet.in_redis(&["list", "--json"]))[0]["lease"], 10);
+    let table = text(&fleet.in_redis(&["list"]).stdout);
+    let (titles, row) = table.split_once('\n').unwrap();
+    assert!(titles.contains("LEASE") && !titles.contains("DEBT"), "{table}");
+    assert!(row.contains(" 10 "), "{table}");
     for left in [19, 18, 17] {
         let decision = json(&fleet.in_redis(&["check", "calls", "ada", "--json"]));
         assert_eq!(decision["limits"][0]["remaining"], left, "{decision}");

@@ -63,7 +63,7 @@ Examples:
     /// List the limits that are defined, with what a hub decided since it started
     #[command(after_help = "\
 DENIED has what a limit in shadow would have denied, too. Redis itself counts
-nothing: with --store redis://… there is a dash instead.
+nothing: with --store redis://… there is a dash instead, and null in JSON.
 
 Examples:
   sinew limit list
