@@ -71,7 +71,8 @@ pub use kernel::ttl::Ttl;
 #[cfg(feature = "axum")]
 pub use limit::http::{RateLimitLayer, RateLimitService};
 pub use lock::{
-    Acquire, Fence, Guard, HeldLock, Holder, Leader, LockBuilder, LockMode, Locks, Ran, Released,
+    Acquire, Fence, Guard, HeldLock, Holder, Leader, LockBuilder, LockMode, Locks, Loss, Ran,
+    Released,
 };
 #[cfg(feature = "macros")]
 pub use sinew_macros::{cached, evicts, locked};

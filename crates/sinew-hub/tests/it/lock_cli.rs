@@ -146,7 +146,10 @@ fn a_lock_is_held_for_longer_than_its_ttl_and_then_handed_on() {
     let mut holder = fleet.hold(&["--ttl", "1s"], &["sh", "-c", "echo on; cat"]);
     assert_eq!(holder.says(), "on");
     // Whoever waits for two TTLs does not get it.
-    assert_eq!(exit_code(&fleet.run(&["--wait", "2s"], &["true"])), 75);
+    let late = fleet.run(&["--wait", "2s"], &["true"]);
+    let errors = text(&late.stderr);
+    assert_eq!(exit_code(&late), 75, "{errors}");
+    assert!(errors.contains("or wait for longer than --wait 2s"), "{errors}");
     let mut next = fleet.hold(&["--wait", "1m"], &["echo", "next"]);
     wait_until("it waits", || fleet.waiting() == 1);
     assert_eq!(holder.ends(), (0, String::new()));
@@ -180,14 +183,15 @@ fn a_command_and_all_it_started_end_when_the_lock_is_lost() {
     let polite = "sleep 600 & echo $!; wait";
     let deaf = "trap '' TERM; sleep 600 & echo $!; wait";
     for (script, code) in [(polite, 128 + 15), (deaf, 128 + 9)] {
-        let mut holder = fleet.hold(&["--ttl", "1s"], &["sh", "-c", script]);
+        let mut holder = fleet.hold(&["--ttl", "3s"], &["sh", "-c", script]);
         let started = holder.says();
         assert!(is_alive(&started), "{started}");
         let release = ["lock", "release", "nightly", "--force", "--yes", "--store", &fleet.store];
         assert_eq!(exit_code(&sinew(&release)), 0);
         let (ended, errors) = holder.ends();
         assert_eq!(ended, code, "{script}: {errors}");
-        assert!(errors.contains("error: lock \"nightly\" was lost"), "{errors}");
+        let why = "error: lock \"nightly\" was lost, since it was taken away";
+        assert!(errors.contains(why), "{errors}");
         wait_until("what it started is gone", || !is_alive(&started));
     }
     // One that ends well for all that did not run under its lock to the end.
@@ -201,16 +205,28 @@ fn a_command_and_all_it_started_end_when_the_lock_is_lost() {
 #[test]
 fn a_command_that_goes_on_for_too_long_is_ended_although_it_is_stopped() {
     let fleet = Fleet::start();
-    let flags = ["--ttl", "1s", "--max-hold", "2s"];
+    let flags = ["--ttl", "2s", "--max-hold", "2s"];
     // As the terminal stops one that asks at it.
     let holder = fleet.hold(&flags, &["sh", "-c", "kill -STOP $$; sleep 600"]);
     let began = Instant::now();
     let (code, errors) = holder.ends_by_itself();
     assert_eq!(code, 128 + 15, "{errors}");
-    assert!(errors.contains("was lost"), "{errors}");
+    assert!(errors.contains("was lost, since --max-hold is over: its command"), "{errors}");
     // Not by SIGKILL, ten seconds later.
     println!("ended after {:?}, of 2 s", began.elapsed());
     assert_eq!(exit_code(&fleet.run(&["--wait", "1m"], &["true"])), 0);
+}
+
+#[test]
+fn a_lock_that_is_lost_with_its_redis_is_told_so() {
+    let mut fleet = Fleet::start();
+    let mut holder =
+        fleet.hold(&["--ttl", "1s", "--max-hold", "5m"], &["sh", "-c", "echo on; cat"]);
+    assert_eq!(holder.says(), "on");
+    fleet.server.kill();
+    let (code, errors) = holder.ends_by_itself();
+    assert_eq!(code, 128 + 15, "{errors}");
+    assert!(errors.contains("was lost, since Redis did not answer in time"), "{errors}");
 }
 
 #[test]
@@ -270,7 +286,7 @@ fn locks_are_listed_and_taken_away_on_redis_and_through_a_hub() {
     });
     // One hears of it with its next renewal, the other one when it frees what it has not.
     for (place, ttl, is_told) in
-        [(["--store", fleet.store.as_str()], "1s", true), (["--listen", &address], "5m", false)]
+        [(["--store", fleet.store.as_str()], "3s", true), (["--listen", &address], "5m", false)]
     {
         let command = |words: &[&str]| sinew(&[&["lock"], words, &place[..]].concat());
         let mut holder = fleet.hold(&["--ttl", ttl], &["sh", "-c", "echo on; cat"]);
@@ -297,7 +313,7 @@ fn locks_are_listed_and_taken_away_on_redis_and_through_a_hub() {
         if is_told {
             let (code, errors) = holder.ends_by_itself();
             assert_eq!(code, 128 + 15, "{errors}");
-            assert!(errors.contains("was lost: its command is ended"), "{errors}");
+            assert!(errors.contains("was lost, since it was taken away"), "{errors}");
         } else {
             let (code, errors) = holder.ends();
             assert_eq!(code, 0, "{errors}");
@@ -326,6 +342,7 @@ fn bad_input_to_a_lock_command_ends_with_2_and_an_outage_with_1() {
         &["run", "a", "--store", store],
         &["run", "a", "--store", store, "true"],
         &["run", "a", "--ttl", "soon", "--store", store, "--", "true"],
+        &["run", "a", "--wait", "-1s", "--store", store, "--", "true"],
         &["run", "a", "--ttl", "1ms", "--store", store, "--", "true"],
         &["run", "", "--store", store, "--", "true"],
         &["run", "a", "--tenant", "a_b", "--store", store, "--", "true"],
@@ -336,6 +353,7 @@ fn bad_input_to_a_lock_command_ends_with_2_and_an_outage_with_1() {
         let errors = text(&output.stderr);
         assert_eq!(exit_code(&output), 2, "{arguments:?}: {errors}");
         assert!(errors.starts_with("error: "), "{arguments:?}: {errors}");
+        assert!(!errors.contains("unexpected argument '-1s'"), "{arguments:?}: {errors}");
         assert!(output.stdout.is_empty());
     }
     for arguments in [

@@ -20,6 +20,17 @@ pub struct Guard {
     is_put_down: bool,
 }
 
+/// Why a lock was lost, as far as this process can know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It was held for as long as it may be: see [`LockBuilder::max_hold`](super::LockBuilder::max_hold).
+    MaxHold,
+    /// Redis said that it is not ours any more: it was taken away, or Redis has lost it.
+    Gone,
+    /// It could not be renewed in time: Redis did not answer, or this process stood still.
+    NotRenewed,
+}
+
 /// What became of a lock that was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
@@ -59,6 +70,12 @@ impl Guard {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.hold.is_lost()
+    }
+
+    /// Why the lock is lost; `None` while it is held. Nothing is asked.
+    #[must_use]
+    pub fn loss(&self) -> Option<Loss> {
+        self.hold.loss()
     }
 
     /// Comes back when the lock is lost: its time ran out, measured from before it was asked for,

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::backend::Backend as _;
 use super::engine::Engine;
+use super::guard::Loss;
 use super::keeper::LOOK_EVERY;
 use super::model::{Fence, Token, validity};
 use super::owed::{Debt, Owed};
@@ -46,7 +47,7 @@ enum State {
     /// Held, by this process's own clock, measured from before it asked.
     Until(Monotonic),
     /// Taken away, or run out. For good.
-    Lost,
+    Lost(Loss),
     /// Given up.
     Over,
 }
@@ -117,13 +118,23 @@ impl Hold {
         let now = self.engine.clock.now();
         let lasts = match before {
             State::Until(until) => until.since(now).max(self.ttl.duration()),
-            State::Lost | State::Over => self.ttl.duration(),
+            State::Lost(_) | State::Over => self.ttl.duration(),
         };
         Some(Owed::new(&self.engine, &self.key, self.token, (Debt::Held, lasts)))
     }
 
     pub(super) fn is_lost(&self) -> bool {
         self.held_until().is_none_or(|until| self.engine.clock.now() >= until)
+    }
+
+    /// Why it is lost; `None` while it is held.
+    pub(super) fn loss(&self) -> Option<Loss> {
+        let now = self.engine.clock.now();
+        match self.standing.lock().state {
+            State::Until(until) if now >= until => Some(self.or_over(Loss::NotRenewed, until)),
+            State::Lost(loss) => Some(loss),
+            State::Until(_) | State::Over => None,
+        }
     }
 
     /// Comes back when it is lost. Cancel-safe.
@@ -148,11 +159,11 @@ impl Hold {
     pub(super) async fn extend(&self, ttl: Ttl) -> Result<bool> {
         let sent = self.engine.clock.now();
         if self.held_until().is_none_or(|until| sent >= until) {
-            self.lose("its time ran out");
+            self.lose(Loss::NotRenewed);
             return Ok(false);
         }
         if !self.engine.backend.extend(&self.key, self.token, ttl).await? {
-            self.lose("it was taken away, or ran out");
+            self.lose(Loss::Gone);
             return Ok(false);
         }
         Ok(self.prolong(sent.after(validity(ttl))))
@@ -161,7 +172,7 @@ impl Hold {
     /// For how long to renew it now; `None` if it is not to be renewed any more.
     pub(super) fn renewable_for(&self, now: Monotonic) -> Option<Ttl> {
         if self.held_until()? <= now {
-            self.lose("it could not be renewed in time");
+            self.lose(Loss::NotRenewed);
             return None;
         }
         match self.ends {
@@ -186,7 +197,7 @@ impl Hold {
     fn held_until(&self) -> Option<Monotonic> {
         match self.standing.lock().state {
             State::Until(until) => Some(until),
-            State::Lost | State::Over => None,
+            State::Lost(_) | State::Over => None,
         }
     }
 
@@ -206,24 +217,43 @@ impl Hold {
         };
         match is_held {
             true => self.changed.notify_waiters(),
-            false => self.lose("its time ran out"),
+            false => self.lose(Loss::NotRenewed),
         }
         is_held
     }
 
-    fn lose(&self, reason: &'static str) {
-        let before = {
+    fn lose(&self, loss: Loss) {
+        let now = self.engine.clock.now();
+        let lost = {
             let mut standing = self.standing.lock();
-            let before = standing.state;
-            if matches!(before, State::Until(_)) {
-                standing.state = State::Lost;
+            match standing.state {
+                State::Until(until) => {
+                    let loss = self.or_over(loss, until.min(now));
+                    standing.state = State::Lost(loss);
+                    Some(loss)
+                }
+                State::Lost(_) | State::Over => None,
             }
-            before
         };
-        if matches!(before, State::Until(_)) {
+        if let Some(loss) = lost {
             self.changed.notify_waiters();
             metrics::counter!(telemetry::LOCK_LOST).increment(1);
+            let reason = match loss {
+                Loss::MaxHold => "it was held for as long as it may be",
+                Loss::Gone => "it was taken away, or ran out",
+                Loss::NotRenewed => "it could not be renewed in time",
+            };
             tracing::warn!(lock = self.key.name(), reason, "a lock was lost");
+        }
+    }
+
+    /// Why it was lost at this time: all others come to the same once it may be held no longer.
+    fn or_over(&self, loss: Loss, at: Monotonic) -> Loss {
+        // What is granted is trusted for a little less than it lasts.
+        let distrust = self.ttl.duration().saturating_sub(validity(self.ttl));
+        match self.ends {
+            Some(ends) if at.after(distrust) >= ends => Loss::MaxHold,
+            _ => loss,
         }
     }
 }

@@ -108,7 +108,7 @@ use model::Kind;
 pub use builder::{Acquire, AcquireDetached, LockBuilder, Ran};
 pub use detached::{Detached, LockToken};
 pub(crate) use engine::Engine;
-pub use guard::{Guard, Released};
+pub use guard::{Guard, Loss, Released};
 pub use leader::Leader;
 pub use look::{HeldLock, Holder, LockMode};
 pub use model::Fence;

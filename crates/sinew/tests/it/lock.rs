@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sinew::lock::AcquireDetached;
 use sinew::{
-    Acquire, Clock, ErrorKind, Fence, Guard, LockBuilder, LockMode, Locks, Ran, Released, Sinew,
+    Acquire, Clock, ErrorKind, Fence, Guard, LockBuilder, LockMode, Locks, Loss, Ran, Released,
+    Sinew,
 };
 
 use crate::laws::{LAW_MAX, eventually, keep};
@@ -163,6 +164,7 @@ laws! {
         guard.lost().await;
         assert!(guard.is_lost());
         assert!(began.elapsed() >= SECOND, "it was renewed once: {:?}", began.elapsed());
+        assert_eq!(guard.loss(), Some(Loss::MaxHold));
         got(there.lock("a").wait(MINUTE)).await.release().await.unwrap();
         assert_eq!(guard.release().await.unwrap(), Released::Gone);
     }
@@ -176,6 +178,7 @@ laws! {
         assert!(next.fence() > guard.fence());
         guard.lost().await;
         assert!(guard.is_lost());
+        assert_eq!((guard.loss(), next.loss()), (Some(Loss::Gone), None));
         assert!(!guard.extend(MINUTE).await.unwrap(), "it is not brought back");
         assert_eq!(guard.release().await.unwrap(), Released::Gone);
         assert!(is_held(here.lock("a")).await, "its successor still holds it");
@@ -425,9 +428,11 @@ fn a_lock_is_lost_when_its_time_has_run_out_by_the_holders_clock() {
         let guard = got(locks.lock("a").ttl(30 * SECOND)).await;
         hands.advance(29 * SECOND);
         assert!(!guard.is_lost());
+        assert_eq!(guard.loss(), None);
         // As a machine that was suspended: no renewal came in between.
         hands.advance(30 * SECOND);
         assert!(guard.is_lost());
+        assert_eq!(guard.loss(), Some(Loss::NotRenewed));
         guard.lost().await;
         assert!(got(locks.lock("a")).await.fence() > guard.fence());
     });

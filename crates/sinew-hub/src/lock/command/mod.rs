@@ -20,7 +20,8 @@ pub enum LockCommand {
     #[command(after_help = "\
 The lock is renewed for as long as the command runs, and freed when it has
 ended. --ttl is how long others wait if this machine dies. If the lock is lost,
-the command and all of its process group get SIGTERM, and SIGKILL after 10 s.
+the command and all of its process group get SIGTERM, and SIGKILL after 10 s;
+why it was lost is said, as far as it is known here.
 SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to it; under nohup, SIGHUP
 ends neither.
 

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
-use sinew::{Acquire, Guard, Locks, Released};
+use sinew::{Acquire, Guard, Locks, Loss, Released};
 use tokio::time::Instant;
 
 use super::place::redis;
@@ -25,13 +25,13 @@ pub struct RunArgs {
     /// Name of the lock
     name: String,
     /// How long others wait if this machine dies
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "30s", allow_hyphen_values = true, value_parser = duration::parse)]
     ttl: Duration,
     /// How long to wait in line if someone else holds the lock; not at all unless said
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = duration::parse)]
     wait: Option<Duration>,
     /// For how long to hold the lock at most: then it is lost, and the command ended
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = duration::parse)]
     max_hold: Option<Duration>,
     #[command(flatten)]
     whose: Whose,
@@ -52,7 +52,7 @@ pub(super) async fn run(args: &RunArgs) -> Result<Outcome, Outcome> {
     let was_lost = guard.is_lost();
     if was_lost && matches!(ran, Ok((_, false))) {
         // It was paused, and the command with it or not.
-        warn(args, "was lost before its command had ended");
+        warn(args, &format!("was lost before its command had ended{}", why(&guard)));
     }
     match guard.release().await {
         Ok(Released::Gone) if !was_lost => {
@@ -92,11 +92,17 @@ async fn acquire(args: &RunArgs, locks: &Locks, signals: &mut Signals) -> Result
     };
     match acquired {
         Acquire::Got(guard) => Ok(guard),
-        Acquire::Held { retry_after } => Err(Outcome::NotNow(format!(
-            "someone else holds lock {:?}: the command did not run; try again in {}, or wait in line with --wait 10m",
-            args.name,
-            duration::shown(retry_after.max(Duration::from_secs(1))),
-        ))),
+        Acquire::Held { retry_after } => {
+            let wait = match args.wait {
+                None => "wait in line with --wait 10m".to_owned(),
+                Some(wait) => format!("wait for longer than --wait {}", duration::written(wait)),
+            };
+            Err(Outcome::NotNow(format!(
+                "someone else holds lock {:?}: the command did not run; try again in {}, or {wait}",
+                args.name,
+                duration::shown(retry_after.max(Duration::from_secs(1))),
+            )))
+        }
     }
 }
 
@@ -127,7 +133,7 @@ async fn under(
                 group.send(Group::TERMINATE);
                 // One that is stopped, by the terminal or by hand, would not hear of it.
                 group.send(Group::CONTINUE);
-                warn(args, "was lost: its command is ended");
+                warn(args, &format!("was lost{}: its command is ended", why(guard)));
                 standing = Standing::Lost(Instant::now() + GRACE);
             }
             () = killed_at(standing) => {
@@ -155,6 +161,18 @@ async fn killed_at(standing: Standing) {
     match standing {
         Standing::Lost(at) => tokio::time::sleep_until(at).await,
         Standing::Held | Standing::Killed => std::future::pending().await,
+    }
+}
+
+/// Why the lock was lost, to be put after that it was.
+fn why(guard: &Guard) -> &'static str {
+    match guard.loss() {
+        Some(Loss::MaxHold) => ", since --max-hold is over",
+        Some(Loss::Gone) => ", since it was taken away, or Redis has lost it",
+        Some(Loss::NotRenewed) => {
+            ", since Redis did not answer in time, or this process stood still"
+        }
+        None => "",
     }
 }
 
