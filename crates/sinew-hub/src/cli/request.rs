@@ -138,11 +138,13 @@ impl Request {
         };
         match status {
             StatusCode::NOT_FOUND if self.is_of_a_limit() => {
-                // What to do about it is said in the words of HTTP.
-                let missing = detail.split(": ").next().unwrap_or_default();
-                Outcome::NoSuchLimit(format!(
-                    "{missing}: expected one, as by `sinew limit define NAME --quota 100 --per 1m`; `sinew limit list` shows those that are"
-                ))
+                // What to do about one that is not defined is said in the words of HTTP.
+                Outcome::NoSuchLimit(match detail.split_once(": PUT ") {
+                    Some((missing, _)) => format!(
+                        "{missing}: expected one, as by `sinew limit define NAME --quota 100 --per 1m`; `sinew limit list` shows those that are"
+                    ),
+                    None => detail,
+                })
             }
             StatusCode::NOT_FOUND if self.is_of_an_entry() => Outcome::NoSuchEntry,
             StatusCode::CONFLICT => Outcome::Failed(detail),

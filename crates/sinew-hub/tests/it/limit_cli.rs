@@ -297,6 +297,12 @@ fn a_limit_need_not_be_defined_on_redis_and_a_file_may_define_it() {
     let listed = json(&limit(&["list", "--json"], &config));
     assert_eq!(listed[0]["name"], "filed");
     assert_eq!(listed[0]["source"], "file");
+
+    let hub = Hub::serve(&config);
+    let listen = ["--listen", hub.url.trim_start_matches("http://")];
+    let kept = limit(&["remove", "filed", "--yes"], &listen);
+    assert_eq!(exit_code(&kept), 3);
+    assert!(text(&kept.stderr).contains("expected it to be removed there"), "{kept:?}");
 }
 
 #[test]

@@ -123,7 +123,7 @@ async fn define_in_redis(
     let expected = revision.map_or(Expected::Absent, Expected::Revision);
     match redis.table.define(limit, expected, BY).await {
         Ok(defined) => Ok(defined.revision),
-        Err(error) if error.kind() == ErrorKind::Conflict => Err(overtaken(limit.name())),
+        Err(error) if error.kind() == ErrorKind::Conflict => Err(overtaken(limit.name(), revision)),
         Err(error) => Err(Outcome::of(&error)),
     }
 }
@@ -139,7 +139,7 @@ async fn define_at_hub(
     let body = serde_json::to_string(after).map_err(|e| Outcome::Failed(e.to_string()))?;
     let (status, text) = request.reply(Method::PUT, Some(body)).await?;
     match status {
-        StatusCode::PRECONDITION_FAILED => Err(overtaken(&after.name)),
+        StatusCode::PRECONDITION_FAILED => Err(overtaken(&after.name, revision)),
         status if status.is_success() => {
             Ok(read_reply::<DefinedBody>(&text)?.revision.unwrap_or(0))
         }
@@ -147,9 +147,17 @@ async fn define_at_hub(
     }
 }
 
-fn overtaken(name: &str) -> Outcome {
+/// `revision`: of what was found before, if anything was.
+fn overtaken(name: &str, revision: Option<u64>) -> Outcome {
+    // What is defined there and cannot be read is as good as nothing to whoever looks.
+    let rest = match revision {
+        Some(_) => String::new(),
+        None => format!(
+            "; if `sinew limit list` does not show it, what is there cannot be read: `sinew limit remove {name}` takes it away"
+        ),
+    };
     Outcome::Failed(format!(
-        "someone else has changed limit {name:?} meanwhile, and nothing was done: look at what it is now, and try again"
+        "someone else has changed limit {name:?} meanwhile, and nothing was done: look at what it is now, and try again{rest}"
     ))
 }
 

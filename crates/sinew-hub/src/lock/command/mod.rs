@@ -56,7 +56,8 @@ Every key of the deployment is looked at: for people, not for scripts that run
 all the time.
 
 HOLDER is a process, by its number; of a lock that is held over HTTP, the hub.
-Redis has its address: redis-cli client list | grep NUMBER
+Where the store is Redis, that has its address:
+  redis-cli client list | grep NUMBER
 
 Examples:
   sinew lock list --tenant acme
