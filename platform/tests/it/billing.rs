@@ -308,6 +308,21 @@ async fn who_lost_the_lock_in_the_middle_writes_nothing_more(fleet: Fleet) {
 }
 
 #[tokio::test]
+async fn whoever_goes_away_in_the_middle_takes_nothing_of_a_database_in_memory_along() {
+    let fleet = Fleet::open("sqlite::memory:").await;
+    fleet.used_by(1).await;
+    // Dropped ever later on its way.
+    for steps in 0..200 {
+        tokio::select! {
+            biased;
+            () = fleet.used(1, "2026-10-08", 1) => {}
+            () = async { for _ in 0..steps { tokio::task::yield_now().await } } => {}
+        }
+    }
+    assert_eq!(fleet.second.progress().await["usersLeft"], 1);
+}
+
+#[tokio::test]
 async fn on_sqlite_in_memory_who_lost_the_lock_in_the_middle_writes_nothing_more() {
     let fleet = Fleet::open("sqlite::memory:").await;
     who_lost_the_lock_in_the_middle_writes_nothing_more(fleet).await;
