@@ -166,7 +166,8 @@ fn an_invalidation_during_an_outage_is_made_up_for_before_anyone_reads() {
             move || start_redis_on(port, &durable.iter().map(String::as_str).collect::<Vec<_>>())
         };
         let mut server = blocking(start.clone()).await;
-        let sinew = connect(&server).await;
+        // Each write is on the disk before it is answered.
+        let sinew = process_at(port).await;
         let cache: Cache<u64, u64> = sinew.cache("number").build().unwrap();
         for key in 0..500 {
             cache.put(&key, &1).await.unwrap();
