@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::algorithm::Row;
 use super::definition::Limit;
+use super::down::Down;
 
 /// The answer to a request for leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +43,8 @@ impl Decision {
         match self {
             Self::Allowed(_) => None,
             Self::Denied(report) => {
-                let denied = report.standings.as_slice().iter();
-                let mut denied = denied.filter(|standing| !standing.admits && !standing.is_shadow);
+                let standings = report.standings.as_slice().iter();
+                let mut denied = standings.filter(|standing| standing.denies());
                 denied.try_fold(Duration::ZERO, |longest, standing| {
                     standing.retry_after.map(|after| after.max(longest))
                 })
@@ -112,6 +113,18 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Whether the request is denied because of it.
+    #[must_use]
+    pub fn denies(&self) -> bool {
+        !self.admits && !self.is_shadow
+    }
+
+    /// Whether it denies because its limit is [`Down::Closed`] and Redis is away: no quota is used up then.
+    #[must_use]
+    pub fn is_shut(&self, limit: &Limit) -> bool {
+        self.denies() && self.is_degraded && limit.down() == Down::Closed
+    }
+
     pub(super) fn of_row(check: usize, limit: &Limit, row: &Row) -> Self {
         Self {
             check,

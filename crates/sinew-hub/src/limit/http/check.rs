@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use sinew::http::Problem;
-use sinew::limit::{Check, Decision, Down, Limit};
+use sinew::limit::{Check, Decision, Limit, Standing};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -85,11 +85,8 @@ async fn check_limits(
 
 /// Whether a limit denies it that is closed until the store answers: no quota is used up then.
 fn is_shut(decision: &Decision, limits: &[Limit]) -> bool {
-    decision.limits().iter().any(|standing| {
-        let denies = !standing.admits && !standing.is_shadow;
-        let is_closed = || limits.get(standing.check).is_some_and(|one| one.down() == Down::Closed);
-        denies && standing.is_degraded && is_closed()
-    })
+    let of = |standing: &Standing| limits.get(standing.check);
+    decision.limits().iter().any(|standing| of(standing).is_some_and(|one| standing.is_shut(one)))
 }
 
 fn denied(headers: HeaderMap, decision: &Decision, limits: &[Limit]) -> Response {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::header::RETRY_AFTER;
 use sinew::limit::http::{HeaderStyle, rate_limit_headers};
-use sinew::limit::{Check, Decision, Down, Limit, Limiter, Standing};
+use sinew::limit::{Check, Decision, Limit, Limiter, Standing};
 use tonic::Status;
 
 use super::message::{self, Code, DescriptorStatus, HeaderValue, RateLimit, RateLimitResponse};
@@ -78,7 +78,7 @@ impl Told {
         }
         for standing in decision.limits() {
             let place = places[standing.check];
-            if standing.is_degraded && denies(standing) && is_closed(&plan.charges[place].limit) {
+            if standing.is_shut(&plan.charges[place].limit) {
                 return Err(Status::unavailable(
                     "the store is away, and a limit closed until it is back",
                 ));
@@ -107,21 +107,13 @@ impl Told {
     }
 }
 
-fn denies(standing: &Standing) -> bool {
-    !standing.admits && !standing.is_shadow
-}
-
-fn is_closed(limit: &Limit) -> bool {
-    limit.down() == Down::Closed
-}
-
 /// How a limit stands, where it was asked.
 fn status(limit: &Limit, standing: Option<&Standing>) -> DescriptorStatus {
     let Some(standing) = standing else {
         return DescriptorStatus { code: Code::Ok as i32, ..DescriptorStatus::default() };
     };
     DescriptorStatus {
-        code: code(denies(standing)),
+        code: code(standing.denies()),
         current_limit: Some(RateLimit {
             requests_per_unit: to_u32(limit.quota().limit()),
             unit: unit::of(limit.quota().period()),

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::fields::{HeaderStyle, rate_limit_headers, seconds};
 use crate::http::Problem;
-use crate::limit::{Check, Decision, Down, Limit};
+use crate::limit::{Check, Decision, Limit};
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 const REDUCED_CAPACITY: &str =
@@ -15,7 +15,7 @@ const REDUCED_CAPACITY: &str =
 /// The answer to a request that is [`Decision::Denied`]: a problem, why and until when; see
 /// [the module](crate::limit::http).
 ///
-/// It is 429, or 503 where a limit that is [`Down::Closed`] is among those that deny, and Redis did not
+/// It is 429, or 503 where a limit that is [`Down::Closed`](crate::limit::Down::Closed) is among those that deny, and Redis did not
 /// answer. `checks` are those that were decided on, in the same order.
 #[must_use]
 pub fn too_many_requests(
@@ -23,11 +23,11 @@ pub fn too_many_requests(
     checks: &[Check<'_>],
     style: HeaderStyle,
 ) -> Response {
-    let denied = decision.limits().iter().filter(|one| !one.admits && !one.is_shadow);
+    let denied = decision.limits().iter().filter(|standing| standing.denies());
     let (mut violated, mut is_shut) = (Vec::<&Limit>::new(), false);
     for standing in denied {
         let Some(limit) = checks.get(standing.check).map(|check| check.limit) else { continue };
-        is_shut |= standing.is_degraded && limit.down() == Down::Closed;
+        is_shut |= standing.is_shut(limit);
         if !violated.iter().any(|other| other.name() == limit.name()) {
             violated.push(limit);
         }
