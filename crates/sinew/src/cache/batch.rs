@@ -10,6 +10,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Cache;
 use super::backend::{Backend as _, Invalidated, Token};
 use super::engine::Shared;
 use super::flight::{Boarding, Flight, Outcome, Reach};
@@ -17,7 +18,7 @@ use super::lease::{Asked, RENEWED_FOR, Route};
 use super::load::{Brought, Cargo, Kind, Miss, Pilot, Renewal, any, landed, wait_for};
 use super::loader::{LoadError, Loaded, Loading, Source};
 use super::model::{LEASE, REFRESH_AGAIN_AFTER};
-use super::{Cache, to_the_end};
+use crate::kernel::errand::to_the_end;
 use crate::kernel::error::Result;
 use crate::kernel::key::{CacheKey, Key};
 

@@ -74,7 +74,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::kernel::error::{Error, ErrorKind, Result};
+use crate::kernel::error::Result;
 use crate::kernel::key::{CacheKey, Key};
 use crate::kernel::packed::Packed;
 use engine::Shared;
@@ -395,21 +395,5 @@ fn traced<V, E>(landed: Landed<V>) -> Result<Traced<V>, LoadError<E>> {
     match landed.value {
         Some(value) => Ok(Traced { value, source: landed.source }),
         None => Err(LoadError::Aborted),
-    }
-}
-
-/// Runs to its end even if the caller goes away.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::new(
-                ErrorKind::Unavailable { maybe_applied: true },
-                "the runtime is stopping",
-            )),
-        },
     }
 }

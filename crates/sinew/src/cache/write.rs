@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Cache;
 use super::backend::{Backend as _, Invalidated};
 use super::entry::Sealing;
 use super::tags::{self, Tide};
-use super::{Cache, to_the_end};
 use crate::kernel::envelope::Tagging;
+use crate::kernel::errand::to_the_end;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::key::CacheKey;
 use crate::kernel::pattern::{Pattern, Selection};

@@ -22,6 +22,7 @@ use super::stats::{BusySubject, LimitStats, Outcome, Recorder};
 use super::stock::{Refill, Stocks};
 use super::whose::Of;
 use crate::kernel::clock::Clock;
+use crate::kernel::errand::to_the_end;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{Key, Path, Scope};
 use crate::kernel::name::LimitName;
@@ -561,20 +562,4 @@ impl Decided {
 
 fn key_of(scope: &Scope, check: &Check<'_>) -> Result<Key> {
     scope.limit(check.limit.key_name()?, &check.subject)
-}
-
-/// Runs to its end even if the caller goes away.
-pub(super) async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::new(
-                ErrorKind::Unavailable { maybe_applied: true },
-                "the runtime is stopping",
-            )),
-        },
-    }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::decision::{Decision, Standing};
-use super::engine::{Answer, Ask, Engine, to_the_end};
+use super::engine::{Answer, Ask, Engine};
+use crate::kernel::errand::to_the_end;
 use crate::kernel::error::Result;
 
 /// The answer to a request for a reservation.
