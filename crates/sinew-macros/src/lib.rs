@@ -1,7 +1,8 @@
-//! The attributes of the `sinew` crate, which re-exports them: `#[cached]`, `#[evicts]` and `#[locked]`.
+//! The macros of the `sinew` crate, which re-exports them: `#[cached]`, `#[evicts]`, `#[locked]` and `flags!`.
 //!
-//! They write the call to the cache or the lock that you would write by hand around the body of an
-//! `async fn`, and nothing else: what they promise is what `sinew::Cache` and `sinew::Locks` promise.
+//! The attributes write the call to the cache or the lock that you would write by hand around the body of
+//! an `async fn`, and nothing else: what they promise is what `sinew::Cache` and `sinew::Locks` promise.
+//! `flags!` writes a method for each flag, which evaluates it as `sinew::flag::Flags` does.
 //!
 //! | Attribute | When the body runs | What it does to the cache | What the function returns |
 //! | --- | --- | --- | --- |
@@ -20,6 +21,7 @@ mod arguments;
 mod cached;
 mod calls;
 mod evicts;
+mod flags;
 mod function;
 mod load;
 mod locked;
@@ -180,6 +182,46 @@ pub fn evicts(arguments: TokenStream, function: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn locked(arguments: TokenStream, function: TokenStream) -> TokenStream {
     expand(locked::expand, arguments, function)
+}
+
+/// Makes a struct with a method for each flag, so that no key is written twice and each has one type and one
+/// default.
+///
+/// ```text
+/// sinew::flags! {
+///     /// What this service may do.
+///     pub struct Features {
+///         /// Answers by the larger models.
+///         advanced_ai_models: bool = false,
+///         /// How results are ordered.
+///         #[expires("2027-01-01")]
+///         algo: Algo = Algo::Relevance,
+///     }
+/// }
+///
+/// let features = Features::new(acme.flags().open().await?);
+/// if features.advanced_ai_models(&EvalContext::user("u1")) { … }
+/// ```
+///
+/// # What it makes
+/// - `Features::new(flags: Flags)`. It tells in the log which flags are overdue. A clone is as cheap as one
+///   of `Flags`.
+/// - A method for each flag: `fn advanced_ai_models(&self, cx: &EvalContext) -> bool`. It never fails: where
+///   there is no such flag, or its value is of another type, it answers the default, an expression that is
+///   evaluated with each call.
+/// - `Features::KEYS`: the keys of all.
+/// - `Features::overdue(today: &str)`: the keys of those whose `#[expires]` has come, for a test of your own.
+///
+/// All are as visible as the struct, and attributes go where they are written. A type is `bool`, or any that
+/// is `serde::de::DeserializeOwned`.
+///
+/// # Attributes of a flag
+/// - `#[key("…")]`: its key, which otherwise is its name with `-` for `_`.
+/// - `#[expires("2027-01-01")]`: from that day on, it is to be removed from the code.
+#[proc_macro]
+pub fn flags(tokens: TokenStream) -> TokenStream {
+    let expanded = flags::expand(tokens.into());
+    expanded.unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 type Attribute = fn(proc_macro2::TokenStream, ItemFn) -> syn::Result<ItemFn>;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::{self, CacheBuilder, MemoryBackend};
+use crate::flag::{self, FlagsBuilder};
 use crate::kernel::breaker::Breaker;
 use crate::kernel::clock::Clock;
 use crate::kernel::error::{Error, Result};
@@ -17,6 +18,7 @@ use crate::kernel::redis::{Hook, Link, Target, permission_hook};
 use crate::kernel::status::Status;
 use crate::limit::{self, LimitDefinitions, Limiter};
 use crate::lock::{self, Locks};
+use crate::session::{self, SessionsBuilder};
 
 const DEADLINE_DEFAULT: Duration = Duration::from_millis(250);
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -43,6 +45,17 @@ struct Deployment {
     caches: Arc<cache::Engine>,
     locks: Arc<lock::Engine>,
     limits: Arc<limit::Engine>,
+    sessions: Arc<session::Engine>,
+    flags: Arc<flag::Engine>,
+}
+
+/// What each capability works with.
+struct Engines {
+    caches: cache::Store,
+    locks: Arc<lock::Engine>,
+    limits: Arc<limit::Engine>,
+    sessions: Arc<session::Engine>,
+    flags: Arc<flag::Engine>,
 }
 
 enum Store {
@@ -87,8 +100,9 @@ impl Sinew {
     /// Keeps everything in this process: for development, tests and single processes. Nothing
     /// is left after a restart. All clones share the store.
     ///
-    /// It is bounded: 256 MiB of entries, of which those go first that would expire first, and 64 MiB of
-    /// what limits count, of which that goes first which was not asked for the longest time.
+    /// It is bounded: 256 MiB of entries, of which those go first that would expire first; 64 MiB of
+    /// what limits count, of which that goes first which was not asked for the longest time; and 64 MiB of
+    /// sessions, of which those end first that would end first.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -143,10 +157,20 @@ impl Sinew {
         LimitDefinitions::new(Arc::clone(&self.deployment.limits))
     }
 
+    /// The feature flags of this tenant; see [`crate::flag`].
+    pub fn flags(&self) -> FlagsBuilder {
+        FlagsBuilder::new(Arc::clone(&self.deployment.flags), self.scope.clone())
+    }
+
     /// The locks of this tenant; see [`crate::lock`].
     #[must_use]
     pub fn locks(&self) -> Locks {
         Locks::new(Arc::clone(&self.deployment.locks), self.scope.clone())
+    }
+
+    /// The sessions of this tenant; see [`crate::session`].
+    pub fn sessions(&self) -> SessionsBuilder {
+        SessionsBuilder::new(Arc::clone(&self.deployment.sessions), self.scope.clone())
     }
 
     /// Removes every entry of every cache and tenant under this prefix, and says how many there were.
@@ -334,8 +358,12 @@ impl Builder {
         let locks = lock::Engine::on_redis(link.clone(), &prefix);
         let limits = limit::Store::Redis(limit::RedisBackend::new(link.clone(), &prefix));
         let limits = limit::Engine::new(limits, self.clock.clone());
+        let flags = flag::Store::Redis(flag::RedisBackend::new(link.clone()));
+        let flags = flag::Engine::new(flags, self.clock.clone());
         let caches = cache::Store::Redis(backend);
-        Ok(self.assemble(prefix, Store::Redis(link), caches, locks, limits))
+        let sessions = session::Engine::on_redis(link.clone(), self.value_len_max);
+        let engines = Engines { caches, locks, limits, sessions, flags };
+        Ok(self.assemble(prefix, Store::Redis(link), engines))
     }
 
     /// Keeps everything in this process; see [`Sinew::embedded`].
@@ -355,18 +383,16 @@ impl Builder {
         let locks = lock::Engine::embedded(self.clock.clone());
         let limits = limit::MemoryBackend::new(self.clock.clone(), LIMITS_MEMORY_MAX);
         let limits = limit::Engine::new(limit::Store::Memory(Box::new(limits)), self.clock.clone());
+        let flags = flag::Store::Memory(flag::MemoryBackend::new(self.clock.clone()));
+        let flags = flag::Engine::new(flags, self.clock.clone());
         let caches = cache::Store::Memory(backend);
-        self.assemble(prefix, Store::Embedded, caches, locks, limits)
+        let sessions = session::Engine::embedded(self.clock.clone(), self.value_len_max);
+        let engines = Engines { caches, locks, limits, sessions, flags };
+        self.assemble(prefix, Store::Embedded, engines)
     }
 
-    fn assemble(
-        self,
-        prefix: Prefix,
-        store: Store,
-        caches: cache::Store,
-        locks: Arc<lock::Engine>,
-        limits: Arc<limit::Engine>,
-    ) -> Sinew {
+    fn assemble(self, prefix: Prefix, store: Store, engines: Engines) -> Sinew {
+        let Engines { caches, locks, limits, sessions, flags } = engines;
         let scope = Scope::unscoped(&prefix, self.tenancy);
         let caches = cache::Engine::new(caches, self.clock, self.value_len_max);
         let deployment = Arc::new(Deployment {
@@ -377,6 +403,8 @@ impl Builder {
             caches,
             locks,
             limits,
+            sessions,
+            flags,
         });
         Sinew { deployment, scope }
     }

@@ -4,7 +4,9 @@
 //! | --- | --- | --- |
 //! | cache-aside, one load in the fleet, invalidation that wins | [`Cache`] | [`cache`] |
 //! | rate limits over the whole fleet, exact and all or nothing | [`Limiter`](limit::Limiter) | [`limit`] |
+//! | feature flags that ask no one, with history and rollouts | [`Flags`](flag::Flags) | [`flag`] |
 //! | locks with fences, readers and writers, semaphores, leader election | [`Locks`], [`Guard`], [`Leader`] | [`lock`] |
+//! | sessions: login, logout everywhere, data, devices | [`Sessions`], [`Session`] | [`session`] |
 //! | a circuit breaker for your own calls | [`Breaker`], [`BreakerLayer`] | [`Breaker`] |
 //!
 //! Everything begins with a [`Sinew`]: [`Sinew::connect`] for Redis, [`Sinew::embedded`] for this
@@ -23,13 +25,15 @@
 //! ```
 //!
 //! # Features
-//! - `macros` (default): [`macro@cached`], [`macro@evicts`] and [`macro@locked`].
+//! - `macros` (default): [`macro@cached`], [`macro@evicts`], [`macro@locked`] and [`flags!`].
 //! - `redis` (default): the link to Redis. Without it, everything runs on the embedded store.
 //! - `tls`: `rediss://` and its kin, through rustls.
 //! - `formats`: MessagePack and Postcard beside JSON, as [`Format`]s of a cache.
 //! - `compression`: lz4 and zstd. `encryption`: XChaCha20-Poly1305.
-//! - `axum`: an HTTP cache and rate limits as layers, the tenant of a request and problem replies, for
-//!   axum services.
+//! - `open-feature`: flags as a provider of OpenFeature's SDK.
+//! - `axum`: an HTTP cache, rate limits and sessions as layers, the tenant of a request and problem
+//!   replies, for axum services.
+//! - `tower-sessions`: the store for services that have their sessions from that crate.
 
 // The tests' servers are shared with the integration tests, which know the crate by its name.
 #[cfg(test)]
@@ -41,11 +45,13 @@ extern crate self as sinew;
 pub mod __private;
 pub mod cache;
 mod client;
+pub mod flag;
 #[cfg(feature = "axum")]
 pub mod http;
 mod kernel;
 pub mod limit;
 pub mod lock;
+pub mod session;
 
 #[cfg(feature = "axum")]
 pub use cache::http::{CacheBody, CacheLayer, CacheService, HttpKey, StoredResponse};
@@ -74,8 +80,9 @@ pub use lock::{
     Acquire, Fence, Guard, HeldLock, Holder, Leader, LockBuilder, LockMode, Locks, Loss, Ran,
     Released,
 };
+pub use session::{Session, Sessions};
 #[cfg(feature = "macros")]
-pub use sinew_macros::{cached, evicts, locked};
+pub use sinew_macros::{cached, evicts, flags, locked};
 
 // The README's example is a test like any other.
 #[cfg(doctest)]
@@ -94,3 +101,11 @@ struct LockGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/limit.md")]
 struct LimitGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/session.md")]
+struct SessionGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/flag.md")]
+struct FlagGuide;

@@ -48,3 +48,20 @@ pub fn under_lock_or_skipped<T>(ran: Result<Ran<T>>) -> Result<Option<T>> {
         )),
     }
 }
+
+/// The keys of the flags whose day to be removed has come by `today`.
+#[must_use]
+pub fn overdue(expiries: &[(&'static str, &'static str)], today: &str) -> Vec<&'static str> {
+    // Days are written so that they sort as text.
+    let overdue = expiries.iter().filter(|(_, expires)| *expires <= today);
+    overdue.map(|(key, _)| *key).collect()
+}
+
+/// Tells of them in the log.
+pub fn warn_of_overdue(of: &'static str, overdue: fn(&str) -> Vec<&'static str>) {
+    let now = jiff::Timestamp::now().to_string();
+    let flags = overdue(now.get(..10).unwrap_or_default());
+    if !flags.is_empty() {
+        tracing::warn!(of, ?flags, "flags are overdue: expected them to be removed from the code");
+    }
+}

@@ -38,7 +38,7 @@ pub enum ErrorKind {
     /// The input is not acceptable; the message says what was expected.
     Rejected,
     /// The key holds something of another kind. Of a function under `#[locked]`: someone else holds
-    /// the lock. Of a limit's definition: another revision is there than was expected.
+    /// the lock. Of a limit's definition, or a flag: another revision is there than was expected.
     Conflict,
     /// The reply or the stored bytes are not what Sinew writes.
     Corrupt,

@@ -4,13 +4,17 @@
 //! single-tenant deployment. Building one is injective: two different
 //! (prefix, tenant, space, segments) never give the same key, whatever a user types.
 
+mod flag;
 mod path;
+mod session;
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+pub(crate) use flag::{FlagKeys, PlainFlags};
 pub(crate) use path::Path;
 use path::Start;
+pub(crate) use session::{Code, SessionKeys, SessionSlot, SlotKeys};
 
 use super::error::{Error, Result};
 use super::name::{LimitName, Prefix, Space, Tenancy, Tenant};

@@ -10,7 +10,9 @@ pub(crate) mod codec;
 #[allow(clippy::duplicate_mod)]
 pub(crate) mod coherence;
 pub(crate) mod envelope;
+pub(crate) mod errand;
 pub(crate) mod error;
+pub(crate) mod expected;
 pub(crate) mod heat;
 pub(crate) mod key;
 pub(crate) mod memory;

@@ -161,6 +161,20 @@ impl LimitName {
     }
 }
 
+/// An environment of flags: 1 to 64 of `[A-Za-z0-9.-]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EnvName(Arc<str>);
+
+impl EnvName {
+    pub(crate) fn new(text: &str) -> Result<Self> {
+        name(text, "environment").map(Self)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

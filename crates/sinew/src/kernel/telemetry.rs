@@ -14,6 +14,10 @@ pub(crate) const CACHE_ERRORS: &str = "sinew_cache_errors_total";
 pub(crate) const REDIS_UP: &str = "sinew_redis_up";
 /// Times that another server became the primary, or that of a part of a cluster.
 pub(crate) const REDIS_FAILOVERS: &str = "sinew_redis_failovers_total";
+/// Looks at the flags of an environment, by `outcome` (`ok`, `error`).
+pub(crate) const FLAG_LOOKS: &str = "sinew_flag_looks_total";
+/// Plain keys of flags that do not count, by `reason` (`name`, `value`, `full`), each time they are read.
+pub(crate) const FLAG_OVERLAYS_IGNORED: &str = "sinew_flag_overlays_ignored_total";
 /// Where a breaker stands, by `breaker`: 0 closed, 1 half-open, 2 open, 3 isolated.
 pub(crate) const BREAKER_STATE: &str = "sinew_circuit_breaker_state";
 /// Seconds that getting a lock took, waiting included, by `outcome` (`got`, `held`, `error`).
@@ -24,5 +28,12 @@ pub(crate) const LOCK_LOST: &str = "sinew_lock_lost_total";
 pub(crate) const LIMIT_DECISIONS: &str = "sinew_limit_decisions_total";
 /// Of these, those that were decided without Redis, by `limit`.
 pub(crate) const LIMIT_DEGRADED: &str = "sinew_limit_degraded_total";
+/// Times that a session was asked for, by `outcome` (`live`, `unknown`, `expired`, `ended`, `error`).
+pub(crate) const SESSION_LOADS: &str = "sinew_session_loads_total";
+/// Sessions that began, by `of` (`user`, `nobody`).
+pub(crate) const SESSIONS_BEGUN: &str = "sinew_sessions_begun_total";
+/// Sessions that were ended, by `cause` (`logout`, `login`, `rotated`, `too_many`, `revoked`, `all`, `others`).
+/// All of a user's that are ended together count as one.
+pub(crate) const SESSIONS_ENDED: &str = "sinew_sessions_ended_total";
 /// Subjects of rate limits that this process forgot early because it counts too many by itself.
 pub(crate) const LIMIT_EVICTED: &str = "sinew_limit_evicted_total";

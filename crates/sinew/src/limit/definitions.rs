@@ -15,6 +15,7 @@ use super::backend::Backend as _;
 use super::definition::Limit;
 use super::engine::Engine;
 use crate::kernel::error::{Error, ErrorKind, Result};
+use crate::kernel::expected::Expected;
 use crate::kernel::name::LimitName;
 
 pub(super) use known::Known;
@@ -56,28 +57,6 @@ pub(crate) type Rows = BTreeMap<Vec<u8>, Bytes>;
 #[derive(Clone)]
 pub struct LimitDefinitions {
     engine: Arc<Engine>,
-}
-
-/// What a change expects to find. Where it finds something else, nothing is changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// Whatever there is.
-    Any,
-    /// No limit of this name.
-    Absent,
-    /// This revision of its definition.
-    Revision(u64),
-}
-
-impl Expected {
-    /// No revision is 0.
-    pub(super) fn revision(self) -> Option<u64> {
-        match self {
-            Self::Any => None,
-            Self::Absent => Some(0),
-            Self::Revision(revision) => Some(revision),
-        }
-    }
 }
 
 /// A limit, as it is defined in the store.

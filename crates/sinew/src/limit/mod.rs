@@ -106,12 +106,13 @@ use std::sync::Arc;
 use crate::kernel::error::Result;
 use crate::kernel::key::Scope;
 
+pub use crate::kernel::expected::Expected;
 pub use algorithm::Algorithm;
 pub(crate) use backend::Store;
 pub use concurrency::{Acquired, Concurrency, Entry, Held};
 pub use decision::{Decision, Report, Standing};
 pub use definition::{Check, Limit};
-pub use definitions::{Change, Defined, DefinedLimit, Expected, LimitDefinitions};
+pub use definitions::{Change, Defined, DefinedLimit, LimitDefinitions};
 pub use down::Down;
 pub(crate) use engine::Engine;
 pub(crate) use memory::MemoryBackend;

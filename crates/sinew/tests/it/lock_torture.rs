@@ -8,7 +8,7 @@
 
 mod checker;
 mod found_out;
-mod history;
+pub mod history;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

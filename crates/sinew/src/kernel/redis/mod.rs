@@ -5,6 +5,7 @@
 //! the node of its key, within its deadline, past redirections and refusals; it fails at once
 //! when there is no connection, so that an outage costs a caller nothing.
 
+mod broadcast;
 mod call;
 mod connect;
 mod connection;
@@ -34,9 +35,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
-use redis::Cmd;
+use redis::{Cmd, Pipeline};
 use tokio::sync::watch;
 
+pub(crate) use broadcast::Watch;
 pub(crate) use call::{Call, Rerun, was_split};
 pub(crate) use connection::{Connection, record_once};
 pub(crate) use permission::permission_hook;
@@ -100,6 +102,11 @@ impl Link {
         Call::new(self, command, key, rerun)
     }
 
+    /// A call of several commands that only read, in one write, to the node that has their keys.
+    pub(crate) fn reads<'a>(&'a self, reads: Pipeline, key: &'a str) -> Call<'a> {
+        Call::of_reads(self, reads, key)
+    }
+
     /// A call of a script, to the node that has its keys.
     pub(crate) fn script<'a>(&'a self, script: &'static Script, keys: &[&'a str]) -> Call<'a> {
         Call::of_script(self, script, keys)
@@ -123,6 +130,11 @@ impl Link {
     /// Messages of a channel, by way of any primary.
     pub(crate) fn subscribe(&self, channel: &str) -> Subscription {
         Subscription::start(Arc::downgrade(&self.0.topology), channel.to_owned())
+    }
+
+    /// Changes of the keys that begin so, as every primary tells of them.
+    pub(crate) fn watch(&self, prefix: &str) -> Watch {
+        self.0.topology.watch(prefix)
     }
 
     /// A connection to the node of a key for one consumer alone, whose commands may block.

@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::broadcast::{self, Broadcasts};
 use super::connect::{Hears, Mode, Opened, Opening, Purpose};
 use super::reply::is_elsewhere;
 use super::sentinel::{Report, Sentinels};
@@ -31,6 +32,7 @@ pub(super) struct Node {
     started: tokio::time::Instant,
     _supervisor: Task,
     _tracking: Task,
+    _broadcast: Task,
 }
 
 /// What the nodes of one link have in common.
@@ -45,6 +47,8 @@ pub(super) struct Common {
     pub(super) hooks_ran: watch::Sender<bool>,
     /// Where changes of what was read are noted, once someone wants to know of them.
     pub(super) tracking: watch::Sender<Option<Arc<Coherence>>>,
+    /// Who wants to know of changes of keys that begin so.
+    pub(super) broadcasts: Arc<Broadcasts>,
     /// How often another server took the place of one: writes may have been lost then.
     pub(super) successions: watch::Sender<u64>,
 }
@@ -124,6 +128,7 @@ impl Node {
         Arc::new(Self {
             _supervisor: Task::start(supervise(Arc::clone(&shared))),
             _tracking: Task::start(tracking::keep(Arc::clone(&shared))),
+            _broadcast: Task::start(broadcast::keep(Arc::clone(&shared))),
             started: tokio::time::Instant::now(),
             shared,
         })

@@ -13,6 +13,7 @@ use redis::{RedisError, Value};
 use tokio::sync::{Notify, watch};
 
 use super::Hook;
+use super::broadcast::Watch;
 use super::connect::{Mode, Opening, Purpose, not_primary, refused_command};
 use super::connection::Connection;
 use super::map::{Layout, Map};
@@ -82,6 +83,7 @@ impl Topology {
             changed: Arc::new(Notify::new()),
             hooks_ran: watch::Sender::new(false),
             tracking: watch::Sender::new(None),
+            broadcasts: Arc::default(),
             successions: watch::Sender::new(0),
         });
         let seeds = seeds.map(|(at, or_one)| Seeds {
@@ -427,6 +429,11 @@ impl Topology {
             tracking.get_or_insert_with(|| Arc::clone(coherence));
             first
         });
+    }
+
+    /// Changes of the keys that begin so are told to whoever asks here.
+    pub(super) fn watch(&self, prefix: &str) -> Watch {
+        Watch::start(&self.common.broadcasts, prefix)
     }
 
     /// Moves on when another server has taken the place of one that was written to.

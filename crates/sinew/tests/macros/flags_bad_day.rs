@@ -1,0 +1,8 @@
+sinew::flags! {
+    struct Features {
+        #[expires("2027-02-29")]
+        new_ui: bool = false,
+    }
+}
+
+fn main() {}

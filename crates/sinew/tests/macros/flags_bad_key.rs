@@ -1,0 +1,8 @@
+sinew::flags! {
+    struct Features {
+        #[key("new:ui")]
+        new_ui: bool = false,
+    }
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+sinew::flags! {
+    struct Features {
+        new: bool = false,
+    }
+}
+
+fn main() {}

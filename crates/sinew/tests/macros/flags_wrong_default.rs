@@ -1,0 +1,7 @@
+sinew::flags! {
+    struct Features {
+        new_ui: bool = "off",
+    }
+}
+
+fn main() {}

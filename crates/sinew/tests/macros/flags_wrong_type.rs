@@ -1,0 +1,9 @@
+struct Algo;
+
+sinew::flags! {
+    struct Features {
+        algo: Algo = Algo,
+    }
+}
+
+fn main() {}
