@@ -1,8 +1,14 @@
 //! `/openapi.json`, generated from the routes.
 
+use axum::http::Uri;
 use serde::Serialize;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
+
+use crate::auth::routes::{Need, need};
 
 /// An error (RFC 9457).
 #[derive(Serialize, ToSchema)]
@@ -23,9 +29,12 @@ pub(crate) struct ProblemBody {
     ),
     tags(
         (name = "cache", description = "Cache-aside with promises"),
+        (name = "flag", description = "Feature flags: what they are, and who sees what"),
+        (name = "ofrep", description = "Feature flags as OpenFeature's clients ask for them (OFREP 0.3)"),
         (name = "limit", description = "Rate limits, exact over the whole fleet"),
         (name = "lock", description = "Locks with fences, held by a token"),
         (name = "redis", description = "The store itself, for operators"),
+        (name = "session", description = "Sessions of users, by a token of their own"),
         (name = "audit", description = "Who has changed what"),
         (name = "health", description = "For load balancers and orchestrators"),
     ),
@@ -41,11 +50,58 @@ const OF_BODIES: (&str, &str) = ("413", "The body is too large: more than 64 KiB
 
 pub(crate) fn with_limits(mut document: Document) -> Document {
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             let of_body = operation.request_body.is_some().then_some(OF_BODIES);
             let responses = &mut operation.responses.responses;
             for (status, description) in OF_EVERY_ROUTE.into_iter().chain(of_body) {
+                responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
+            }
+        }
+    }
+    document
+}
+
+/// What is answered where nobody is let in.
+const AT_THE_DOOR: [(&str, &str); 2] = [
+    ("401", "There is no token, or none that this hub knows"),
+    ("403", "The token has not this scope, or belongs to another tenant"),
+];
+
+/// Which scope a token needs, where the hub names any.
+pub(crate) fn with_scopes(mut document: Document) -> Document {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+        "A token of the hub's configuration. A hub that names no token and no user asks for none.",
+    ));
+    let key = ApiKeyValue::with_description(
+        "X-API-Key",
+        "The same token, as clients of OpenFeature send it.",
+    );
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    components.add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            ("GET", &mut item.get),
+            ("PUT", &mut item.put),
+            ("POST", &mut item.post),
+            ("PATCH", &mut item.patch),
+            ("DELETE", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let needed = need(method, path, &Uri::from_static("/"));
+            let (Some(operation), Some(Need::Token(scope, _))) = (operation, needed) else {
+                continue;
+            };
+            let with = |scheme: &str| SecurityRequirement::new(scheme, [scope.to_string()]);
+            let mut ways = vec![with("bearer")];
+            if path.starts_with("/ofrep/") {
+                ways.push(with("apiKey"));
+            }
+            operation.security = Some(ways);
+            let responses = &mut operation.responses.responses;
+            for (status, description) in AT_THE_DOOR {
                 responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
             }
         }

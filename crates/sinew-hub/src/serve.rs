@@ -22,27 +22,34 @@ use utoipa_axum::routes;
 
 use crate::hub::Hub;
 use crate::json::BODY_LEN_MAX;
-use crate::openapi::{Api, with_limits};
-use crate::{cache, dashboard, health, limit, lock, redis};
+use crate::openapi::{Api, with_limits, with_scopes};
+use crate::{audit, auth, cache, dashboard, flag, health, limit, lock, redis, session};
 
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 const REQUESTS_AT_ONCE_MAX: usize = 4_096;
 /// How long requests under way may take once the hub is to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// All routes of a hub.
-pub(crate) fn router(hub: Hub) -> Router {
-    let (api, document) = OpenApiRouter::with_openapi(Api::openapi())
-        .merge(cache::http::routes(hub.sinew().value_len_max()))
+/// The routes for programs, with what they say of themselves.
+pub(crate) fn api(value_len_max: usize) -> OpenApiRouter<Hub> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .merge(cache::http::routes(value_len_max))
         .merge(limit::http::routes())
+        .merge(flag::http::routes())
+        .merge(audit::routes())
         .merge(lock::http::routes())
         .merge(redis::http::routes())
-        .split_for_parts();
+        .merge(session::http::routes())
+}
+
+/// All routes of a hub.
+pub(crate) fn router(hub: Hub) -> Router {
+    let (api, document) = api(hub.sinew().value_len_max()).split_for_parts();
     let (health, health_document) = OpenApiRouter::new()
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .split_for_parts();
-    let document = with_limits(document).merge_from(health_document);
+    let document = with_scopes(with_limits(document)).merge_from(health_document);
     let document = document.to_pretty_json().unwrap_or_default();
     let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE_MAX));
     api.route("/metrics", get(metrics))
@@ -51,6 +58,7 @@ pub(crate) fn router(hub: Hub) -> Router {
             get(|| async move { ([(header::CONTENT_TYPE, "application/json")], document) }),
         )
         .merge(dashboard::routes())
+        .merge(auth::login::routes())
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
         })
@@ -60,6 +68,7 @@ pub(crate) fn router(hub: Hub) -> Router {
                 "no such route: the API is described at /openapi.json; a / in a key is written %2F",
             )
         })
+        .layer(middleware::from_fn_with_state(hub.clone(), auth::guard))
         .layer(middleware::from_fn_with_state(places, while_there_is_room))
         // Asked most when there is least room.
         .merge(health)
