@@ -4,6 +4,8 @@
 const POINTS_MAX = 300;
 // The share of one second's look-ups jumps about: so many seconds count together.
 const SHARE_SECONDS = 10;
+// Until a stream that was refused is asked for again.
+const ASK_AGAIN_MS = 3000;
 
 const hits = (point) => point.local + point.redis + point.stale;
 const requests = (point) => hits(point) + point.misses;
@@ -99,14 +101,51 @@ function start(place) {
   };
 }
 
+// A browser connects again where a stream ends, and gives up where it is refused, as while the store is away.
+function listen(url, heard) {
+  const events = new EventSource(url);
+  for (const [name, hear] of Object.entries(heard)) events.addEventListener(name, hear);
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, ASK_AGAIN_MS, url, heard);
+  });
+}
+
 const places = [...document.querySelectorAll("[data-events]")];
 for (const url of new Set(places.map((place) => place.dataset.events))) {
   const charts = places.filter((place) => place.dataset.events === url).map(start);
-  const events = new EventSource(url);
-  // The server sends everything again after a reconnect.
-  events.addEventListener("open", () => charts.forEach((chart) => chart.clear()));
-  events.addEventListener("points", (event) => {
-    const points = JSON.parse(event.data);
-    charts.forEach((chart) => chart.add(points));
+  listen(url, {
+    // The server sends everything again after a reconnect.
+    open: () => charts.forEach((chart) => chart.clear()),
+    points: (event) => {
+      const points = JSON.parse(event.data);
+      charts.forEach((chart) => chart.add(points));
+    },
   });
 }
+
+// Pages that are told of changes ask again for what they show.
+for (const place of document.querySelectorAll("[data-changes]")) {
+  let seen = place.dataset.revision;
+  listen(place.dataset.changes, {
+    flags: (event) => {
+      // The first one, and one after a reconnect, may be of what is shown already.
+      if (event.data === seen) return;
+      seen = event.data;
+      htmx.trigger(document.body, "flags-changed");
+    },
+  });
+}
+
+// A slider and the number beside it say the same.
+document.addEventListener("input", ({ target }) => {
+  const twin = target.dataset?.twin && document.getElementById(target.dataset.twin);
+  if (twin) twin.value = target.value || 0;
+});
+
+// A second thought that is dropped leaves what was typed as it is.
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest?.("[data-drop]");
+  if (!button) return;
+  button.closest(".confirm").remove();
+  document.getElementById(button.dataset.drop)?.focus();
+});

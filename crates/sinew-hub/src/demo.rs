@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use sinew::Tenancy;
-use sinew_platform::demo::{TENANTS, Traffic, gateway, seed};
+use sinew::limit::http::TrustedProxies;
+use sinew_platform::demo::{PASSWORD, TENANTS, Traffic, USERS, email_of, gateway, seed};
 use sinew_platform::{Database, rent_tracker};
 
 use crate::cli::{Outcome, address_of, configured, may_listen, start, until_stopped};
@@ -64,7 +65,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     if let Err(error) = Database::check_url(&args.database) {
         return Outcome::BadInput(format!("--database: {error}"));
     }
-    let allowed = may_listen(config.listen, args.insecure, "--listen")
+    let allowed = may_listen(config.listen, args.insecure || config.auth.is_on(), "--listen")
         .and_then(|()| may_listen(args.platform_listen, args.insecure, "--platform-listen"))
         .and_then(|()| match args.gateway_listen {
             Some(address) => may_listen(address, args.insecure, "--gateway-listen"),
@@ -114,12 +115,17 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     };
     let embedded = matches!(config.store, StoreSetting::Embedded);
     println!("\nThe platform's database is {}.", database.name());
-    let app = sinew_platform::router(hub.sinew().clone(), database);
+    let app = sinew_platform::router(hub.sinew().clone(), database, &TrustedProxies::default());
+    let app = match app {
+        Ok(app) => app,
+        Err(error) => return Outcome::of(&error),
+    };
     let gateway = match gateway(hub.sinew(), app.clone()) {
         Ok(gateway) => gateway,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
     welcome(&hub, &address_of(&hub_listener), &platform, seeded.property, embedded);
+    show_users(&address_of(&hub_listener), &platform);
     if let Some(listener) = &gateway_listener {
         show_gateway(&address_of(listener));
     }
@@ -169,6 +175,33 @@ Write one. The list of properties is fresh from then on:
 See the first one's cache entry through the hub, as a service in any language would:
   curl -i -H 'X-Tenant-Id: {tenant}' http://{address}/v1/cache/property/entries/{property}"
     );
+}
+
+fn show_users(address: &str, platform: &str) {
+    let (tenant, user) = (TENANTS[0], USERS[0]);
+    let (email, program) = (email_of(user), program());
+    println!(
+        "
+Sign in as {user}, and keep the token:
+  token=$(curl -sS -H 'X-Tenant-Id: {tenant}' -H 'Content-Type: application/json' -d '{{\"email\": \"{email}\", \"password\": \"{PASSWORD}\"}}' {platform}/api/auth/login | sed 's/.*\"accessToken\":\"\\([^\"]*\\)\".*/\\1/')
+
+Ask who that is, and have a page made. It says by which model:
+  curl -i -H 'X-Tenant-Id: {tenant}' -H \"Authorization: Bearer $token\" {platform}/api/users/me
+  curl -i -H 'X-Tenant-Id: {tenant}' -H \"Authorization: Bearer $token\" -H 'Content-Type: application/json' -d '{{\"prompt\": \"a page for a bakery\"}}' {platform}/api/generator/projects
+
+Have it made by the other model, from the next page on:
+  {program} flag set advanced-ai-models on --listen {address}"
+    );
+}
+
+/// As it was called: started by `cargo run`, it is in no PATH.
+fn program() -> String {
+    let name = std::env::args_os().next().map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_else(|| "sinew".to_owned());
+    match name.contains(char::is_whitespace) {
+        true => format!("'{name}'"),
+        false => name,
+    }
 }
 
 fn show_gateway(address: &str) {

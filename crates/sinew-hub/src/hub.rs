@@ -5,22 +5,29 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use sinew::flag::Flags;
 use sinew::limit::Limiter;
+use sinew::session::Sessions;
 use sinew::{Locks, Sinew, Stats, Tenancy, Tenant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::auth::Auth;
 use crate::cache::rules::Rules;
 use crate::cache::settings::CacheTable;
 use crate::cache::{Documents, documents};
 use crate::config::Config;
 use crate::dashboard::Series;
+use crate::flag::table::FlagTable;
 use crate::limit::table::LimitTable;
+use crate::session::settings::SessionSettings;
 
 const CONTACT_EVERY: Duration = Duration::from_millis(50);
 /// Requests that hold megabytes, or look at thousands of keys.
 const HEAVY_AT_ONCE_MAX: usize = 4;
 /// Requests that wait in line for a lock: they need little, but a place among all requests.
 const WAITING_AT_ONCE_MAX: usize = 1_024;
+/// Streams that tell of changed flags: each is a connection.
+const LISTENING_AT_ONCE_MAX: usize = 1_024;
 /// Of bodies that are read before their request has such a place, in bytes.
 const HELD_LEN_MAX: usize = 128 << 20;
 /// What is said when there is no place for one more of them.
@@ -31,16 +38,21 @@ pub(crate) const BUSY: &str = "too many requests of this kind at once: try again
 pub struct Hub(Arc<Inner>);
 
 struct Inner {
+    /// Where someone has to say who they are.
+    auth: Option<Auth>,
     sinew: Sinew,
     /// Empty, and under the same names.
     rehearsal: Sinew,
     caches: CacheTable,
     limits: LimitTable,
+    sessions: SessionSettings,
+    flags: FlagTable,
     tenancy: Tenancy,
     metrics: PrometheusHandle,
     series: Series,
     heavy: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    listening: Arc<Semaphore>,
     held: Arc<Semaphore>,
     up_since: Instant,
     stopping: watch::Sender<bool>,
@@ -51,18 +63,23 @@ impl Hub {
     /// A hub on an open store.
     ///
     /// # Errors
-    /// As [`Config::open_empty`].
+    /// As [`Config::open_empty`], and `Rejected` for sessions of the dashboard that cannot be as long as they
+    /// are said to be.
     pub fn new(sinew: Sinew, config: &Config, metrics: PrometheusHandle) -> sinew::Result<Self> {
         let hub = Self(Arc::new(Inner {
+            auth: Auth::open(&sinew, &config.auth)?,
             series: Series::sampling(sinew.clone()),
             rehearsal: config.open_empty()?,
             limits: LimitTable::new(&sinew, config.limits.clone()),
+            flags: FlagTable::new(config.flags_env.clone()),
             sinew,
             caches: config.caches.clone(),
+            sessions: config.sessions.clone(),
             tenancy: config.tenancy(),
             metrics,
             heavy: Arc::new(Semaphore::new(HEAVY_AT_ONCE_MAX)),
             waiting: Arc::new(Semaphore::new(WAITING_AT_ONCE_MAX)),
+            listening: Arc::new(Semaphore::new(LISTENING_AT_ONCE_MAX)),
             held: Arc::new(Semaphore::new(HELD_LEN_MAX)),
             up_since: Instant::now(),
             stopping: watch::Sender::new(false),
@@ -78,6 +95,11 @@ impl Hub {
             tokio::time::sleep(CONTACT_EVERY).await;
         }
         let _ = self.0.was_up.set(());
+    }
+
+    /// Who may do what; `None` where anyone may do everything.
+    pub(crate) fn auth(&self) -> Option<&Auth> {
+        self.0.auth.as_ref()
     }
 
     pub(crate) fn sinew(&self) -> &Sinew {
@@ -144,9 +166,32 @@ impl Hub {
         Ok(scope_of(&self.0.sinew, tenant)?.limiter())
     }
 
+    /// The sessions of a tenant's users, kept as the configuration says.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) fn sessions(&self, tenant: Option<&Tenant>) -> Result<Sessions, String> {
+        let scope = scope_of(&self.0.sinew, tenant)?;
+        self.0.sessions.open(&scope).map_err(|error| error.to_string())
+    }
+
     /// The limits that are defined.
     pub(crate) fn limits(&self) -> &LimitTable {
         &self.0.limits
+    }
+
+    /// The flags of a tenant in an environment: in the configured one where none is named. The first who
+    /// asks for them waits until they are known, or until the store has taken too long.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) async fn flags(
+        &self,
+        tenant: Option<&Tenant>,
+        env: Option<&str>,
+    ) -> Result<Flags, String> {
+        let scope = scope_of(&self.0.sinew, tenant)?;
+        self.0.flags.open(&scope, tenant, env).await
     }
 
     /// How caches are kept.
@@ -176,6 +221,11 @@ impl Hub {
     /// A place among the requests that wait in line for a lock, if there is one.
     pub(crate) fn waiting_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.waiting).try_acquire_owned().ok()
+    }
+
+    /// A place among those who are told of changed flags, if there is one.
+    pub(crate) fn listening_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.listening).try_acquire_owned().ok()
     }
 
     /// Room for so many bytes of a body, if there is some.

@@ -22,6 +22,15 @@ const FAULTS: [&str; 7] = [
 
 /// A body of JSON, and what it should have been.
 pub(crate) fn read<T>(body: Result<Json<T>, JsonRejection>, expected: &str) -> Result<T, Problem> {
+    read_up_to(BODY_LEN_MAX, body, expected)
+}
+
+/// The same, of a route whose bodies may be longer.
+pub(crate) fn read_up_to<T>(
+    len_max: usize,
+    body: Result<Json<T>, JsonRejection>,
+    expected: &str,
+) -> Result<T, Problem> {
     let in_all = format!("expected a JSON body, {expected}");
     body.map(|Json(body)| body).map_err(|rejection| match rejection {
         JsonRejection::JsonDataError(error) => {
@@ -37,7 +46,7 @@ pub(crate) fn read<T>(body: Result<Json<T>, JsonRejection>, expected: &str) -> R
         }
         other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is too large: expected at most {BODY_LEN_MAX} bytes"),
+            format!("the body is too large: expected at most {len_max} bytes"),
         ),
         other => other.into(),
     })

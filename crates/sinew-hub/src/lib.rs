@@ -6,12 +6,16 @@
 //! | [`config`] | file, environment and flags, and what is wrong with them |
 //! | [`dashboard`] | the pages |
 //! | [`cache`] | the cache over HTTP and on the command line |
+//! | [`flag`] | feature flags over HTTP, OFREP included, and on the command line |
 //! | [`limit`] | rate limits over HTTP |
 //! | [`lock`] | locks over HTTP and on the command line |
 //! | [`redis`] | Redis itself: its circuit breakers |
+//! | [`session`] | sessions over HTTP and on the command line |
 //!
 //! It is built from the library's public handles only.
 
+mod audit;
+mod auth;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -19,6 +23,8 @@ pub mod dashboard;
 #[cfg(feature = "demo")]
 mod demo;
 mod duration;
+mod etag;
+pub mod flag;
 mod health;
 mod hub;
 mod json;
@@ -27,6 +33,7 @@ pub mod lock;
 mod openapi;
 pub mod redis;
 mod serve;
+pub mod session;
 mod size;
 mod telemetry;
 

@@ -14,14 +14,17 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use sinew::Status;
 
+use crate::auth::command::{TokenCommand, UserCommand};
 use crate::cache::command::CacheCommand;
 use crate::config::{Config, Fault, Flags};
+use crate::flag::command::FlagCommand;
 use crate::hub::Hub;
 use crate::limit::command::LimitCommand;
 use crate::limit::rls;
 use crate::lock::command::LockCommand;
 use crate::redis::command::RedisCommand;
 use crate::serve::StopSignals;
+use crate::session::command::SessionCommand;
 use crate::{serve, telemetry};
 
 pub(crate) use output::{Outcome, print_json};
@@ -41,10 +44,12 @@ Examples:
   sinew cache clear user --tag team:7 --dry-run     say what would be removed
   sinew lock run nightly -- /opt/nightly.sh         run a command on one machine only
   sinew limit define per-user --quota 100 --per 1m  limit requests over all machines
+  sinew flag set new-ui on --rollout 10             show something to a tenth of the users
+  sinew token new billing --scope cache:write       let a program in at a hub, and not everyone
 
 Exit codes:
   0  it worked          1  it did not work
-  2  bad input          3  there is no such entry or limit
+  2  bad input          3  there is no such entry, limit, session or flag
   75 someone else holds the lock (sinew lock run, which otherwise ends as
      its command does), or the limit denies it (sinew limit check)"
 )]
@@ -95,9 +100,37 @@ With --store redis://… a command works on Redis itself, under --prefix and
 A limit is defined for all tenants; what is charged is each tenant's own."
     )]
     Limit(LimitCommand),
+    /// Look at the sessions of a user, and end them
+    #[command(
+        subcommand,
+        after_help = "\
+With --store redis://… a command works on Redis itself, under --prefix and
+--tenancy; otherwise it asks the hub at --listen, which has its own.
+
+One session is ended at once. To end all of a user's asks first, unless told
+--yes."
+    )]
+    Session(SessionCommand),
+    /// Look at feature flags, and change what users see
+    #[command(
+        subcommand,
+        after_help = "\
+With --store redis://… a command works on Redis itself, under --prefix and
+--tenancy; otherwise it asks the hub at --listen, which has its own.
+
+Each tenant has flags of its own, in each environment (--env), and so has who
+names no tenant. What is changed holds everywhere within a tenth of a second."
+    )]
+    Flag(FlagCommand),
     /// Look at a hub's Redis
     #[command(subcommand)]
     Redis(RedisCommand),
+    /// Make tokens, by which programs are let in at a hub
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Make what a hub knows people by
+    #[command(subcommand)]
+    User(UserCommand),
     /// Look at the hub's configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -110,7 +143,8 @@ struct ServeArgs {
     /// Where Envoy's rate limit service (gRPC) listens, like 127.0.0.1:8081 [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     rls_listen: Option<String>,
-    /// Listen on an address that others can reach, although there is no authentication
+    /// Listen on an address that others can reach, although nobody has to say who they are: the
+    /// configuration names no [[tokens]] and no [[users]], or Envoy asks there
     #[arg(long)]
     insecure: bool,
 }
@@ -138,7 +172,11 @@ pub async fn run() -> ExitCode {
         Command::Cache(command) => command.run().await,
         Command::Lock(command) => command.run().await,
         Command::Limit(command) => command.run().await,
+        Command::Session(command) => command.run().await,
+        Command::Flag(command) => command.run().await,
         Command::Redis(command) => command.run().await,
+        Command::Token(command) => command.run(),
+        Command::User(command) => command.run(),
         Command::Config(ConfigCommand::Check { flags, rls_listen }) => {
             check_config(&Flags { rls_listen, ..flags })
         }
@@ -182,7 +220,8 @@ async fn run_serve(args: &ServeArgs) -> Outcome {
     };
     telemetry::log("info");
     let envoy = config.rls_listen;
-    let allowed = may_listen(config.listen, args.insecure, "--listen").and_then(|()| {
+    let is_guarded = args.insecure || config.auth.is_on();
+    let allowed = may_listen(config.listen, is_guarded, "--listen").and_then(|()| {
         envoy.map_or(Ok(()), |address| may_listen(address, args.insecure, "--rls-listen"))
     });
     if let Err(message) = allowed {
@@ -222,13 +261,17 @@ async fn run_serve(args: &ServeArgs) -> Outcome {
     until_stopped(&hub, signals, serving).await
 }
 
-/// Without authentication, only this machine may reach the hub.
-pub(crate) fn may_listen(address: SocketAddr, insecure: bool, flag: &str) -> Result<(), String> {
-    if address.ip().is_loopback() || insecure {
+/// Where nobody has to say who they are, only this machine may ask, unless someone says otherwise.
+pub(crate) fn may_listen(address: SocketAddr, allowed: bool, flag: &str) -> Result<(), String> {
+    if address.ip().is_loopback() || allowed {
         return Ok(());
     }
+    let guarded = match flag {
+        "--listen" => "[[tokens]] or [[users]] in the configuration, ",
+        _ => "",
+    };
     Err(format!(
-        "{flag} {address} can be reached by others, and there is no authentication: expected a loopback address, or --insecure"
+        "{flag} {address} can be reached by others, and there is no authentication: expected a loopback address, {guarded}or --insecure"
     ))
 }
 

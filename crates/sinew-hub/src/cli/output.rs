@@ -17,6 +17,10 @@ pub(crate) enum Outcome {
     NoSuchEntry,
     /// 3, and which
     NoSuchLimit(String),
+    /// 3, and which
+    NoSuchSession(String),
+    /// 3, and which
+    NoSuchFlag(String),
     /// 75, as `EX_TEMPFAIL` of sysexits: someone else holds the lock, or a limit denies it
     NotNow(String),
     /// As a command that was run, and what is to be said of it
@@ -45,7 +49,9 @@ impl Outcome {
             Self::Failed(message) => (message, 1),
             Self::BadInput(message) => (message, 2),
             Self::NoSuchEntry => ("no such entry".to_owned(), 3),
-            Self::NoSuchLimit(message) => (message, 3),
+            Self::NoSuchLimit(message)
+            | Self::NoSuchSession(message)
+            | Self::NoSuchFlag(message) => (message, 3),
         };
         eprintln!("error: {}", message.replace('\n', "\nerror: "));
         ExitCode::from(code)

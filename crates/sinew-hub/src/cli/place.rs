@@ -7,7 +7,7 @@ use std::time::Duration;
 use sinew::{Sinew, Status};
 
 use super::Outcome;
-use super::request::Request;
+use super::request::{Bearer, Request};
 use super::whose::Whose;
 use crate::config::{Config, StoreSetting};
 
@@ -26,6 +26,7 @@ pub(crate) enum Place<R> {
 pub(crate) struct AtHub {
     address: SocketAddr,
     tenant: Option<String>,
+    bearer: Bearer,
     root: Vec<String>,
 }
 
@@ -43,7 +44,8 @@ impl AtHub {
     pub(crate) fn request(&self, path: &[&str]) -> Result<Request, Outcome> {
         let root: Vec<&str> = self.root.iter().map(String::as_str).collect();
         let path = [&root[..], path].concat();
-        Ok(Request { tenant: self.tenant.clone(), ..Request::to(self.address, &path)? })
+        let request = Request::to(self.address, &path)?.by(&self.bearer)?;
+        Ok(Request { tenant: self.tenant.clone(), ..request })
     }
 }
 
@@ -88,6 +90,7 @@ impl Whose {
                 let hub = AtHub {
                     address: config.listen,
                     tenant: self.tenant.clone(),
+                    bearer: self.bearer.clone(),
                     root: root.iter().map(|part| (*part).to_owned()).collect(),
                 };
                 Ok((Place::Hub(hub), None))

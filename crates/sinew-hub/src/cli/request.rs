@@ -15,8 +15,40 @@ use super::{Outcome, configured};
 use crate::config::Flags;
 
 const REQUEST_MAX: Duration = Duration::from_secs(10);
+const TOKEN_VARIABLE: &str = "SINEW_TOKEN";
 /// What a part of a path may not have as it is (RFC 3986, 2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// By what a hub knows who asks.
+#[derive(Args, Clone, Default)]
+pub struct Bearer {
+    /// What the hub knows you by, if it asks for that [default: SINEW_TOKEN, which others on this machine cannot
+    /// read]
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+}
+
+impl Bearer {
+    /// Whether it was said on the command line.
+    pub(crate) fn is_said(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// # Errors
+    /// `BadInput` for what no token is.
+    fn token(&self) -> Result<Option<String>, Outcome> {
+        let said = self.token.clone().or_else(|| std::env::var(TOKEN_VARIABLE).ok());
+        let token = said.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        match token {
+            Some(token) if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err(Outcome::BadInput(format!(
+                    "--token, or {TOKEN_VARIABLE}: expected a token as `sinew token new` prints it"
+                )))
+            }
+            token => Ok(token),
+        }
+    }
+}
 
 /// Which hub to ask, and how to print.
 #[derive(Args)]
@@ -30,6 +62,8 @@ pub struct At {
     /// Where the hub listens [default: 127.0.0.1:7463]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    #[command(flatten)]
+    bearer: Bearer,
 }
 
 impl At {
@@ -37,7 +71,7 @@ impl At {
     pub(crate) fn request(&self, path: &[&str]) -> Result<Request, Outcome> {
         let (config, listen) = (self.config.clone(), self.listen.clone());
         let config = configured(&Flags { config, listen, ..Flags::default() })?;
-        Request::to(config.listen, path)
+        Request::to(config.listen, path)?.by(&self.bearer)
     }
 }
 
@@ -47,6 +81,8 @@ pub(crate) struct Request {
     pub(crate) tenant: Option<String>,
     /// The one that a change is to replace: 0 where there is to be none.
     pub(crate) revision: Option<u64>,
+    /// By what the hub knows who asks.
+    pub(crate) token: Option<String>,
     /// How long a reply may take.
     pub(crate) patience: Duration,
     /// Of a body.
@@ -73,7 +109,12 @@ impl Request {
 
     fn of(url: reqwest::Url) -> Self {
         let (patience, content_type) = (REQUEST_MAX, "application/json");
-        Self { url, tenant: None, revision: None, patience, content_type }
+        Self { url, tenant: None, revision: None, token: None, patience, content_type }
+    }
+
+    /// The same, by someone whom the hub knows.
+    pub(crate) fn by(self, bearer: &Bearer) -> Result<Self, Outcome> {
+        Ok(Self { token: bearer.token()?, ..self })
     }
 
     /// The status and body of a reply that says it worked.
@@ -100,6 +141,9 @@ impl Request {
             client.map_err(|e| Outcome::Failed(e.to_string()))?.request(method, self.url.clone());
         if let Some(tenant) = &self.tenant {
             request = request.header(TENANT_HEADER, tenant);
+        }
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
         }
         if let Some(revision) = self.revision {
             request = request.header("if-match", format!("\"{revision}\""));
@@ -146,8 +190,18 @@ impl Request {
                     None => detail,
                 })
             }
+            StatusCode::NOT_FOUND if self.is_of_a_flag() => {
+                Outcome::NoSuchFlag(match detail.split_once(": PUT ") {
+                    Some((missing, _)) => format!("{missing}: {}", crate::flag::command::EXPECTED),
+                    None => detail,
+                })
+            }
             StatusCode::NOT_FOUND if self.is_of_an_entry() => Outcome::NoSuchEntry,
             StatusCode::CONFLICT => Outcome::Failed(detail),
+            StatusCode::UNAUTHORIZED => Outcome::BadInput(format!(
+                "{} asks who you are: expected --token, or {TOKEN_VARIABLE}, with a token that it knows and that has not expired",
+                self.hub()
+            )),
             _ if status.is_client_error() => Outcome::BadInput(detail),
             _ => Outcome::Failed(detail),
         }
@@ -161,6 +215,11 @@ impl Request {
     fn is_of_a_limit(&self) -> bool {
         // /v1/limits/…
         self.url.path_segments().and_then(|mut parts| parts.nth(1)) == Some("limits")
+    }
+
+    fn is_of_a_flag(&self) -> bool {
+        // /v1/flags/…
+        self.url.path_segments().and_then(|mut parts| parts.nth(1)) == Some("flags")
     }
 
     fn is_of_an_entry(&self) -> bool {

@@ -3,6 +3,7 @@
 use clap::Args;
 use sinew::{Sinew, Tenancy, Tenant};
 
+use super::request::Bearer;
 use super::{Outcome, configured};
 use crate::config::{Config, Flags, StoreSetting};
 
@@ -13,19 +14,21 @@ pub struct Whose {
     #[arg(long)]
     pub(crate) tenant: Option<String>,
     #[command(flatten)]
+    pub(crate) bearer: Bearer,
+    #[command(flatten)]
     flags: Flags,
 }
 
 impl Whose {
     /// For what all tenants share.
-    pub(crate) fn of_no_tenant(flags: &Flags) -> Self {
-        Self { tenant: None, flags: flags.clone() }
+    pub(crate) fn of_no_tenant(flags: &Flags, bearer: &Bearer) -> Self {
+        Self { tenant: None, bearer: bearer.clone(), flags: flags.clone() }
     }
 
     /// The settings, under which no flag goes without effect.
     pub(crate) fn configured(&self) -> Result<Config, Outcome> {
         let config = configured(&self.flags)?;
-        refuse_idle(&self.flags, &config.store)?;
+        refuse_idle(&self.flags, &self.bearer, &config.store)?;
         if self.tenant.is_some() && config.tenancy() == Tenancy::Single {
             return Err(Outcome::BadInput(
                 "--tenant: this deployment is single-tenant: expected no tenant".to_owned(),
@@ -59,10 +62,14 @@ impl Whose {
 }
 
 /// Refuses a flag that has no effect where the command works.
-fn refuse_idle(flags: &Flags, store: &StoreSetting) -> Result<(), Outcome> {
+fn refuse_idle(flags: &Flags, bearer: &Bearer, store: &StoreSetting) -> Result<(), Outcome> {
     let (idle, why) = match store {
         StoreSetting::Redis(_) => (
-            flags.listen.is_some().then_some("--listen"),
+            match (flags.listen.is_some(), bearer.is_said()) {
+                (true, _) => Some("--listen"),
+                (false, true) => Some("--token"),
+                (false, false) => None,
+            },
             format!(
                 "names a hub, and {} says that the store is Redis itself: expected one of them; --store embedded asks the hub",
                 who_names_the_store(flags)

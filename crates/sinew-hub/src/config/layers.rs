@@ -9,22 +9,27 @@ use sinew::limit::Limit;
 use sinew::{Keyring, Prefix, Sinew, Tenancy, Ttl};
 use toml::de::{DeTable, DeValue};
 
+use super::auth::{self, AuthTables};
 use super::caches::Table;
 use super::limits;
 use super::read;
 use super::rls::{self, RuleList};
+use super::sessions;
 use super::{Config, Fault, Origin, StoreSetting};
 use crate::cache::settings::{CacheSettings, CacheTable};
 use crate::duration;
+use crate::flag::env;
+use crate::session::settings::SessionSettings;
 
 const DEFAULT_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_VALUE_LEN: usize = 1 << 20;
 
 /// The settings that are one value each: name in the file, and what it says.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 10] = [
     ("store", "embedded, or a URL like redis://[user:password@]host[:port][/database]"),
     ("listen", "an IP address and port like 127.0.0.1:7463"),
     ("rls_listen", "an IP address and port like 127.0.0.1:8081, for Envoy"),
+    ("flags_env", "the environment whose flags are meant where none is named, like prod"),
     ("prefix", "what all keys begin with, like BillingService_"),
     ("tenancy", "single or multi"),
     ("default_ttl", "a duration like 10m: the TTL of caches that name none"),
@@ -40,6 +45,8 @@ pub(super) struct Layers {
     caches: BTreeMap<String, Table>,
     limits: BTreeMap<String, Limit>,
     rules: RuleList,
+    sessions: SessionSettings,
+    auth: AuthTables,
     faults: Vec<Fault>,
 }
 
@@ -97,10 +104,29 @@ impl Layers {
                     origin,
                     "limits: expected a table for each limit, like [limits.per-user]".to_owned(),
                 ),
+                ("sessions", _, DeValue::Table(settings)) => {
+                    self.sessions = sessions::read(file, settings, &mut self.faults);
+                }
+                ("sessions", _, _) => self.fault(
+                    origin,
+                    "sessions: expected a table, like [sessions] idle = \"30m\"".to_owned(),
+                ),
                 ("rls", _, DeValue::Array(rules)) => {
                     self.rules.read(file, rules, &mut self.faults);
                 }
                 ("rls", _, _) => self.fault(origin, rls::EXPECTED.to_owned()),
+                ("tokens", _, DeValue::Array(tokens)) => {
+                    self.auth.read_tokens(file, tokens, &mut self.faults);
+                }
+                ("tokens", _, _) => self.fault(origin, auth::TOKENS.to_owned()),
+                ("users", _, DeValue::Array(users)) => {
+                    self.auth.read_users(file, users, &mut self.faults);
+                }
+                ("users", _, _) => self.fault(origin, auth::USERS.to_owned()),
+                ("dashboard", _, DeValue::Table(said)) => {
+                    self.auth.read_dashboard(file, &origin, said, &mut self.faults);
+                }
+                ("dashboard", _, _) => self.fault(origin, auth::DASHBOARD.to_owned()),
                 (_, Some((name, expected)), value) => match read::scalar(value) {
                     Some(value) => {
                         self.values.insert(name, (value, origin));
@@ -112,7 +138,7 @@ impl Layers {
                     self.fault(
                         origin,
                         format!(
-                            "unknown key {unknown:?}: expected one of {}, caches, limits, rls",
+                            "unknown key {unknown:?}: expected one of {}, caches, limits, rls, sessions, tokens, users, dashboard",
                             names.join(", ")
                         ),
                     );
@@ -174,6 +200,9 @@ impl Layers {
         if self.faults.len() == known {
             self.check_addresses(listen, rls_listen);
         }
+        let flags_env = self.value("flags_env", env::DEFAULT.to_owned(), |text| {
+            env::check(text).map(|()| text.to_owned())
+        });
         let prefix = self.value("prefix", String::new(), |text| {
             Prefix::new(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
         });
@@ -186,7 +215,14 @@ impl Layers {
         let rules = std::mem::take(&mut self.rules);
         let listening = self.values.get("rls_listen").map(|(_, origin)| origin);
         let mut doubts = rules.doubts(&self.limits, listening);
-        let mut exposed = self.exposed("listen", Some(listen));
+        let tables = std::mem::take(&mut self.auth);
+        doubts.extend(tables.doubts());
+        let auth = tables.settle(tenancy, &mut self.faults);
+        // Where everyone has to say who they are, others may reach it. Envoy says nothing of that kind.
+        let mut exposed = match auth.is_on() {
+            true => Vec::new(),
+            false => self.exposed("listen", Some(listen)),
+        };
         exposed.extend(self.exposed("rls_listen", rls_listen));
         let rls = rules.settle(tenancy, &mut self.faults);
         if !self.faults.is_empty() {
@@ -201,7 +237,10 @@ impl Layers {
             caches,
             limits: self.limits,
             rls_listen,
+            flags_env,
             rls,
+            sessions: self.sessions,
+            auth,
             doubts,
             exposed,
             prefix,

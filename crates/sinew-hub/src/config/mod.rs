@@ -2,11 +2,13 @@
 //!
 //! Every fault is found, and each says where it stands and what was expected there.
 
+mod auth;
 mod caches;
 mod layers;
 mod limits;
 mod read;
 mod rls;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -19,8 +21,10 @@ use std::time::Duration;
 use sinew::limit::Limit;
 use sinew::{Sinew, Tenancy};
 
+use crate::auth::settings::AuthSettings;
 use crate::cache::settings::CacheTable;
 use crate::limit::rls::rules::Rules;
+use crate::session::settings::SessionSettings;
 use layers::Layers;
 
 #[cfg(feature = "demo")]
@@ -39,11 +43,18 @@ pub struct Config {
     pub limits: BTreeMap<String, Limit>,
     /// Where the rate limit service for Envoy listens, if it does.
     pub rls_listen: Option<SocketAddr>,
+    /// The environment whose flags are meant where none is named.
+    pub flags_env: String,
     /// Which limit a descriptor of Envoy's is charged to.
     pub(crate) rls: Rules,
+    /// How the sessions of users are kept.
+    pub(crate) sessions: SessionSettings,
+    /// Who may do what.
+    pub(crate) auth: AuthSettings,
     /// What is likely a slip, and may not be.
     pub(crate) doubts: Vec<Fault>,
-    /// Addresses that others can reach: `sinew serve` takes them with `--insecure` only.
+    /// Addresses that others can reach where nobody has to say who they are: `sinew serve` takes them with
+    /// `--insecure` only.
     pub(crate) exposed: Vec<Fault>,
     prefix: String,
     tenancy: Tenancy,

@@ -267,3 +267,99 @@ fn faults_under_a_bad_name_are_told_with_it() {
         .collect();
     assert_eq!((lines, faults.len()), (vec![1, 2, 3, 4], 4), "{faults:#?}");
 }
+
+const SHA256: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const PHC: &str = "$argon2id$v=19$m=64,t=1,p=1$c2VjcmV0c2FsdA$YmVmb3JldGhlZW5kb2ZhbGx0aW1lc2l0aXMx";
+
+#[test]
+fn tokens_and_users_say_who_may_do_what() {
+    let config = read(&format!(
+        "listen = \"0.0.0.0:7463\"\n[dashboard]\nidle = \"10m\"\n\
+         [[tokens]]\nname = \"ci\"\nsha256 = \"{SHA256}\"\nscopes = [\"cache:read\", \"*\"]\n\
+         expires_at = 2027-01-01T00:00:00Z\ntenant = \"acme\"\n\
+         [[users]]\nname = \"ada@example.com\"\npassword = \"{PHC}\"\nrole = \"operator\"\n"
+    ))
+    .unwrap();
+    let auth = &config.auth;
+    assert!(auth.is_on() && config.exposed.is_empty());
+    assert_eq!(auth.idle, Duration::from_secs(600));
+    assert_eq!(auth.absolute, Duration::from_secs(12 * 3_600));
+    assert_eq!(auth.tokens[0].expires_at.unwrap().to_string(), "2027-01-01T00:00:00Z");
+    assert_eq!(auth.tokens[0].tenant.as_ref().unwrap().as_str(), "acme");
+    assert_eq!((auth.tokens[0].scopes.len(), auth.users[0].role.name()), (2, "operator"));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("ba7816") && !shown.contains("argon2id"), "{shown}");
+    let open = read("listen = \"0.0.0.0:7463\"\n").unwrap();
+    assert!(!open.auth.is_on() && open.exposed.len() == 1);
+}
+
+#[test]
+fn each_fault_of_who_may_do_what_is_told_with_its_line_and_no_secret() {
+    let faults = read(
+        "[[tokens]]\nname = \"snw_hunter2\"\nsha256 = \"snw_hunter2\"\nscopes = [\"snw_hunter2\"]\n\
+         tenant = \"a_b\"\nexpires_at = \"tomorrow\"\ncolour = 1\n[[tokens]]\nscopes = []\n\
+         [[users]]\nname = \"\"\npassword = \"hunter2\"\nrole = \"hunter2\"\n[[users]]\n\
+         [dashboard]\nidle = \"0s\"\nabsolute = 5\ncolour = 1\n",
+    )
+    .unwrap_err();
+    for (line, told) in [
+        (2, "invalid name: expected 1 to 64"),
+        (3, "invalid sha256: expected 64 hexadecimal digits"),
+        (4, "invalid scope: expected one like"),
+        (5, "invalid tenant"),
+        (6, "invalid expires_at: expected a time with its offset"),
+        (7, "unknown key \"colour\" of a token"),
+        (8, "a token has no name: expected"),
+        (8, "a token has no sha256: expected"),
+        (9, "invalid scopes: expected at least one"),
+        (11, "invalid name"),
+        (12, "invalid password: expected what `sinew user hash` prints"),
+        (13, "invalid role: expected viewer, operator or admin"),
+        (14, "a user has no name: expected"),
+        (14, "a user has no password: expected"),
+        (14, "a user has no role: expected"),
+        (16, "idle of 0s is out of bounds"),
+        (17, "invalid absolute: expected a duration"),
+        (18, "unknown key \"colour\" of dashboard"),
+    ] {
+        let at = format!("sinew.toml:{line}: ");
+        let found = faults.iter().any(|fault| fault.starts_with(&at) && fault.contains(told));
+        assert!(found, "line {line} {told}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), 18, "{faults:#?}");
+    assert!(faults.iter().all(|fault| !fault.contains("hunter2")), "{faults:#?}");
+    for (text, told) in [
+        ("tokens = 5\n", "tokens: expected a table for each"),
+        ("users = [5]\n", "users: expected a table for each"),
+        ("dashboard = true\n", "dashboard: expected a table"),
+        ("[dashboard]\nidle = \"13h\"\n", "idle is longer than absolute"),
+    ] {
+        let faults = read(text).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].contains(told), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_name_is_of_one_token_or_one_user_and_a_hash_of_one_token() {
+    let token = |name: &str, rest: &str| {
+        format!("[[tokens]]\nname = \"{name}\"\nscopes = [\"*\"]\nsha256 = \"{SHA256}\"\n{rest}")
+    };
+    let user = format!("[[users]]\nname = \"ci\"\nrole = \"admin\"\npassword = \"{PHC}\"\n");
+    let faults = read(&format!("{}{}{user}", token("ci", ""), token("ci", ""))).unwrap_err();
+    for (line, told) in [
+        (5, "another one is called \"ci\""),
+        (5, "another token has this sha256"),
+        (9, "another one is called \"ci\""),
+    ] {
+        let at = format!("sinew.toml:{line}: ");
+        let found = faults.iter().any(|fault| fault.starts_with(&at) && fault.contains(told));
+        assert!(found, "line {line} {told}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), 3, "{faults:#?}");
+    let alone = token("ci", "tenant = \"acme\"\n");
+    let faults = read(&format!("tenancy = \"single\"\n{alone}")).unwrap_err();
+    assert!(faults[0].starts_with("sinew.toml:6: tenant: "), "{faults:?}");
+    let expired = token("ci", "expires_at = \"2020-01-01T00:00:00Z\"\n");
+    let config = read(&expired).unwrap();
+    assert!(config.doubts[0].to_string().starts_with("sinew.toml:1: token \"ci\" has expired"));
+}

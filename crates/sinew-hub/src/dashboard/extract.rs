@@ -55,8 +55,9 @@ pub(super) struct OfLimit {
 }
 
 /// What only a page of ours can send: one of another site would have to ask for leave to send the header,
-/// and is refused then.
-pub(super) struct OurPage;
+/// and is refused then. Where people sign in, it carries the token of their session as well, without which
+/// nothing comes this far.
+pub(crate) struct OurPage;
 
 #[derive(Deserialize)]
 struct Whose {
@@ -189,7 +190,7 @@ fn locks(hub: &Hub, tenant: &str) -> Result<Locks, Fault> {
     hub.locks(named(tenant)?.as_ref()).map_err(|what| Fault::part(&what))
 }
 
-fn named(tenant: &str) -> Result<Option<Tenant>, Fault> {
+pub(super) fn named(tenant: &str) -> Result<Option<Tenant>, Fault> {
     match tenant.trim() {
         "" => Ok(None),
         name => Ok(Some(Tenant::new(name)?)),

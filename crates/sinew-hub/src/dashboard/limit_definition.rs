@@ -9,11 +9,12 @@ use sinew::limit::{Algorithm, Down, Expected};
 
 use super::extract::{Asked, LimitName, OurPage};
 use super::show::{Fault, render};
+use crate::auth::Actor;
 use crate::hub::Hub;
 use crate::limit::body::{ChangeBody, DefinedBody, LimitBody, limit_of};
 use crate::limit::in_words;
 
-/// By whom a change is said to be.
+/// By whom a change is said to be, where nobody signs in.
 const BY: &str = "dashboard";
 /// Of all limits together; so many are remembered.
 const CHANGES_MAX: usize = 1_000;
@@ -127,12 +128,13 @@ pub(super) async fn confirm(
 pub(super) async fn change(
     State(hub): State<Hub>,
     _: OurPage,
+    actor: Actor,
     LimitName(name): LimitName,
     Asked(terms): Asked<Terms>,
 ) -> Result<Response, Fault> {
     let after = terms.limit(&name)?;
     let limit = limit_of(&after).map_err(|what| Fault::part(&what))?;
-    let defined = match hub.limits().define(&limit, terms.expected()?, BY).await {
+    let defined = match hub.limits().define(&limit, terms.expected()?, actor.by(BY)).await {
         Ok(defined) => defined,
         Err(error) if error.kind() == ErrorKind::Conflict => {
             let what =

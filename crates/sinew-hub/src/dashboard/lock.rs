@@ -7,6 +7,7 @@ use sinew::{Fence, HeldLock};
 
 use super::extract::{OfLock, OfLocks, OurPage, WhichLock};
 use super::show::{Fault, render};
+use crate::auth::Actor;
 use crate::duration;
 use crate::hub::{BUSY, Hub};
 use crate::lock::kind_in_words;
@@ -85,11 +86,13 @@ pub(super) async fn confirm(OfLock { locks, which }: OfLock) -> Result<Response,
 
 pub(super) async fn release(
     _: OurPage,
+    actor: Actor,
     OfLock { locks, which }: OfLock,
 ) -> Result<Response, Fault> {
     let released = locks.force_release(&which.name).await?;
     let (lock, tenant) = (which.name.as_str(), which.tenant.as_str());
-    tracing::warn!(lock, tenant, released, "a lock was taken away on the dashboard");
+    let by = actor.name();
+    tracing::warn!(lock, tenant, released, by, "a lock was taken away on the dashboard");
     let vals = vals(&which.tenant, &which.name);
     Ok(render(&Released { which, vals, released }))
 }

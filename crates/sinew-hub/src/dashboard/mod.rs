@@ -5,12 +5,14 @@ mod cache;
 mod entry;
 mod events;
 mod extract;
+mod flag;
 mod keys;
 mod limit;
 mod limit_definition;
 mod lock;
 mod overview;
 mod series;
+mod session;
 mod show;
 
 use axum::Router;
@@ -18,7 +20,9 @@ use axum::routing::get;
 
 use crate::hub::Hub;
 
+pub(crate) use extract::OurPage;
 pub(crate) use series::Series;
+pub(crate) use show::{in_words, render};
 
 pub(crate) fn routes() -> Router<Hub> {
     Router::new()
@@ -47,5 +51,9 @@ pub(crate) fn routes() -> Router<Hub> {
         )
         .route("/limits/{limit}/definition/change", get(limit_definition::confirm))
         .route("/limits/{limit}/changes", get(limit_definition::changes))
+        .route("/sessions", get(session::page))
+        .route("/sessions/found", get(session::found))
+        .route("/sessions/end", get(session::confirm).delete(session::end))
+        .merge(flag::routes())
         .route("/assets/{*path}", get(assets::asset))
 }

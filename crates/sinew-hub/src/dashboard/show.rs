@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use sinew::{Error, ErrorKind};
 
-pub(super) fn render(template: &impl Template) -> Response {
+pub(crate) fn render(template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => Html(html).into_response(),
         Err(error) => {
@@ -63,7 +63,7 @@ impl IntoResponse for Fault {
 }
 
 /// What an error means to whoever looks at a page. What only an operator understands is for the log.
-pub(super) fn in_words(error: &Error) -> String {
+pub(crate) fn in_words(error: &Error) -> String {
     let words = match error.kind() {
         ErrorKind::Rejected => return sentence(&error.to_string()),
         ErrorKind::Unavailable { .. } | ErrorKind::Timeout { .. } => {

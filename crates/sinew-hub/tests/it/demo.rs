@@ -18,10 +18,10 @@ fn paste(line: &str) -> String {
     text(&output.stdout)
 }
 
-/// The three printed lines, pasted into a shell, each twice.
+/// The first three printed lines, pasted into a shell, each twice.
 fn walk_the_curl_lines(hub: &Hub) {
     let lines = hub.curl_lines();
-    let [read, write, entry] = lines.as_slice() else { panic!("three lines: {lines:?}") };
+    let [read, write, entry, ..] = lines.as_slice() else { panic!("three lines: {lines:?}") };
     let first = paste(read);
     assert!(first.starts_with("HTTP/1.1 200"), "{first}");
     let second = paste(read);
@@ -98,6 +98,33 @@ async fn the_demonstration_works_as_it_says_on_redis() {
     let again = blocking(move || Hub::demo(&["--traffic", "0", "--store", &store])).await;
     let fresh = again.platform(Method::GET, "/api/properties/3", "tenant123", None).await;
     assert_eq!((fresh.cache.as_deref(), &fresh.body["rowVersion"]), (Some("miss"), &json!(1)));
+}
+
+#[tokio::test]
+async fn who_signs_in_to_the_demonstration_gets_another_model_once_the_flag_is_on() {
+    let hub = blocking(|| Hub::demo(&["--traffic", "0"])).await;
+    blocking(move || {
+        let log = hub.server.log();
+        let line = |with: &str| {
+            let line = log.lines().map(str::trim).find(|line| line.contains(with));
+            line.unwrap_or_else(|| panic!("{with}: {log}")).to_owned()
+        };
+        let of = |path: &str| {
+            let lines = hub.curl_lines();
+            lines.into_iter().find(|line| line.ends_with(path)).expect(path)
+        };
+        let (me, make) = (of("/api/users/me"), of("/api/generator/projects"));
+        // Pasted as it is, where no `sinew` is in the PATH.
+        let flip = line(" flag set advanced-ai-models ");
+        let all = format!("{}; {me}; {make}; {flip}; {make}", line("token=$("));
+        let output = Command::new("sh").arg("-c").arg(all).output().expect("sh");
+        let (told, errors) = (text(&output.stdout), text(&output.stderr));
+        assert!(told.contains("\"userId\":\"ada\""), "{told} {errors}");
+        let models = told.match_indices("\"model\":\"local-").map(|(at, _)| &told[at..at + 22]);
+        let expected = ["\"model\":\"local-simple\"", "\"model\":\"local-advance"];
+        assert_eq!(models.collect::<Vec<_>>(), expected, "{told} {errors}");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl Hub {
         Self { server, url, platform, client: client.expect("a client") }
     }
 
-    /// The three lines that the demonstration offers for pasting.
+    /// The lines that the demonstration offers for pasting and that ask something at once.
     pub fn curl_lines(&self) -> Vec<String> {
         let log = self.server.log();
         log.lines().map(str::trim).filter(|l| l.starts_with("curl ")).map(str::to_owned).collect()

@@ -1,6 +1,8 @@
 //! The binary as a user starts it: command line, HTTP, demonstration, dashboard.
 
 mod api;
+mod auth_api;
+mod auth_page;
 mod browser;
 mod cache_api;
 mod cache_cli;
@@ -8,6 +10,9 @@ mod cache_page;
 mod cli;
 mod dashboard;
 mod demo;
+mod flag_api;
+mod flag_cli;
+mod flag_page;
 mod hub;
 mod limit_api;
 mod limit_cli;
@@ -16,6 +21,10 @@ mod limit_rls;
 mod lock_api;
 mod lock_cli;
 mod lock_page;
+mod ofrep;
+mod session_api;
+mod session_cli;
+mod session_page;
 
 // One world for all crates' tests; each needs a part of it.
 #[allow(dead_code, unused_imports)]

@@ -9,10 +9,11 @@ use sinew::http::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::busy;
 use super::extract::OfCache;
-use super::{busy, etag};
 use crate::cache::body::RemovedBody;
 use crate::cache::removal::{Removed, Which};
+use crate::etag;
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
 

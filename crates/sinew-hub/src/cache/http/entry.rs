@@ -10,12 +10,11 @@ use sinew::{Invalidated, PutOptions, Ttl};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::etag;
 use super::extract::OfEntry;
 use crate::cache::{document, version};
-use crate::duration;
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
+use crate::{duration, etag};
 
 pub(super) fn routes(value_len_max: usize) -> OpenApiRouter<Hub> {
     OpenApiRouter::new()

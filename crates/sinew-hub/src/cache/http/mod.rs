@@ -2,7 +2,6 @@
 
 mod entries;
 mod entry;
-mod etag;
 mod extract;
 mod look;
 mod stats;

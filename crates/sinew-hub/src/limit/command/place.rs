@@ -6,6 +6,7 @@ use sinew::limit::{Limit, Limiter};
 
 use crate::cli::Outcome;
 pub(super) use crate::cli::place::AtHub;
+use crate::cli::request::Bearer;
 use crate::cli::whose::Whose;
 use crate::config::{Config, Flags};
 use crate::limit::table::LimitTable;
@@ -68,6 +69,8 @@ pub struct OfAll {
     #[arg(long, hide = true)]
     tenant: Option<String>,
     #[command(flatten)]
+    bearer: Bearer,
+    #[command(flatten)]
     flags: Flags,
 }
 
@@ -78,5 +81,5 @@ pub(super) async fn place_of_all(of_all: &OfAll) -> Result<Place, Outcome> {
             "--tenant: limits are defined for all tenants: expected none".to_owned(),
         ));
     }
-    place(&Whose::of_no_tenant(&of_all.flags)).await
+    place(&Whose::of_no_tenant(&of_all.flags, &of_all.bearer)).await
 }

@@ -12,12 +12,13 @@ use utoipa_axum::routes;
 
 use super::extract::{LimitName, expected};
 use super::{problem, unknown};
+use crate::auth::Actor;
 use crate::hub::Hub;
 use crate::json;
 use crate::limit::body::{DefineBody, DefinedBody};
 use crate::openapi::ProblemBody;
 
-/// Who makes a change, as long as no one says who they are.
+/// Who makes a change, where no one says who they are.
 const BY: &str = "http";
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
@@ -85,6 +86,7 @@ async fn get_limit(
     ))]
 async fn define_limit(
     State(hub): State<Hub>,
+    actor: Actor,
     LimitName(name): LimitName,
     headers: HeaderMap,
     body: Result<Json<DefineBody>, JsonRejection>,
@@ -99,7 +101,7 @@ async fn define_limit(
             "the configuration of this hub defines this limit: expected If-Match: \"0\" to put another definition before that",
         ));
     }
-    let defined = hub.limits().define(&limit, expected, BY).await.map_err(problem)?;
+    let defined = hub.limits().define(&limit, expected, actor.by(BY)).await.map_err(problem)?;
     let revision = defined.revision;
     tracing::info!(limit = name, revision, "a limit was defined over HTTP");
     let is_new = defined.before.is_none() && !is_filed;
@@ -133,11 +135,12 @@ fn shown(status: StatusCode, body: DefinedBody) -> Response {
     ))]
 async fn remove_limit(
     State(hub): State<Hub>,
+    actor: Actor,
     LimitName(name): LimitName,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let expected = expected(&hub, &name, &headers).await?;
-    match hub.limits().remove(&name, expected, BY).await.map_err(problem)? {
+    match hub.limits().remove(&name, expected, actor.by(BY)).await.map_err(problem)? {
         Some(_) => {
             tracing::warn!(limit = name, "the definition of a limit was removed over HTTP");
             Ok(StatusCode::NO_CONTENT)

@@ -1,6 +1,5 @@
-//! `/v1/limits/…`, and `/v1/audit`.
+//! `/v1/limits/…`.
 
-mod audit;
 mod check;
 mod definition;
 mod extract;
@@ -17,11 +16,7 @@ use crate::hub::Hub;
 use crate::limit::check_name;
 
 pub(crate) fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::new()
-        .merge(definition::routes())
-        .merge(check::routes())
-        .merge(subject::routes())
-        .merge(audit::routes())
+    OpenApiRouter::new().merge(definition::routes()).merge(check::routes()).merge(subject::routes())
 }
 
 /// A limit to check by.
@@ -42,7 +37,7 @@ fn unknown(name: &str) -> Problem {
 }
 
 /// An error of a definition. There, a conflict is another revision.
-fn problem(error: sinew::Error) -> Problem {
+pub(crate) fn problem(error: sinew::Error) -> Problem {
     match error.kind() {
         ErrorKind::Conflict => Problem::new(StatusCode::PRECONDITION_FAILED, error.to_string()),
         _ => error.into(),

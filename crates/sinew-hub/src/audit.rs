@@ -1,0 +1,111 @@
+//! `/v1/audit`: who has changed what.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use sinew::http::{Problem, RequestTenant};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::flag::body::FlagChangeBody;
+use crate::hub::{BUSY, Hub};
+use crate::limit::body::ChangeBody;
+use crate::openapi::ProblemBody;
+use crate::{flag, limit};
+
+const COUNT_DEFAULT: usize = 100;
+const COUNT_MAX: usize = 1_000;
+
+pub(crate) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new().routes(routes!(audit))
+}
+
+/// What was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    /// Feature flags of a tenant, in an environment
+    Flag,
+    /// Definitions of limits, which all tenants share
+    Limit,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AuditQuery {
+    /// What was changed: `limit` or `flag`
+    #[param(inline)]
+    kind: Kind,
+    /// How many to tell of: 1 to 1,000. 100 unless said
+    #[param(minimum = 1, maximum = 1000)]
+    count: Option<usize>,
+    /// Of flags: the key of the only one to tell of
+    key: Option<String>,
+    /// Of flags: in which environment; in the configured one unless said
+    env: Option<String>,
+}
+
+impl AuditQuery {
+    fn is_good(&self) -> bool {
+        let of_flags = self.key.is_some() || self.env.is_some();
+        self.count.is_none_or(|count| (1..=COUNT_MAX).contains(&count))
+            && (self.kind == Kind::Flag || !of_flags)
+    }
+}
+
+/// The changes of one kind.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum ChangesBody {
+    Flags(Vec<FlagChangeBody>),
+    Limits(Vec<ChangeBody>),
+}
+
+/// The last changes, the newest first.
+///
+/// A thousand are kept of limits, and about ten thousand of the flags of an environment.
+#[utoipa::path(get, path = "/v1/audit", tag = "audit",
+    params(
+        AuditQuery,
+        ("X-Tenant-Id" = Option<String>, Header, description = "Whose flags; limits are everyone's"),
+    ),
+    responses(
+        (status = 200, body = ChangesBody, description = "The newest first"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, or too many look at changes of flags at once"),
+    ))]
+async fn audit(
+    State(hub): State<Hub>,
+    tenant: Option<RequestTenant>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<ChangesBody>, Problem> {
+    let asked = query.ok().map(|Query(asked)| asked).filter(AuditQuery::is_good);
+    let AuditQuery { kind, count, key, env } = asked.ok_or_else(|| {
+        Problem::bad_request(
+            "the query is not what it should be: expected kind=limit or kind=flag, and count=N from 1 to 1000 or no count; of flags also key=KEY and env=NAME, or neither",
+        )
+    })?;
+    let count = count.unwrap_or(COUNT_DEFAULT);
+    Ok(Json(match kind {
+        Kind::Limit => {
+            let changes = hub.limits().changes(count).await.map_err(limit::http::problem)?;
+            ChangesBody::Limits(changes.into_iter().map(ChangeBody::from).collect())
+        }
+        Kind::Flag => {
+            let tenant = tenant.as_ref().map(|RequestTenant(tenant)| tenant);
+            let flags = hub.flags(tenant, env.as_deref()).await.map_err(Problem::bad_request)?;
+            // A change has two flags of up to a mebibyte, and one of a rare flag is looked for among all.
+            let place = hub.heavy_place();
+            let _place =
+                place.ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, BUSY))?;
+            let changes = flags.history(key.as_deref(), count).await;
+            let changes = changes.map_err(flag::http::problem)?;
+            ChangesBody::Flags(changes.into_iter().map(FlagChangeBody::from).collect())
+        }
+    }))
+}
