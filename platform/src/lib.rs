@@ -4,35 +4,54 @@
 //! | --- | --- |
 //! | [`rent_tracker`] | tenants in every key, cached reads, an invalidation map, row versions |
 //! | [`billing`] | a job under a lock, writes with its fence, a tagged cache |
+//! | `auth` | sessions behind bearer tokens, passwords, limits on guessing |
+//! | `user` | cached profiles and preferences, a list of where one is signed in |
+//! | `generator` | a flag that chooses the model, watched and never asked for |
 //! | [`gateway`] | rate limits per user, per address and against floods, over all instances |
 //!
 //! It is also the example to copy: routes, service, repository and cache keys, a file each.
 
+mod auth;
 pub mod billing;
+mod commit;
 mod database;
 mod date;
 pub mod demo;
 pub mod gateway;
+mod generator;
 mod migration;
 pub mod rent_tracker;
+mod user;
 mod web;
 
 use axum::Router;
 use axum::http::StatusCode;
-use sinew::Sinew;
 use sinew::http::Problem;
+use sinew::limit::http::TrustedProxies;
+use sinew::{Result, Sinew};
 
 use billing::Billing;
 pub use database::{Database, OpenError};
 
 /// All modules, on one database and one Sinew. The [`gateway`] goes in front of it, or of each module in
-/// a process of its own.
-pub fn router(sinew: Sinew, database: Database) -> Router {
+/// a process of its own; of a client's address, the word of those that are `trusted` counts.
+///
+/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: who logs in has to have an address,
+/// and is answered 500 otherwise.
+///
+/// # Errors
+/// `Misconfigured` in a single-tenant deployment.
+pub fn router(sinew: Sinew, database: Database, trusted: &TrustedProxies) -> Result<Router> {
     let billing = Billing::new(sinew.clone(), database.clone());
-    rent_tracker::router(sinew, database).merge(billing::router(billing)).fallback(|| async {
+    let signed_in = auth::router(&sinew, database.clone(), trusted)?
+        .merge(user::router(sinew.clone(), database.clone()))
+        .merge(generator::router(sinew.clone(), database.clone()))
+        .layer(auth::sessions::layer(&sinew, trusted)?);
+    let app = rent_tracker::router(sinew, database).merge(billing::router(billing));
+    Ok(app.merge(signed_in).fallback(|| async {
         Problem::new(
             StatusCode::NOT_FOUND,
-            "no such route: expected /api/properties, /api/billing, or a path below them",
+            "no such route: expected one below /api/properties, /api/billing, /api/auth, /api/users/me or /api/generator",
         )
-    })
+    }))
 }

@@ -1,5 +1,9 @@
 //! The tables, step by step. A step that shipped is never changed.
 
+mod auth;
+mod generator;
+mod user;
+
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, big_pk_auto, string, string_len};
 
@@ -8,7 +12,13 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(RentTracker), Box::new(Billing)]
+        vec![
+            Box::new(RentTracker),
+            Box::new(Billing),
+            Box::new(auth::Auth),
+            Box::new(user::User),
+            Box::new(generator::Generator),
+        ]
     }
 }
 

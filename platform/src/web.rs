@@ -1,5 +1,7 @@
 //! What the routes of all modules share: what they take, and how they answer.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderName, StatusCode};
@@ -45,7 +47,7 @@ where
 }
 
 /// A load's error is shared by all who waited for it.
-fn problem_of_load<E>(error: LoadError<E>) -> Problem
+pub(crate) fn problem_of_load<E>(error: LoadError<E>) -> Problem
 where
     Problem: for<'a> From<&'a E>,
 {
@@ -62,4 +64,9 @@ where
 /// A route that is there, asked by a method that it does not take.
 pub(crate) fn method_not_allowed() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
+}
+
+/// For `Retry-After`: whole seconds, rounded up, one at least.
+pub(crate) fn seconds_up(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -16,7 +16,7 @@ use super::month::Month;
 use super::run::MonthlyRun;
 use super::service::Billing;
 use super::usage::UsageInput;
-use crate::web::{Body, Path, cached, method_not_allowed};
+use crate::web::{Body, Path, cached, method_not_allowed, seconds_up};
 
 const BODY_LEN_MAX: usize = 64 << 10;
 
@@ -85,9 +85,8 @@ async fn invoices(
     cached(billing.invoices(tenant, user).await)
 }
 
-/// 409, and when to ask again: in whole seconds, rounded up, one at least.
+/// 409, and when to ask again.
 fn not_now(retry_after: Duration, detail: &str) -> Response {
-    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-    let retry_after = [(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))];
+    let retry_after = [(header::RETRY_AFTER, HeaderValue::from(seconds_up(retry_after)))];
     (retry_after, Problem::new(StatusCode::CONFLICT, detail)).into_response()
 }

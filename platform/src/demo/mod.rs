@@ -12,4 +12,13 @@ pub use traffic::{Traffic, TrafficError};
 pub const TENANTS: [&str; 2] = ["tenant123", "acme"];
 
 /// The users that each of them has.
-const USERS: [&str; 3] = ["ada", "grace", "alan"];
+pub const USERS: [&str; 3] = ["ada", "grace", "alan"];
+
+/// The password of all of them.
+pub const PASSWORD: &str = "correct horse";
+
+/// The email of such a user.
+#[must_use]
+pub fn email_of(user: &str) -> String {
+    format!("{user}@example.com")
+}

@@ -5,7 +5,8 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, DbErr, EntityTrait, TransactionTrait};
 use sinew::Tenant;
 
-use super::{TENANTS, USERS};
+use super::{PASSWORD, TENANTS, USERS, email_of};
+use crate::auth::{self, AuthError};
 use crate::billing::usage;
 use crate::database::Database;
 use crate::rent_tracker::payment::{self};
@@ -41,7 +42,8 @@ pub struct Seeded {
     pub is_new: bool,
 }
 
-/// Gives each of [`TENANTS`] its properties and payments, and what its users used, once in the life of a database.
+/// Gives each of [`TENANTS`] its properties and payments, its users, and what they used, once in the life of a
+/// database.
 ///
 /// # Errors
 /// When the database fails.
@@ -50,9 +52,10 @@ pub async fn seed(database: &Database) -> Result<Seeded, DbErr> {
     for tenant in TENANTS {
         is_new |= seed_tenant(database, tenant).await?;
     }
-    let tenant = Tenant::new(TENANTS[0]).map_err(|e| DbErr::Custom(e.to_string()))?;
+    seed_accounts(database).await?;
+    let tenant = Tenant::new(TENANTS[0]).map_err(custom)?;
     let properties = Repository::new(database.clone()).properties(&tenant).await;
-    let properties = properties.map_err(|e| DbErr::Custom(e.to_string()))?;
+    let properties = properties.map_err(custom)?;
     // Someone may have deleted all of them.
     let property = properties.first().map_or(1, |property| property.id);
     Ok(Seeded { property, is_new })
@@ -106,4 +109,27 @@ async fn seed_tenant(database: &Database, tenant: &str) -> Result<bool, DbErr> {
     usage::Entity::insert_many(used).exec_without_returning(&transaction).await?;
     transaction.commit().await?;
     Ok(true)
+}
+
+/// Makes those that are missing: a database from before there were accounts has none.
+async fn seed_accounts(database: &Database) -> Result<(), DbErr> {
+    let accounts = auth::Repository::new(database.clone());
+    let hash = tokio::task::spawn_blocking(|| auth::hash_of(PASSWORD)).await.map_err(custom)?;
+    // One for all: the password is no secret.
+    let hash = hash.map_err(custom)?;
+    for tenant in TENANTS {
+        let tenant = Tenant::new(tenant).map_err(custom)?;
+        for user in USERS {
+            let email = email_of(user);
+            match accounts.insert(&tenant, user.to_owned(), email, hash.clone()).await {
+                Ok(_) | Err(AuthError::Taken) => {}
+                Err(error) => return Err(custom(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn custom(error: impl std::fmt::Display) -> DbErr {
+    DbErr::Custom(error.to_string())
 }

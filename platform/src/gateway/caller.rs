@@ -3,14 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sinew::http::Problem;
+use sinew::http::{Problem, TENANT_HEADER};
 use sinew::limit::http::TrustedProxies;
+use sinew::session::SessionToken;
+use sinew::{Sinew, Tenant};
 
 use super::fields::remove_hop_by_hop;
+use crate::auth::sessions;
 
 const USER: HeaderName = HeaderName::from_static("x-user-id");
 const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -37,7 +41,7 @@ impl Caller {
 
 /// Tells limits and upstreams who asks, and the client under which id to look for its request.
 pub(super) async fn identify(
-    State(trusted): State<TrustedProxies>,
+    State(witness): State<Witness>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -46,7 +50,7 @@ pub(super) async fn identify(
     remove_hop_by_hop(request.headers_mut());
     let correlation = correlation_of(request.headers());
     request.headers_mut().insert(CORRELATION, correlation.clone());
-    let mut response = match caller_of(&mut request, &trusted) {
+    let mut response = match witness.caller_of(&mut request).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -57,20 +61,55 @@ pub(super) async fn identify(
     response
 }
 
-fn caller_of(request: &mut Request, trusted: &TrustedProxies) -> Result<Caller, Problem> {
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let Some(peer) = address.map(|ConnectInfo(address)| address.ip().to_canonical()) else {
-        tracing::error!(
-            "nobody is let in: expected a gateway that is served with into_make_service_with_connect_info::<SocketAddr>()"
-        );
-        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error"));
-    };
-    let headers = request.headers_mut();
-    forget(headers, is_claim_in_disguise);
-    if !trusted.trusts(peer) {
-        forget(headers, is_claim);
+/// Who says who asks.
+#[derive(Clone)]
+pub(super) struct Witness {
+    pub(super) sinew: Sinew,
+    pub(super) trusted: TrustedProxies,
+}
+
+impl Witness {
+    async fn caller_of(&self, request: &mut Request) -> Result<Caller, Problem> {
+        let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let Some(peer) = address.map(|ConnectInfo(address)| address.ip().to_canonical()) else {
+            tracing::error!(
+                "nobody is let in: expected a gateway that is served with into_make_service_with_connect_info::<SocketAddr>()"
+            );
+            return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error"));
+        };
+        let headers = request.headers_mut();
+        forget(headers, is_claim_in_disguise);
+        if !self.trusted.trusts(peer) {
+            forget(headers, is_claim);
+        }
+        let user = match user_of(headers)? {
+            Some(user) => Some(user),
+            None => self.signed_in(headers).await,
+        };
+        Ok(Caller { peer, user })
     }
-    Ok(Caller { peer, user: user_of(headers)? })
+
+    /// Whose session the token opens. Nobody's where Redis does not say: then the address is limited, and
+    /// whether the token is good is for the module to say that it is for.
+    async fn signed_in(&self, headers: &HeaderMap) -> Option<String> {
+        let tenant = Tenant::new(only(headers, TENANT_HEADER)?).ok()?;
+        let (scheme, token) = only(headers, AUTHORIZATION.as_str())?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let token: SessionToken = token.trim().parse().ok()?;
+        let session = sessions::of(&self.sinew, &tenant).ok()?.open(token);
+        let user = session.user().await.ok()??;
+        // Two tenants may each have a user of this name.
+        Some(format!("{}/{user}", tenant.as_str()))
+    }
+}
+
+/// The value of a field that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    value.to_str().ok()
 }
 
 fn forget(headers: &mut HeaderMap, what: impl Fn(&str) -> bool) {

@@ -15,8 +15,10 @@
 //! What a peer says of its client (`Forwarded`, `X-Forwarded-*`, `X-Real-IP`) and of its user
 //! (`X-User-Id`) counts if the peer is a trusted proxy, and is removed otherwise: then the client is
 //! the peer, and nobody is signed in. The same names written with `_` (`X_User_Id`), which many servers
-//! take for these, are always removed. `X-User-Id` is a stand-in: with an auth module, it is that which
-//! says who the user is.
+//! take for these, are always removed. `X-User-Id` is for a proxy that knows who is signed in. Where none
+//! says so, a bearer token does that opens a session of the tenant in `X-Tenant-Id`, on the gateway's own
+//! Redis and prefix, for one more question to Redis. While Redis does not answer, it says nothing, and the
+//! address is what is limited. It goes through as it is: the module that it is for looks at it as well.
 //!
 //! # What goes through
 //!
@@ -47,6 +49,7 @@ use axum::{Router, middleware};
 use sinew::Sinew;
 use sinew::limit::http::TrustedProxies;
 
+use caller::Witness;
 use forward::Forwarder;
 pub use upstream::{Upstream, Upstreams};
 
@@ -107,7 +110,8 @@ pub fn router(
     settings: &Settings,
 ) -> Result<Router, GatewayError> {
     let limits = limits::layer(sinew.limiter(), &settings.trusted)?;
-    let identify = middleware::from_fn_with_state(settings.trusted.clone(), caller::identify);
+    let witness = Witness { sinew: sinew.clone(), trusted: settings.trusted.clone() };
+    let identify = middleware::from_fn_with_state(witness, caller::identify);
     Ok(Router::new()
         .fallback(forward::forward)
         .with_state(Forwarder::new(upstreams, settings))

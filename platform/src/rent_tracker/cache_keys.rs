@@ -8,6 +8,7 @@ use sinew::{Cache, CacheKey, Segments, Sinew, Tenant};
 use super::error::RentError;
 use super::payment::Payment;
 use super::property::Property;
+use crate::commit::evict;
 
 /// The seed's InstanceName: what all keys of this service begin with.
 pub const PREFIX: &str = "RentTracker_";
@@ -83,17 +84,5 @@ impl Caches {
     pub(super) async fn payment_changed(&self, property: i64, id: i64) {
         self.payment_created(property).await;
         evict(&self.payment, &id).await;
-    }
-}
-
-/// The change is committed: a reply that says otherwise would be wrong. `Queued` is made up for
-/// by Sinew; what cannot be sent at all is for the log.
-async fn evict<K, V>(cache: &Cache<K, V>, key: &K)
-where
-    K: CacheKey + ?Sized,
-    V: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
-{
-    if let Err(error) = cache.invalidate(key).await {
-        tracing::error!(%error, "an entry could not be evicted: it may be stale for its TTL");
     }
 }

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use sea_orm::DbErr;
 use sinew::http::Problem;
+use tokio::task::JoinError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RentError {
@@ -18,8 +19,8 @@ pub(crate) enum RentError {
     Database(#[from] DbErr),
     #[error("internal error")]
     Cache(#[from] sinew::Error),
-    #[error("the load was aborted")]
-    Aborted,
+    #[error("the work was aborted")]
+    Aborted(#[from] JoinError),
 }
 
 impl RentError {
@@ -43,7 +44,7 @@ impl From<&RentError> for Problem {
                 tracing::error!(error = %cause, "the cache is set up wrong");
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            RentError::Aborted => StatusCode::SERVICE_UNAVAILABLE,
+            RentError::Aborted(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

@@ -9,6 +9,7 @@ use super::error::RentError;
 use super::payment::{Payment, PaymentInput};
 use super::property::{Property, PropertyInput};
 use super::repository::{Repository, no_payment};
+use crate::commit::to_the_end;
 
 type Read<V> = Result<Traced<V>, LoadError<RentError>>;
 
@@ -178,14 +179,6 @@ impl RentTracker {
     fn to_write(&self, tenant: &Tenant) -> Result<(Caches, Repository), RentError> {
         Ok((Caches::of(&self.sinew, tenant)?, self.repository.clone()))
     }
-}
-
-/// Runs a write to its end although the client may go away in the middle: between the commit
-/// and the eviction, the cache is wrong.
-async fn to_the_end<T: Send + 'static>(
-    write: impl Future<Output = Result<T, RentError>> + Send + 'static,
-) -> Result<T, RentError> {
-    tokio::spawn(write).await.unwrap_or(Err(RentError::Aborted))
 }
 
 /// Whether what is cached may be old. A database that fails while it commits may have committed,

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use sinew::limit::http::TrustedProxies;
 use sinew::{Acquire, Locks, Sinew, Tenant};
 use sinew_platform::billing::{Billing, Month, MonthlyRun};
 use sinew_platform::{Database, router};
@@ -86,7 +87,7 @@ impl Instance {
         let sinew = Sinew::builder().prefix("Billing_").deadline(Duration::from_secs(10));
         let sinew = sinew.connect(&format!("redis://127.0.0.1:{port}")).await.unwrap();
         Self {
-            app: router(sinew.clone(), database.clone()),
+            app: router(sinew.clone(), database.clone(), &TrustedProxies::default()).unwrap(),
             billing: Billing::new(sinew.clone(), database.clone()),
             locks: sinew.tenant(tenant).unwrap().locks(),
             tenant: tenant.to_owned(),

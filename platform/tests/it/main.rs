@@ -1,9 +1,13 @@
 //! The platform's routes, on every database.
 
+mod auth;
 mod billing;
 mod databases;
+mod fleet;
 mod gateway;
+mod generator;
 mod rent_tracker;
+mod user;
 
 // One world for all crates' tests; each needs a part of it.
 #[allow(dead_code, unused_imports)]

@@ -6,6 +6,7 @@ use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sinew::Sinew;
+use sinew::limit::http::TrustedProxies;
 use sinew_platform::{Database, demo, router};
 use tower::ServiceExt;
 
@@ -31,7 +32,8 @@ impl Platform {
         let sinew = Sinew::builder().prefix("RentTracker_").embedded().unwrap();
         // Tests of one database run beside each other: each is a tenant of its own.
         let tenant = format!("t{:x}", fastrand::u64(..));
-        Self { app: router(sinew, database.clone()), tenant, database }
+        let app = router(sinew, database.clone(), &TrustedProxies::default()).unwrap();
+        Self { app, tenant, database }
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Reply {

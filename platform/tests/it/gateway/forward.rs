@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sinew::Sinew;
+use sinew::limit::http::TrustedProxies;
 use sinew_platform::gateway::{Settings, Upstream};
 use sinew_platform::{Database, demo, router};
 
@@ -329,7 +330,7 @@ async fn what_two_servers_could_read_in_two_ways_is_refused() {
 async fn modules_of_the_same_process_are_behind_it_too() {
     let database = Database::open("sqlite::memory:").await.unwrap();
     let sinew = Sinew::embedded();
-    let app = router(sinew.clone(), database);
+    let app = router(sinew.clone(), database, &TrustedProxies::default()).unwrap();
     let door = Door::serve(demo::gateway(&sinew, app).unwrap()).await;
     let created = door
         .client

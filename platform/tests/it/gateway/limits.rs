@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use sinew::Sinew;
+use sinew::limit::http::TrustedProxies;
 use sinew_platform::gateway::{Upstreams, router};
+use sinew_platform::{Database, demo};
 use tower::ServiceExt;
 
 use super::{Door, ELSEWHERE, LOOPBACK, a_prefix, hello, settings};
@@ -46,6 +48,39 @@ async fn two_gateways_share_a_users_hundred() {
     };
     pass(100, &doors, 300, |n| of("ada", n)).await;
     pass(100, &doors, 300, |n| of("grace", n)).await;
+}
+
+#[tokio::test]
+async fn who_shows_a_token_has_a_users_hundred_at_the_tenant_of_the_token() {
+    let database = Database::open("sqlite::memory:").await.unwrap();
+    let sinew = Sinew::embedded();
+    let app = sinew_platform::router(sinew.clone(), database, &TrustedProxies::default()).unwrap();
+    let door = Door::serve(demo::gateway(&sinew, app).unwrap()).await;
+    let credentials = json!({"email": "ada@example.com", "password": "correct horse"});
+    let post = async |path: &str| {
+        let request = door.client.post(door.url(path)).header("x-tenant-id", "acme");
+        request.json(&credentials).send().await.unwrap()
+    };
+    assert_eq!(post("/api/auth/register").await.status(), StatusCode::CREATED);
+    let issued: Value = post("/api/auth/login").await.json().await.unwrap();
+    let bearer = format!("Bearer {}", issued["accessToken"].as_str().unwrap());
+    let limited_as = async |tenant: &str, bearer: &str| {
+        let fields = [("x-tenant-id", tenant), ("authorization", bearer)];
+        let reply = door.get("/api/users/me", &fields).await;
+        let told = reply.headers()["ratelimit"].to_str().unwrap().to_owned();
+        (reply.status(), told)
+    };
+    // More than an address has.
+    for _ in 0..30 {
+        let (status, told) = limited_as("acme", &bearer).await;
+        assert_eq!(status, StatusCode::OK, "{told}");
+        assert!(told.contains("\"per-user\""), "{told}");
+    }
+    for (tenant, bearer) in [("stranger", bearer.as_str()), ("acme", "Bearer x"), ("acme", "x")] {
+        let (status, told) = limited_as(tenant, bearer).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{told}");
+        assert!(told.contains("\"anonymous\""), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,72 @@
+//! The rows, always of one tenant.
+
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sinew::Tenant;
+
+use super::error::GeneratorError;
+use super::model::Model;
+use super::project::{self, Project};
+use crate::database::Database;
+
+/// How many projects a list has: the latest.
+const LIST_LEN_MAX: u64 = 50;
+
+#[derive(Clone)]
+pub(super) struct Repository {
+    database: Database,
+}
+
+impl Repository {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    pub(super) async fn create(
+        &self,
+        tenant: &Tenant,
+        user: &str,
+        prompt: String,
+        (model, reason): (Model, &'static str),
+    ) -> Result<Project, GeneratorError> {
+        let row = project::ActiveModel {
+            tenant_id: Set(tenant.as_str().to_owned()),
+            user_id: Set(user.to_owned()),
+            page: Set(model.generate(&prompt)),
+            prompt: Set(prompt),
+            model: Set(model.name().to_owned()),
+            reason: Set(reason.to_owned()),
+            ..Default::default()
+        };
+        let row = project::Entity::insert(row)
+            .exec_with_returning(self.database.query("create_project"))
+            .await?;
+        Ok(row.into())
+    }
+
+    pub(super) async fn projects(
+        &self,
+        tenant: &Tenant,
+        user: &str,
+    ) -> Result<Vec<Project>, GeneratorError> {
+        let rows = project::Entity::find()
+            .filter(project::Column::TenantId.eq(tenant.as_str()))
+            .filter(project::Column::UserId.eq(user))
+            .order_by_desc(project::Column::Id)
+            .limit(LIST_LEN_MAX)
+            .all(self.database.query("projects"))
+            .await?;
+        Ok(rows.into_iter().map(Project::from).collect())
+    }
+
+    pub(super) async fn project(
+        &self,
+        tenant: &Tenant,
+        id: i64,
+    ) -> Result<Project, GeneratorError> {
+        let row = project::Entity::find_by_id(id)
+            .filter(project::Column::TenantId.eq(tenant.as_str()))
+            .one(self.database.query("project"))
+            .await?;
+        row.map(Project::from).ok_or(GeneratorError::NoProject(id))
+    }
+}

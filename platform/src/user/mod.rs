@@ -1,0 +1,22 @@
+//! Users: what somebody says of oneself, how one likes it, and where one is signed in.
+//!
+//! | Route | Cached under | For |
+//! | --- | --- | --- |
+//! | `GET`, `PUT /api/users/me` | `profile:{userId}` | 30 minutes |
+//! | `GET`, `PUT /api/users/me/preferences` | `preferences:{userId}` | 10 minutes |
+//! | `GET /api/users/me/sessions` | never | |
+//! | `DELETE /api/users/me/sessions/{id}` | never | |
+//!
+//! Every key is under `{prefix}{tenant}:`, and a write evicts its own. `me` is whose token it is: nobody reads
+//! or ends what is another's. Who has said nothing yet has an empty profile and the preferences of everyone.
+//! A `PUT` replaces all that it is about: of two at once, the later one stays as a whole.
+
+mod cache_keys;
+mod error;
+mod preferences;
+mod profile;
+mod repository;
+mod routes;
+mod service;
+
+pub(crate) use routes::router;
