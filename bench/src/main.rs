@@ -4,13 +4,16 @@
 //! above 1 says how many times better ours is, whichever way the unit runs. A peer that cannot
 //! run here has no numbers, and a unit that says why.
 
+mod allocations;
 mod cache;
+mod flag;
 mod limit;
 mod link;
 mod lock;
 mod measure;
 mod peer;
 mod process;
+mod session;
 
 // The same servers as the tests'.
 #[allow(dead_code, unused_imports)]
@@ -25,10 +28,12 @@ async fn main() {
     // As in production: what is counted costs. Before the first handle, which looks for it once.
     let _metrics = PrometheusBuilder::new().install_recorder().expect("the only recorder");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, whose, url] = &arguments[..]
-        && word == limit::MEMBER
-    {
-        return limit::member(whose, url).await;
+    if let [word, whose, url] = &arguments[..] {
+        match word.as_str() {
+            limit::MEMBER => return limit::member(whose, url).await,
+            flag::READER => return flag::reader(whose, url).await,
+            _ => {}
+        }
     }
     let effort = match arguments.iter().any(|a| a == "--quick") {
         true => Effort::QUICK,
@@ -50,6 +55,12 @@ async fn main() {
     }
     if wanted("limit") {
         rows.extend(limit::run(effort).await);
+    }
+    if wanted("session") {
+        rows.extend(session::run(effort).await);
+    }
+    if wanted("flag") {
+        rows.extend(flag::run(effort).await);
     }
     for row in rows {
         println!("{}", serde_json::to_string(&row).expect("plain data"));

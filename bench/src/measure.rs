@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+const BETWEEN_LOOKS: Duration = Duration::from_micros(50);
 
 /// How long to look.
 #[derive(Clone, Copy)]
@@ -142,7 +145,7 @@ where
     F: Fn(u64) + Clone + Send + 'static,
 {
     let runtime = Handle::current();
-    let measured = tokio::task::spawn_blocking(move || {
+    let measured = spawn_blocking(move || {
         let (running, ready) = (AtomicBool::new(true), Barrier::new(threads as usize + 1));
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads)
@@ -183,4 +186,21 @@ pub fn at_once<F: Future>(future: F) -> F::Output {
         Poll::Ready(output) => output,
         Poll::Pending => tokio::runtime::Handle::current().block_on(future),
     }
+}
+
+/// How long after `since` it is seen. Whoever waits looks, and sleeps in between: one that spins takes
+/// half of a small machine from the server and from the connection that it waits for.
+pub async fn seen_after(since: Instant, is_seen: impl Fn() -> bool + Send + 'static) -> Duration {
+    let looking = spawn_blocking(move || {
+        loop {
+            // Before the look: one that finds nothing here may go on to Redis.
+            let looked = Instant::now();
+            if is_seen() {
+                return looked - since;
+            }
+            assert!(since.elapsed() < Duration::from_secs(10), "seen within 10 s");
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+    });
+    looking.await.expect("a thread that does not panic")
 }

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
+
 const LINES_MAX: usize = 16;
 /// Generous: a cold machine compiles beside it.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -52,4 +54,14 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What this process is told next; nothing where nobody tells it anything any more.
+pub async fn next_line() -> Option<String> {
+    let read = spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let line = read.await.expect("a thread that does not panic").expect("a line");
+    (!line.is_empty()).then(|| line.trim().to_owned())
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::{setup, step};
 
-const CAPABILITIES: [&str; 4] = ["link", "cache", "lock", "limit"];
+const CAPABILITIES: [&str; 6] = ["link", "cache", "lock", "limit", "session", "flag"];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     let known =
@@ -109,7 +109,7 @@ fn page(rows: &[[String; 6]], quick: bool) -> String {
     let effort = if quick { "a quick run" } else { "a full run" };
     let mut page = format!(
         "# Benchmarks\n\nWritten by `cargo xtask bench`, the last time in {effort}, on {cores} cores, server and client on one machine. \
-         `ratio` is how many times better ours is; `raw` is the least that the job needs.\n\n| {} |\n|{}\n",
+         `ratio` is how many times better ours is; `raw` is the least that the job needs, `bar` what was promised.\n\n| {} |\n|{}\n",
         TITLES.join(" | "),
         " --- |".repeat(TITLES.len()),
     );

@@ -20,8 +20,8 @@ Commands:
   bench [CAPABILITY] [--quick] [--json]
                                    measure beside peers, and write docs/benchmarks.md
   torture NAME [--seconds N] [--seed S]
-                                   a long history under random faults; NAME is cache, link
-                                   or lock
+                                   a long history under random faults; NAME is cache, limit,
+                                   link, lock or session
 
 Examples:
   cargo xtask test

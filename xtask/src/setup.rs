@@ -1,5 +1,6 @@
 //! Installing what the tests need beside Rust.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,7 +12,7 @@ struct Need {
     also_in: fn() -> Vec<PathBuf>,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 11] = [
     on_path("curl", "curl"),
     on_path("redis-server", "redis-server"),
     on_path("redis-cli", "redis-tools"),
@@ -21,6 +22,8 @@ const NEEDS: [Need; 9] = [
     on_path("setpriv", "util-linux"),
     on_path("chromium", "chromium"),
     on_path("chromedriver", "chromium-driver"),
+    on_path("node", "nodejs"),
+    on_path("npm", "npm"),
 ];
 
 /// In Debian 12 only among the backports.
@@ -32,7 +35,7 @@ const fn on_path(program: &'static str, package: &'static str) -> Need {
 
 /// Debian keeps the server's programs off the PATH.
 fn postgres_folders() -> Vec<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.map(|version| version.path().join("bin")).collect()
 }
 
@@ -40,10 +43,16 @@ fn postgres_folders() -> Vec<PathBuf> {
 pub(crate) fn run() -> Result<(), String> {
     add_components()?;
     cargo_deny()?;
+    packages()?;
+    openfeature_clients()?;
+    println!("Everything that the tests need is installed.");
+    Ok(())
+}
+
+fn packages() -> Result<(), String> {
     let missing: Vec<&str> =
         NEEDS.iter().filter(|need| !is_there(need)).map(|need| need.package).collect();
     if missing.is_empty() {
-        println!("Everything that the tests need is installed.");
         return Ok(());
     }
     let install = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
@@ -115,6 +124,28 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
         step::command(&install).env_remove("CARGO_TARGET_DIR"),
     )?;
     Ok(built)
+}
+
+/// OpenFeature's own clients for Node.js, which the hub's tests run: beside the other build results, and
+/// anew where the lock is another.
+fn openfeature_clients() -> Result<(), String> {
+    let from = step::root().join("crates/sinew-hub/tests/ofrep");
+    let to = target().join("ofrep");
+    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    fs::create_dir_all(&to).map_err(|e| failed(&to, e))?;
+    let lock = from.join("package-lock.json");
+    let wanted = fs::read(&lock).map_err(|e| failed(&lock, e))?;
+    // Written last: an installation that broke off is none.
+    let installed = to.join("node_modules/.installed-lock.json");
+    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(from.join(name), to.join(name)).map_err(|e| failed(&from.join(name), e))?;
+    }
+    let words = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
+    step::run("npm ci (OpenFeature's clients)", step::command(&words).current_dir(&to))?;
+    fs::write(&installed, wanted).map_err(|e| failed(&installed, e))
 }
 
 fn target() -> PathBuf {

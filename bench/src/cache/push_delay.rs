@@ -1,9 +1,7 @@
 //! How long another process may still see what was invalidated: from the moment that the caller
 //! of `invalidate` has its answer. The peer is the push of the bare server, which nobody beats.
 //!
-//! Two clients in one process stand for two processes: they share no more than the machine. Whoever
-//! waits for the push looks, and sleeps in between: one that spins takes half of a small machine from
-//! the server and from the connection that it waits for.
+//! Two clients in one process stand for two processes: they share no more than the machine.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,15 +11,13 @@ use std::time::{Duration, Instant};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use sinew::{Cache, Invalidated, Local, Sinew, Source};
-use tokio::task::spawn_blocking;
 
 use super::LONG;
-use crate::measure::{Row, at_once, p99_ms};
+use crate::measure::{Row, at_once, p99_ms, seen_after};
 use crate::peer::{raw_connection, tracking_connection};
 
 const REPETITIONS: u64 = 2_000;
 const WARM_UP: u64 = 100;
-const BETWEEN_LOOKS: Duration = Duration::from_micros(50);
 
 pub async fn row(url: String) -> Row {
     // In a task: the thread that waits is then one that looks after the connections.
@@ -104,20 +100,4 @@ impl Bare {
         let let_go = Arc::clone(&self.let_go);
         seen_after(done, move || let_go.load(Ordering::Acquire)).await
     }
-}
-
-/// How long after `done` it is seen.
-async fn seen_after(done: Instant, is_seen: impl Fn() -> bool + Send + 'static) -> Duration {
-    let looking = spawn_blocking(move || {
-        loop {
-            // Before the look: one that finds nothing here goes on to Redis.
-            let looked = Instant::now();
-            if is_seen() {
-                return looked - done;
-            }
-            assert!(done.elapsed() < Duration::from_secs(10), "a push within 10 s");
-            std::thread::sleep(BETWEEN_LOOKS);
-        }
-    });
-    looking.await.expect("a thread that does not panic")
 }

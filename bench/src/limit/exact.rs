@@ -10,7 +10,7 @@ use super::{Ours, connect};
 use crate::measure::Row;
 use crate::peer::flexible::{self, Flexible};
 use crate::peer::limits::{Ask, Limitador, Trypema};
-use crate::process::Process;
+use crate::process::{Process, next_line};
 
 /// The argument that makes this program one of the processes.
 pub const MEMBER: &str = "member";
@@ -106,11 +106,7 @@ async fn crowds(limiter: impl Ask) {
 
 /// Subject and callers; nothing where nobody asks any more.
 async fn next_crowd() -> Option<(u64, u64)> {
-    let read = spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map(|_| line)
-    });
-    let line = read.await.expect("a thread that does not panic").expect("a line");
-    let (subject, callers) = line.trim().strip_prefix("crowd ")?.split_once(' ')?;
+    let line = next_line().await?;
+    let (subject, callers) = line.strip_prefix("crowd ")?.split_once(' ')?;
     Some((subject.parse().expect("a subject"), callers.parse().expect("callers")))
 }
