@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::builder::ABSOLUTE_MAX;
 use super::info::SessionInfo;
-use super::model::{When, check_name, check_user, cut_device, millis};
+use super::model::{When, check_name, check_user, cut_device};
 use super::steps::Inner;
 use super::token::{SessionId, SessionToken};
 use crate::kernel::errand::to_the_end;
@@ -244,20 +243,9 @@ impl Session {
     }
 
     /// Whether [`Session::logout`] has ended it, through this handle or a clone.
-    // Of whoever tells the client.
-    #[allow(dead_code)]
+    #[cfg(feature = "axum")]
     pub(crate) fn was_logged_out(&self) -> bool {
         self.0.state.lock().was_logged_out()
-    }
-
-    /// Lets it end then, with the next save, however much or little it is used until then: 400 days from now at
-    /// most. Of nobody's session.
-    // Of a store whose sessions say themselves when they end.
-    #[allow(dead_code)]
-    pub(crate) fn expires(&self, at: SystemTime) {
-        let at = at.min(SystemTime::now() + ABSOLUTE_MAX);
-        let ends_ms = millis(at.duration_since(UNIX_EPOCH).unwrap_or_default());
-        self.0.state.lock().ends_ms = Some(ends_ms);
     }
 }
 

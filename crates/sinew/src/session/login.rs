@@ -54,7 +54,7 @@ impl Inner {
                 Before::Another { token: token.clone(), row: row.clone() }
             }
             Standing::Unread(_) | Standing::New { .. } => Before::Nothing,
-            Standing::Ended { .. } => Before::Ended,
+            Standing::Ended | Standing::LoggedOut => Before::Ended,
         }
     }
 
@@ -87,7 +87,7 @@ impl Inner {
             }
             Ok(None) => {
                 self.take_back(&token).await;
-                self.state.lock().end(false);
+                self.state.lock().end(Standing::Ended);
                 Ok(Login::Gone)
             }
             Err(error) => {
@@ -165,12 +165,13 @@ impl Inner {
             ends: None,
             changes: &since,
             len_max: engine.value_len_max,
+            appends_to: None,
         };
         match engine.backend.save(&self.keys(new), Whose::Users, &saving).await? {
             Outcome::Saved { version, .. } => {
                 Ok(Some(Handed { changes: since, version: Some(version) }))
             }
-            Outcome::Gone | Outcome::Conflict => Ok(None),
+            Outcome::Gone | Outcome::Conflict | Outcome::Appended(_) => Ok(None),
             Outcome::TooMuch => Err(too_much(engine.value_len_max)),
         }
     }
@@ -219,13 +220,14 @@ impl Inner {
         let rotated = engine.backend.rotate(&from, &to, whose, &rotation, how).await?;
         let mut state = self.state.lock();
         let Some(rotated) = rotated else {
-            state.end(false);
+            state.end(Standing::Ended);
             return Ok(false);
         };
         if let Standing::Live { token, row, .. } = &mut state.standing {
             *token = new;
             (row.made_ms, row.ends_ms) = (rotated.made_ms, rotated.ends_ms);
             row.see(settings.idle_ms, rotated.seen_ms);
+            row.stored = None;
             row.device = rotation.device.or(row.device.take());
             row.address = rotation.address.or(row.address);
         }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::backend::{Backend, Ending, Took, Whose};
 use super::model::{
     Absence, Beginning, Begun, Evict, Found, Listed, Most, Outcome, Rotated, Rotation, Row,
-    SESSIONS_MAX, Saving,
+    SESSIONS_MAX, Saving, Times,
 };
 use super::token::SessionId;
 use crate::kernel::clock::Clock;
@@ -151,7 +151,8 @@ impl Backend for MemoryBackend {
                 row.see(saving.idle_ms, now_ms);
             }
             let Row { version, seen_ms, ends_ms, .. } = *row;
-            Outcome::Saved { version, seen_ms, ends_ms, now_ms }
+            let times = Times { seen_ms, ends_ms, now_ms };
+            Outcome::Saved { version, times, stored: None }
         }))
     }
 

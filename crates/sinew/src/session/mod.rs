@@ -32,7 +32,7 @@
 //! # What it promises
 //!
 //! 1. **What has ended stays ended.** A session that was logged out, revoked or evicted, or whose time is over,
-//!    never comes back: a save that comes late finds it [`Saved::Gone`], and stores nothing. A failover may lose
+//!    never comes back: a save that comes late finds it [`Saved::Gone`]. A failover may lose
 //!    a logout that Redis had acknowledged; [`SessionsBuilder::require_replicas`] closes that.
 //! 2. **The store opens nothing.** A token has 256 bits of the system's randomness, and Redis has a digest of it:
 //!    whoever reads a dump can open no session.
@@ -71,7 +71,7 @@
 //!
 //! # Where it is kept
 //!
-//! Under `{prefix}{tenant}:session:{SLOT}:`, in one slot of a cluster for each user: a hash for each session, the
+//! Under `{prefix}{tenant}:session:{SLOT}:`, in one slot of a cluster for each user: a string for each session, the
 //! epoch, and an index. All of them expire. The slot of a user is a digest of the name, and a part of the token: whoever
 //! has a token can check a guess of whose it is.
 //!
@@ -151,8 +151,7 @@ impl Sessions {
 
     /// A new one of nobody, to be stored under this token. Its first save says [`Saved::Conflict`] where a
     /// session is there.
-    // Of a store that has tokens of its own.
-    #[allow(dead_code)]
+    #[cfg(feature = "tower-sessions")]
     pub(crate) fn begin_as(&self, token: SessionToken) -> Session {
         self.session(Standing::New { token: Some(token), is_chosen: true })
     }

@@ -22,6 +22,13 @@ pub(super) const USER_LEN_MAX: usize = 512;
 const DEVICE_LEN_MAX: usize = 256;
 /// So many sessions are looked at where a user has more than may be, and in a list.
 pub(super) const SESSIONS_MAX: usize = 1_000;
+/// So many saves, of so many bytes each, are appended to a session before it is written whole.
+const APPENDED_MAX: u64 = 24;
+const APPENDED_LEN_MAX: usize = 1_024;
+/// Redis makes twice as much room for what is appended to.
+const APPENDS_TO_LEN_MAX: u64 = 16 << 10;
+/// Longer than a save takes: nothing is appended to what has run out.
+const APPENDS_BEFORE_MS: u64 = 60_000;
 /// That one is used is noted once so much of its idle time is over.
 const NOTED_EVERY: u64 = 10;
 
@@ -62,6 +69,16 @@ pub(super) struct Row {
     pub(super) device: Option<Box<str>>,
     pub(super) address: Option<IpAddr>,
     pub(super) data: BTreeMap<Box<str>, Datum>,
+    /// How it lies in Redis; nothing where that is not known.
+    pub(super) stored: Option<Stored>,
+}
+
+/// How a session lies in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) len: u64,
+    /// How many saves were appended to it since it was written whole.
+    pub(super) appended: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,13 +91,8 @@ pub(super) struct Datum {
 /// What is to become of a datum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    Set {
-        json: Bytes,
-        ends: Option<When>,
-    },
+    Set { json: Bytes, ends: Option<When> },
     Remove,
-    /// Removed where its time is over: another may have set it anew.
-    Sweep,
 }
 
 pub(super) type Changes = BTreeMap<Box<str>, Change>;
@@ -130,8 +142,7 @@ impl Row {
                     let ends_ms = ends.map(|ends| ends.at_ms(now_ms));
                     self.data.insert(name.clone(), Datum { json: json.clone(), ends_ms });
                 }
-                Change::Sweep if !self.is_over(name, now_ms) => {}
-                Change::Remove | Change::Sweep => {
+                Change::Remove => {
                     self.data.remove(name);
                 }
             }
@@ -140,6 +151,7 @@ impl Row {
 
     /// Makes all of the changes, or none: whether there is room for what they leave.
     pub(super) fn change(&mut self, changes: &Changes, len_max: usize, now_ms: u64) -> bool {
+        self.data.retain(|_, datum| !datum.is_over(now_ms));
         let before = self.data.clone();
         self.apply(changes, now_ms);
         let ((count, len), (count_before, len_before)) = (size(&self.data), size(&before));
@@ -152,8 +164,28 @@ impl Row {
         fits
     }
 
-    fn is_over(&self, name: &str, now_ms: u64) -> bool {
-        self.data.get(name).is_some_and(|datum| datum.is_over(now_ms))
+    /// How it lies in Redis, where changes may be appended to it without another look at it: they set what it has already, no
+    /// time is to be told, and it neither ends so soon nor is so large that more would have to be looked at.
+    pub(super) fn appends(
+        &self,
+        changes: &Changes,
+        len_max: usize,
+        own_idle_ms: u64,
+        now_ms: u64,
+    ) -> Option<Stored> {
+        let stored = self.stored?;
+        // A new name may be one too many where another saves too.
+        let are_plain = changes.iter().all(|(name, change)| {
+            let is_timed = matches!(change, Change::Set { ends: Some(When::After(_)), .. });
+            self.data.contains_key(name) && !is_timed
+        });
+        let ((_, len), (more, more_len)) = (size(&self.data), size_of_set(changes));
+        // What only removes is taken by a Redis that is full, too, but not so.
+        let fits = more > 0 && more_len <= APPENDED_LEN_MAX && len + more_len <= len_max;
+        let lasts = self.expires_ms(Some(own_idle_ms)) > now_ms.saturating_add(APPENDS_BEFORE_MS);
+        let is_small = stored.appended < APPENDED_MAX && stored.len <= APPENDS_TO_LEN_MAX;
+        let may = are_plain && fits && lasts && is_small && !self.is_due(own_idle_ms, now_ms);
+        may.then_some(stored)
     }
 
     /// The same without what its data are: only their names.
@@ -240,6 +272,7 @@ impl Beginning {
             device: self.device.clone(),
             address: self.address,
             data: BTreeMap::new(),
+            stored: None,
         };
         // How large it is was looked at before.
         row.apply(&self.data, now_ms);
@@ -275,6 +308,8 @@ pub(super) struct Saving<'a> {
     pub(super) ends: Option<u64>,
     pub(super) changes: &'a Changes,
     pub(super) len_max: usize,
+    /// Of a session that they may be appended to.
+    pub(super) appends_to: Option<Stored>,
 }
 
 /// What came of them.
@@ -282,16 +317,25 @@ pub(super) struct Saving<'a> {
 pub(super) enum Outcome {
     Saved {
         version: u64,
-        seen_ms: u64,
-        ends_ms: u64,
-        /// When it was saved: what has a time of its own is over so long after that.
-        now_ms: u64,
+        times: Times,
+        stored: Option<Stored>,
     },
+    /// It is as it was read, with these changes; nothing is known where others have saved too.
+    Appended(Option<Stored>),
     Gone,
     /// It has another version.
     Conflict,
     /// There is no room.
     TooMuch,
+}
+
+/// The times of a session that was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) seen_ms: u64,
+    pub(super) ends_ms: u64,
+    /// When it was saved: what has a time of its own is over so long after that.
+    pub(super) now_ms: u64,
 }
 
 /// How another id is given to a session.
@@ -332,14 +376,19 @@ fn size(data: &BTreeMap<Box<str>, Datum>) -> (usize, usize) {
     (data.len(), len)
 }
 
+/// The same of what changes set.
+fn size_of_set(changes: &Changes) -> (usize, usize) {
+    let set = changes.iter().filter_map(|(name, change)| match change {
+        Change::Set { json, .. } => Some(name.len() + json.len()),
+        Change::Remove => None,
+    });
+    set.fold((0, 0), |(count, sum), len| (count + 1, sum + len))
+}
+
 /// # Errors
 /// `Rejected` where a session would have none but these data, and they are too many or too large.
 pub(super) fn check_size(changes: &Changes, len_max: usize) -> Result<()> {
-    let set = changes.iter().filter_map(|(name, change)| match change {
-        Change::Set { json, .. } => Some(name.len() + json.len()),
-        Change::Remove | Change::Sweep => None,
-    });
-    let (count, len) = set.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
+    let (count, len) = size_of_set(changes);
     match count <= DATA_MAX && len <= len_max {
         true => Ok(()),
         false => Err(too_much(len_max)),
@@ -451,16 +500,48 @@ mod tests {
     }
 
     #[test]
-    fn what_is_swept_is_only_what_is_over() {
+    fn what_is_over_goes_with_the_next_change() {
         let mut row = row();
         let begun = changes([("a", set("1", Some(When::After(5)))), ("b", set("2", None))]);
         assert!(row.change(&begun, 99, 100));
-        let sweep = changes([("a", Change::Sweep), ("b", Change::Sweep), ("c", Change::Sweep)]);
-        row.change(&sweep, 99, 104);
-        assert_eq!(row.as_changes(104).len(), 2);
-        assert_eq!(row.as_changes(105).len(), 1);
-        row.change(&sweep, 99, 105);
-        assert_eq!(row.data.len(), 1);
+        let other = changes([("c", set("3", None))]);
+        assert!(row.change(&other, 99, 104));
+        assert_eq!((row.as_changes(104).len(), row.as_changes(105).len()), (3, 2));
+        assert!(row.change(&other, 2, 105), "its room is free");
+        assert_eq!(row.data.len(), 2);
+    }
+
+    #[test]
+    fn changes_are_appended_only_where_nothing_has_to_be_looked_at() {
+        let idle_ms = 600_000;
+        let mut row = Row { idle_ms, ends_ms: 2_000_000, ..row() };
+        let (now_ms, stored) = (100_000, Some(Stored { len: 9, appended: 0 }));
+        let appends = |row: &Row, changes: &Changes, len_max| {
+            row.appends(changes, len_max, idle_ms, now_ms).is_some()
+        };
+        let plain = changes([("a", set("1", Some(When::At(5)))), ("b", Change::Remove)]);
+        row.apply(&changes([("a", set("2", None)), ("b", set("3", None))]), now_ms);
+        assert!(!appends(&row, &plain, 6), "no one knows how it lies there");
+        row.stored = stored;
+        assert_eq!(row.appends(&plain, 6, idle_ms, now_ms), stored);
+        assert!(!appends(&row, &plain, 5), "no room");
+        assert!(!appends(&row, &changes([("a", set("1", Some(When::After(5))))]), 99));
+        let long = Change::Set { json: Bytes::from(vec![b'1'; APPENDED_LEN_MAX]), ends: None };
+        assert!(!appends(&row, &changes([("a", long)]), usize::MAX));
+        assert!(!appends(&row, &changes([("a", Change::Remove)]), 99), "nothing is set");
+        assert!(!appends(&row, &changes([("c", set("1", None))]), 99), "another name");
+        let later_ms = now_ms + idle_ms / 10 + 1;
+        assert_eq!(row.appends(&plain, 99, idle_ms, later_ms), None, "its use is to be noted");
+        assert_eq!(row.appends(&plain, 99, idle_ms - 1, now_ms), None, "its idle time changes");
+        for stored in [
+            Stored { len: 9, appended: APPENDED_MAX },
+            Stored { len: APPENDS_TO_LEN_MAX + 1, appended: 0 },
+        ] {
+            let whole = Row { stored: Some(stored), ..row.clone() };
+            assert!(!appends(&whole, &plain, 99), "it is to be written whole");
+        }
+        row.ends_ms = now_ms + APPENDS_BEFORE_MS;
+        assert!(!appends(&row, &plain, 99), "it ends soon");
     }
 
     #[test]

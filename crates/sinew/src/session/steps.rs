@@ -1,7 +1,8 @@
 //! What the handles of one session share, and how it is read, saved and ended.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -11,8 +12,8 @@ use super::backend::{Backend as _, Ending, Took, Whose};
 use super::engine::Cause;
 use super::handle::Saved;
 use super::model::{
-    Absence, Beginning, Begun, Change, Changes, DATA_MAX, Found, Outcome, Row, Saving, When,
-    check_name, check_size, too_much,
+    Absence, Beginning, Begun, Change, Changes, DATA_MAX, Found, Outcome, Row, Saving, Stored,
+    Times, When, check_name, check_size, millis, too_much,
 };
 use super::token::SessionToken;
 use crate::kernel::error::{Error, Result};
@@ -20,6 +21,8 @@ use crate::kernel::key::{Code, SessionKeys, SessionSlot};
 
 /// Enough to remove all data, and to set as many others.
 const CHANGES_MAX: usize = 2 * DATA_MAX;
+/// For so long after it was read, a session is taken to be live where it is still there.
+const RECENT: Duration = Duration::from_secs(1);
 
 /// What the handles of one session share.
 pub(super) struct Inner {
@@ -28,6 +31,8 @@ pub(super) struct Inner {
     pub(super) turn: tokio::sync::Mutex<()>,
     // A plain one, held for a few map operations.
     pub(super) state: Mutex<State>,
+    /// Those that were asked for first: mostly, no others are.
+    keys: OnceLock<Arc<SessionKeys>>,
 }
 
 pub(super) struct State {
@@ -48,10 +53,12 @@ pub(super) enum Standing {
     /// It is not stored, as far as anyone here knows. Its token once an attempt to store it has drawn one, which
     /// came to no end; or one that was chosen for it.
     New { token: Option<SessionToken>, is_chosen: bool },
-    /// As it was read, and when, by the store's clock.
-    Live { token: SessionToken, row: Row, now_ms: u64 },
-    /// It was live, or logged out. For good.
-    Ended { by_logout: bool },
+    /// As it was read, and when, by the store's clock and by ours.
+    Live { token: SessionToken, row: Row, now_ms: u64, read_at: Instant },
+    /// It was live. For good.
+    Ended,
+    /// The same, by a logout of a handle of this session.
+    LoggedOut,
 }
 
 impl Standing {
@@ -59,7 +66,7 @@ impl Standing {
     pub(super) fn token(&self) -> Option<&SessionToken> {
         match self {
             Self::Unread(token) | Self::Live { token, .. } => Some(token),
-            Self::New { .. } | Self::Ended { .. } => None,
+            Self::New { .. } | Self::Ended | Self::LoggedOut => None,
         }
     }
 }
@@ -67,7 +74,14 @@ impl Standing {
 /// What a save has to do.
 enum Plan {
     Create(SessionToken, Beginning),
-    Save { token: SessionToken, whose: Whose, version: u64, changes: Changes, ends_ms: Option<u64> },
+    Save {
+        token: SessionToken,
+        whose: Whose,
+        version: u64,
+        changes: Changes,
+        ends_ms: Option<u64>,
+        appends_to: Option<Stored>,
+    },
     Done(Saved),
 }
 
@@ -83,8 +97,9 @@ impl State {
         }
     }
 
+    #[cfg(feature = "axum")]
     pub(super) fn was_logged_out(&self) -> bool {
-        matches!(self.standing, Standing::Ended { by_logout: true })
+        matches!(self.standing, Standing::LoggedOut)
     }
 
     fn has_changes(&self) -> bool {
@@ -92,8 +107,8 @@ impl State {
     }
 
     /// Nothing more is to be saved.
-    pub(super) fn end(&mut self, by_logout: bool) {
-        self.standing = Standing::Ended { by_logout };
+    pub(super) fn end(&mut self, how: Standing) {
+        self.standing = how;
         self.changes.clear();
         self.ends_ms = None;
     }
@@ -125,11 +140,18 @@ impl Inner {
             shared: Arc::clone(shared),
             turn: tokio::sync::Mutex::new(()),
             state: Mutex::new(State::new(standing)),
+            keys: OnceLock::new(),
         }
     }
 
-    pub(super) fn keys(&self, token: &SessionToken) -> SessionKeys {
-        self.shared.scope.session(token.slot(), token.id().0)
+    pub(super) fn keys(&self, token: &SessionToken) -> Arc<SessionKeys> {
+        let make = || Arc::new(self.shared.scope.session(token.slot(), token.id().0));
+        let first = self.keys.get_or_init(make);
+        // No two tokens of a handle have one id.
+        match first.id() == token.id().0 {
+            true => Arc::clone(first),
+            false => make(),
+        }
     }
 
     /// What is asked of the session as it was read, and when that was; nothing where it is not live.
@@ -146,7 +168,7 @@ impl Inner {
         match state.changes.get(name) {
             Some(Change::Set { json, .. }) => return Some(json.clone()),
             Some(Change::Remove) => return None,
-            Some(Change::Sweep) | None => {}
+            None => {}
         }
         let Standing::Live { row, now_ms, .. } = &state.standing else { return None };
         let datum = row.data.get(name).filter(|datum| !datum.is_over(*now_ms));
@@ -233,14 +255,14 @@ impl Inner {
                 Err(error) => tracing::debug!(%error, "that a session is used could not be noted"),
             }
         }
-        Standing::Live { token, row, now_ms }
+        Standing::Live { token, row, now_ms, read_at: Instant::now() }
     }
 
     pub(super) async fn save(&self, only_if_unchanged: bool) -> Result<Saved> {
         {
             let state = self.state.lock();
             match &state.standing {
-                Standing::Ended { .. } => return Ok(Saved::Gone),
+                Standing::Ended | Standing::LoggedOut => return Ok(Saved::Gone),
                 _ if !state.has_changes() => return Ok(Saved::Unchanged),
                 _ => {}
             }
@@ -255,7 +277,7 @@ impl Inner {
         match self.plan()? {
             Plan::Done(saved) => Ok(saved),
             Plan::Create(token, beginning) => self.begin(token, &beginning).await,
-            Plan::Save { token, whose, version, changes, ends_ms } => {
+            Plan::Save { token, whose, version, changes, ends_ms, appends_to } => {
                 let shared = &self.shared;
                 let saving = Saving {
                     // One whose end was said may go unused until then.
@@ -264,6 +286,7 @@ impl Inner {
                     ends: ends_ms,
                     changes: &changes,
                     len_max: shared.engine.value_len_max,
+                    appends_to: appends_to.filter(|_| !only_if_unchanged),
                 };
                 let backend = &shared.engine.backend;
                 let outcome = backend.save(&self.keys(&token), whose, &saving).await?;
@@ -286,7 +309,7 @@ impl Inner {
 
     fn plan(&self) -> Result<Plan> {
         let mut state = self.state.lock();
-        if let Standing::Ended { .. } = state.standing {
+        if matches!(state.standing, Standing::Ended | Standing::LoggedOut) {
             return Ok(Plan::Done(Saved::Gone));
         }
         if !state.has_changes() {
@@ -320,22 +343,25 @@ impl Inner {
                 };
                 Ok(Plan::Create(token, beginning))
             }
-            Standing::Live { token, row, now_ms } => {
-                let mut sent = changes.clone();
-                let over = row.data.iter().filter(|(_, datum)| datum.is_over(*now_ms));
-                for (name, _) in over {
-                    sent.entry(name.clone()).or_insert(Change::Sweep);
-                }
+            Standing::Live { token, row, now_ms, read_at } => {
+                let (engine, settings) = (&self.shared.engine, &self.shared.settings);
+                let elapsed = read_at.elapsed();
+                let now_ms = now_ms.saturating_add(millis(elapsed));
+                let appends_to =
+                    row.appends(changes, engine.value_len_max, settings.idle_ms, now_ms);
                 Ok(Plan::Save {
                     token: token.clone(),
                     whose: whose(row),
                     version: row.version,
-                    changes: sent,
+                    changes: changes.clone(),
                     ends_ms: *ends_ms,
+                    appends_to: appends_to.filter(|_| ends_ms.is_none() && elapsed < RECENT),
                 })
             }
             // It was read before, and if it had ended, that was said.
-            Standing::Unread(_) | Standing::Ended { .. } => Ok(Plan::Done(Saved::Gone)),
+            Standing::Unread(_) | Standing::Ended | Standing::LoggedOut => {
+                Ok(Plan::Done(Saved::Gone))
+            }
         }
     }
 
@@ -367,17 +393,18 @@ impl Inner {
             When::After(_) => None,
         };
         state.settle(&beginning.data, said);
-        state.standing = Standing::Live { token, row, now_ms: made_ms };
+        state.standing = Standing::Live { token, row, now_ms: made_ms, read_at: Instant::now() };
     }
 
     fn saved(&self, outcome: Outcome, saving: &Saving<'_>) -> Result<Saved> {
         let mut state = self.state.lock();
         match outcome {
-            Outcome::Saved { version, seen_ms, ends_ms, now_ms } => {
+            Outcome::Saved { version, times, stored } => {
                 state.settle(saving.changes, saving.ends);
                 if let Standing::Live { row, .. } = &mut state.standing {
+                    let Times { seen_ms, ends_ms, now_ms } = times;
                     row.apply(saving.changes, now_ms);
-                    row.ends_ms = ends_ms;
+                    (row.ends_ms, row.stored) = (ends_ms, stored);
                     if seen_ms != row.seen_ms {
                         row.see(saving.idle_ms, seen_ms);
                     }
@@ -388,8 +415,17 @@ impl Inner {
                 }
                 Ok(Saved::Done)
             }
+            Outcome::Appended(stored) => {
+                state.settle(saving.changes, None);
+                if let Standing::Live { row, now_ms, .. } = &mut state.standing {
+                    row.apply(saving.changes, *now_ms);
+                    row.version += u64::from(stored.is_some());
+                    row.stored = stored;
+                }
+                Ok(Saved::Done)
+            }
             Outcome::Gone => {
-                state.end(false);
+                state.end(Standing::Ended);
                 Ok(Saved::Gone)
             }
             Outcome::Conflict => Ok(Saved::Conflict),
@@ -421,7 +457,7 @@ impl Inner {
         let took = self.shared.engine.backend.take(&self.keys(&token), idle_ms, name).await?;
         let mut state = self.state.lock();
         let Took::Datum { json, version } = took else {
-            state.end(false);
+            state.end(Standing::Ended);
             return Ok(None);
         };
         if state.changes.get(name) == own.as_ref() {
@@ -429,6 +465,7 @@ impl Inner {
         }
         if let Standing::Live { row, .. } = &mut state.standing {
             row.data.remove(name);
+            row.stored = None;
             if version == row.version + 1 {
                 row.version = version;
             }
@@ -439,9 +476,13 @@ impl Inner {
 
     pub(super) async fn logout(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
-        self.read_in_turn().await?;
+        if let Err(error) = self.read_in_turn().await {
+            tracing::debug!(%error, "a session could not be looked at before its logout");
+        }
         let there = match &self.state.lock().standing {
             Standing::Live { token, row, .. } => Some((token.clone(), whose(row))),
+            // It could not be looked at, and is ended all the same: a list may have it.
+            Standing::Unread(token) => Some((token.clone(), Whose::Users)),
             // It may be there, where the reply was lost when it began.
             Standing::New { token: Some(token), is_chosen: false } => {
                 Some((token.clone(), Whose::Nobodys))
@@ -454,7 +495,7 @@ impl Inner {
             let was_live = engine.backend.end(&self.keys(&token), whose, how).await?;
             engine.count_ended(Cause::Logout, u64::from(was_live));
         }
-        self.state.lock().end(true);
+        self.state.lock().end(Standing::LoggedOut);
         Ok(())
     }
 }

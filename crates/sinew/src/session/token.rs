@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+#[cfg(feature = "tower-sessions")]
 use sha2::{Digest as _, Sha256};
 
 use crate::kernel::error::{Error, Result};
@@ -43,8 +44,7 @@ impl SessionToken {
     }
 
     /// One that is the same for the same bytes, of which no one may be able to guess any.
-    // Of a store that has tokens of its own.
-    #[allow(dead_code)]
+    #[cfg(feature = "tower-sessions")]
     pub(crate) fn derive(label: &str, bytes: &[u8]) -> Self {
         let part = |of: &[u8]| [label.as_bytes(), b"\0", of, b"\0", bytes].concat();
         let slot = SessionSlot::new(Code::digest(&[&part(b"slot")]));
@@ -197,6 +197,7 @@ mod tests {
         assert!(token == token.clone());
     }
 
+    #[cfg(feature = "tower-sessions")]
     #[test]
     fn what_is_derived_is_the_same_for_the_same_bytes_alone() {
         let of = |label, bytes: &[u8]| SessionToken::derive(label, bytes);

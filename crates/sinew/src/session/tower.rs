@@ -1,12 +1,14 @@
 //! The store for `tower-sessions`.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tower_sessions_core::session::{Id, Record};
 use tower_sessions_core::{SessionStore, session_store};
 
+use super::builder::ABSOLUTE_MAX;
+use super::model::millis;
 use super::{Saved, Session, SessionToken, Sessions, SessionsBuilder};
 use crate::kernel::error::{Error, ErrorKind, Result};
 
@@ -14,8 +16,6 @@ use crate::kernel::error::{Error, ErrorKind, Result};
 const DATA: &str = "data";
 /// No other token is made of an id so.
 const LABEL: &str = "tower-sessions";
-/// More than any record is to live.
-const LIVES_MAX: Duration = Duration::from_secs(400 * 24 * 3_600);
 /// How many ids may be taken before it is given up: with 128 random bits, one is a wonder.
 const IDS_MAX: usize = 4;
 
@@ -55,7 +55,7 @@ impl TowerSessionStore {
     /// # Errors
     /// `Rejected` for a setting out of bounds.
     pub fn new(settings: SessionsBuilder) -> Result<Self> {
-        let sessions = settings.idle(LIVES_MAX).absolute(LIVES_MAX).build()?;
+        let sessions = settings.idle(ABSOLUTE_MAX).absolute(ABSOLUTE_MAX).build()?;
         Ok(Self { sessions })
     }
 
@@ -102,8 +102,15 @@ fn is_over(record: &Record) -> bool {
 }
 
 fn write(session: &Session, record: &Record) -> Result<()> {
-    session.expires(record.expiry_date.into());
+    expire(session, record.expiry_date.into());
     session.set(DATA, &record.data)
+}
+
+/// Lets it end then, with the next save, however much or little it is used until then.
+fn expire(session: &Session, at: SystemTime) {
+    let at = at.min(SystemTime::now() + ABSOLUTE_MAX);
+    let ends_ms = millis(at.duration_since(UNIX_EPOCH).unwrap_or_default());
+    session.0.state.lock().ends_ms = Some(ends_ms);
 }
 
 #[async_trait]

@@ -1,10 +1,13 @@
 //! What sessions promise, on every store.
 
+mod appended;
 mod on_redis;
 mod times;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -171,22 +174,24 @@ laws! {
             first.set("number", &0).unwrap();
             assert_eq!(first.save().await.unwrap(), Saved::Done);
             let old = token(&first);
-            let mut saves = Vec::new();
+            let (mut saves, saved) = (Vec::new(), Arc::new(AtomicU64::new(0)));
             for n in 0..8 {
                 let session = [&here, &there][n % 2].open(old.clone());
                 assert!(session.is_live().await.unwrap());
+                let saved = Arc::clone(&saved);
                 saves.push(tokio::spawn(async move {
                     for count in 0_u64.. {
                         session.set(&format!("n{n}"), &count).unwrap();
                         match session.save().await.unwrap() {
-                            Saved::Done => tokio::task::yield_now().await,
+                            Saved::Done => saved.fetch_add(1, Ordering::Relaxed),
                             ended => return Some(ended),
-                        }
+                        };
+                        tokio::task::yield_now().await;
                     }
                     None
                 }));
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            eventually("they save", || async { saved.load(Ordering::Relaxed) >= 40 }).await;
             match round % 3 {
                 0 => there.logout_all("ada").await.unwrap(),
                 _ => there.open(old.clone()).logout().await.unwrap(),
@@ -562,6 +567,7 @@ laws! {
         let (here, there) = (sessions(&store).await, sessions(&store).await);
         let first = log_in(&here, "ada").await;
         let (one, other) = (here.open(token(&first)), there.open(token(&first)));
+        assert!(one.is_live().await.unwrap() && other.is_live().await.unwrap());
         for n in 0..100 {
             one.set(&format!("one{n}"), &n).unwrap();
             other.set(&format!("other{n}"), &n).unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sinew::session::{Evict, Login, Saved};
 use sinew::{Cache, Clock, ErrorKind, Sinew, Status, Tenancy};
 
 use crate::laws::{eventually, keep};
@@ -308,6 +309,44 @@ fn a_connection_string_of_stack_exchange_connects_and_may_start_without_redis() 
         let endpoints = cluster.trim_start_matches("redis-cluster://");
         let sinew = Sinew::builder().prefix("stack_").deadline(Duration::from_secs(10));
         works(&sinew.connect(endpoints).await.unwrap()).await;
+    });
+}
+
+#[test]
+fn a_user_with_no_more_than_the_readme_names_has_sessions() {
+    keep(|| async {
+        let server = tokio::task::spawn_blocking(start_redis).await.unwrap();
+        let readme = include_str!("../../../../README.md");
+        let between = |from: &str, to: &str| {
+            let rest = readme.split_once(from).expect(from).1;
+            rest.split_once(to).expect(to).0.replace(['`', '\n'], " ").replace("~PREFIX*", "")
+        };
+        let base = between("needs no more than\n", ",\nfor locks");
+        let of_sessions = between("for sessions `", "` (");
+        let rules = format!("on >secret ~Billing_* -@all {base} {of_sessions}");
+        let words = ["ACL", "SETUSER", "billing"].into_iter().chain(rules.split_whitespace());
+        assert_eq!(redis_cli(server.port, &words.collect::<Vec<_>>()), "OK");
+        let sinew = Sinew::builder().prefix("Billing_").deadline(Duration::from_secs(10));
+        let url = format!("redis://billing:secret@127.0.0.1:{}", server.port);
+        let sessions = sinew.connect(&url).await.unwrap().sessions();
+        let sessions = sessions.max_per_user(1, Evict::Oldest).build().unwrap();
+        for _ in 0..2 {
+            let session = sessions.begin();
+            session.set("number", &1).unwrap();
+            assert_eq!(session.save().await.unwrap(), Saved::Done);
+            assert_eq!(session.login("ada").await.unwrap(), Login::Done);
+            for number in 0..30 {
+                let opened = sessions.open(session.token().unwrap());
+                assert!(opened.is_live().await.unwrap());
+                opened.set("number", &number).unwrap();
+                assert_eq!(opened.save().await.unwrap(), Saved::Done);
+            }
+            assert_eq!(session.take::<u64>("number").await.unwrap(), Some(29));
+            assert!(session.rotate().await.unwrap());
+            assert_eq!(sessions.list("ada").await.unwrap().len(), 1);
+        }
+        sessions.logout_all("ada").await.unwrap();
+        assert!(sessions.list("ada").await.unwrap().is_empty());
     });
 }
 

@@ -38,13 +38,17 @@ impl Code {
             .map_err(|_| Error::misconfigured("the system has no random bytes for a session"))?;
         Ok(Self(code))
     }
+
+    fn text<'a>(&self, room: &'a mut [u8; CODE_TEXT_LEN]) -> &'a str {
+        // It fits, and is ASCII.
+        let len = URL_SAFE_NO_PAD.encode_slice(self.0, room).unwrap_or_default();
+        std::str::from_utf8(&room[..len]).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; CODE_TEXT_LEN];
-        let len = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text[..len]).map_err(|_| fmt::Error)?)
+        f.write_str(self.text(&mut [0; CODE_TEXT_LEN]))
     }
 }
 
@@ -106,8 +110,8 @@ impl Scope {
     }
 
     pub(crate) fn session_slot_keys(&self, slot: SessionSlot) -> SlotKeys {
-        let root = format!("{}session:{{{slot}}}", self.0);
-        SlotKeys { epoch: format!("{root}:epoch"), index: format!("{root}:index"), root }
+        let root = [&*self.0, "session:{", slot.0.text(&mut [0; CODE_TEXT_LEN]), "}"].concat();
+        SlotKeys { epoch: [&root, ":epoch"].concat(), index: [&root, ":index"].concat(), root }
     }
 
     pub(crate) fn session(&self, slot: SessionSlot, id: Code) -> SessionKeys {
@@ -133,7 +137,7 @@ impl SlotKeys {
     }
 
     pub(crate) fn session(&self, id: Code) -> String {
-        format!("{}:s:{id}", self.root)
+        [&*self.root, ":s:", id.text(&mut [0; CODE_TEXT_LEN])].concat()
     }
 }
 

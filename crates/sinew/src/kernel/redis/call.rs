@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ToRedisArgs, Value};
+use redis::{Cmd, FromRedisValue, RedisError, ToRedisArgs, Value};
 
 use super::Link;
 use super::connection::Connection;
@@ -36,8 +36,6 @@ const PAUSE_LAST: Duration = Duration::from_millis(50);
 pub(crate) struct Call<'a> {
     link: &'a Link,
     command: Cmd,
-    /// Several in one write instead, which only read.
-    reads: Option<Pipeline>,
     key: &'a str,
     script: Option<&'static Script>,
     rerun: Rerun,
@@ -53,7 +51,6 @@ impl<'a> Call<'a> {
         Self {
             link,
             command,
-            reads: None,
             key,
             script: None,
             rerun,
@@ -62,13 +59,6 @@ impl<'a> Call<'a> {
             noted: None,
             also_noted: &[],
         }
-    }
-
-    /// A call of several commands that only read, on keys of one slot, in one write: the reply has those
-    /// of all, in order, and an error is the first of theirs. Where some of the keys are elsewhere
-    /// while the slot moves, it fails, and the caller goes on with [`was_split`].
-    pub(super) fn of_reads(link: &'a Link, reads: Pipeline, key: &'a str) -> Self {
-        Self { reads: Some(reads), ..Self::new(link, Cmd::new(), key, Rerun::Harmless) }
     }
 
     /// A call of a script on its keys, the first of which says where.
@@ -234,8 +224,6 @@ impl<'a> Call<'a> {
                 topology.suspect();
                 course.redirect(self.node_named(&address, &stop.node)?, false).await;
             }
-            // One of them is elsewhere already, and the others may be here still.
-            Verdict::Ask(_) if self.reads.is_some() => return Err(told_by(error)),
             Verdict::Ask(address) => {
                 course.redirect(self.node_named(&address, &stop.node)?, true).await;
             }
@@ -306,10 +294,6 @@ impl<'a> Call<'a> {
     }
 
     async fn send(&self, connection: &Connection, asking: bool) -> Result<Value, RedisError> {
-        if let Some(reads) = &self.reads {
-            let replies = connection.send_all(reads).await?;
-            return replies.into_iter().collect::<Result<_, _>>().map(Value::Array);
-        }
         if !asking {
             return connection.send(&self.command).await;
         }
@@ -337,8 +321,7 @@ fn is_cluster_down(error: &RedisError) -> bool {
     error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ClusterDown)
 }
 
-/// Whether a call was refused because its keys are on two nodes, as [`Call::unless_split`] and
-/// [`Call::of_reads`] say.
+/// Whether a call was refused because its keys are on two nodes, as [`Call::unless_split`] says.
 pub(crate) fn was_split(error: &Error) -> bool {
     use std::error::Error as _;
     error.source().and_then(|source| source.downcast_ref()).is_some_and(is_split)

@@ -7,6 +7,7 @@
 
 mod broadcast;
 mod call;
+mod clock;
 mod connect;
 mod connection;
 mod dedicated;
@@ -32,10 +33,10 @@ mod tracking;
 mod url;
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, try_join_all};
-use redis::{Cmd, Pipeline};
+use redis::Cmd;
 use tokio::sync::watch;
 
 pub(crate) use broadcast::Watch;
@@ -102,14 +103,39 @@ impl Link {
         Call::new(self, command, key, rerun)
     }
 
-    /// A call of several commands that only read, in one write, to the node that has their keys.
-    pub(crate) fn reads<'a>(&'a self, reads: Pipeline, key: &'a str) -> Call<'a> {
-        Call::of_reads(self, reads, key)
-    }
-
     /// A call of a script, to the node that has its keys.
     pub(crate) fn script<'a>(&'a self, script: &'static Script, keys: &[&'a str]) -> Call<'a> {
         Call::of_script(self, script, keys)
+    }
+
+    /// What the clock of the node that has the key says, in milliseconds since 1970, going by what it said when it was
+    /// asked, a second ago at most.
+    ///
+    /// # Errors
+    /// As those of a call, where it has to be asked.
+    pub(crate) async fn now_ms(&self, key: &str) -> Result<u64> {
+        match self.0.topology.node_known_of(key).and_then(|node| node.clock().now_ms()) {
+            Some(now_ms) => Ok(now_ms),
+            None => self.ask_now_ms(key).await,
+        }
+    }
+
+    /// The same, by asking it now.
+    ///
+    /// # Errors
+    /// As those of a call.
+    pub(crate) async fn ask_now_ms(&self, key: &str) -> Result<u64> {
+        let (asked, node) = (Instant::now(), self.0.topology.node_known_of(key));
+        let ask = self.call(redis::cmd("TIME"), key, Rerun::Harmless);
+        let (seconds, micros): (u64, u64) = ask.run().await?;
+        let now_ms = seconds.saturating_mul(1_000).saturating_add(micros / 1_000);
+        let there = self.0.topology.node_known_of(key);
+        if let (Some(node), Some(there)) = (node, there)
+            && Arc::ptr_eq(&node, &there)
+        {
+            node.clock().set(now_ms, asked);
+        }
+        Ok(now_ms)
     }
 
     /// A connection to each primary, for looking at all keys.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::broadcast::{self, Broadcasts};
+use super::clock::NodeClock;
 use super::connect::{Hears, Mode, Opened, Opening, Purpose};
 use super::reply::is_elsewhere;
 use super::sentinel::{Report, Sentinels};
@@ -30,6 +31,7 @@ const HOOKS_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Node {
     shared: Arc<Shared>,
     started: tokio::time::Instant,
+    clock: NodeClock,
     _supervisor: Task,
     _tracking: Task,
     _broadcast: Task,
@@ -130,6 +132,7 @@ impl Node {
             _tracking: Task::start(tracking::keep(Arc::clone(&shared))),
             _broadcast: Task::start(broadcast::keep(Arc::clone(&shared))),
             started: tokio::time::Instant::now(),
+            clock: NodeClock::default(),
             shared,
         })
     }
@@ -199,6 +202,10 @@ impl Node {
 
     pub(super) fn breaker(&self) -> &Breaker {
         &self.shared.breaker
+    }
+
+    pub(super) fn clock(&self) -> &NodeClock {
+        &self.clock
     }
 
     pub(super) fn age(&self) -> Duration {

@@ -171,6 +171,11 @@ impl Topology {
         })
     }
 
+    /// The same, where that is known at once.
+    pub(super) fn node_known_of(&self, key: &str) -> Option<Arc<Node>> {
+        self.map().node_of(|| slot_of(key.as_bytes())).map(Arc::clone)
+    }
+
     /// Whether there are nodes to be found out, and redirections to be followed.
     pub(super) fn is_cluster(&self) -> bool {
         self.seeds.is_some()

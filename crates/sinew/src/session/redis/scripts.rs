@@ -5,14 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::FromRedisValue;
 
-use super::row::{self, Fields};
+use super::row;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{SessionKeys, SlotKeys};
 use crate::kernel::redis::{Link, Script};
 use crate::session::backend::{Ending, Took, Whose};
 use crate::session::model::{
     Beginning, Begun, Change, Changes, DATA_MAX, Evict, Outcome, Replicas, Rotated, Rotation, Row,
-    Saving, When, millis,
+    Saving, Stored, Times, When, millis,
 };
 
 // A script cannot include another.
@@ -26,6 +26,7 @@ const END_SOURCE: &str = with_parts!("../scripts/end.lua");
 const END_ALL_SOURCE: &str = with_parts!("../scripts/end_all.lua");
 const ROTATE_SOURCE: &str = with_parts!("../scripts/rotate.lua");
 
+static LEFT: Script = Script::rerunnable(with_parts!("../scripts/left.lua"));
 static TOUCH: Script = Script::rerunnable(with_parts!("../scripts/touch.lua"));
 // By an id that is the caller's: a second run finds what the first did.
 static CREATE: Script = Script::rerunnable(with_parts!("../scripts/create.lua"));
@@ -91,6 +92,16 @@ pub(super) async fn touch(
     Ok((seen_ms > 0).then_some(seen_ms))
 }
 
+/// Whether a session is live. A save that lies alone in its place is removed.
+pub(super) async fn is_live_or_remove(
+    link: &Link,
+    keys: &SessionKeys,
+    whose: Whose,
+    idle_ms: u64,
+) -> Result<bool> {
+    link.script(&LEFT, &keys_of(keys, whose)).arg(idle_ms).run().await
+}
+
 pub(super) async fn create(
     link: &Link,
     keys: &SessionKeys,
@@ -141,9 +152,11 @@ pub(super) async fn save(
     }
     let reply: Vec<u64> = call.run().await?;
     match reply[..] {
-        [1, version, seen_ms, ends_ms, now_ms] => {
-            Ok(Outcome::Saved { version, seen_ms, ends_ms, now_ms })
-        }
+        [1, version, len, seen_ms, ends_ms, now_ms] => Ok(Outcome::Saved {
+            version,
+            times: Times { seen_ms, ends_ms, now_ms },
+            stored: Some(Stored { len, appended: 0 }),
+        }),
         [0] => Ok(Outcome::Gone),
         [2] => Ok(Outcome::Conflict),
         [3] => Ok(Outcome::TooMuch),
@@ -158,7 +171,7 @@ pub(super) async fn take(
     name: &str,
 ) -> Result<Took> {
     let named = [keys.session(), keys.slot().epoch()];
-    let call = link.script(&TAKE, &named).arg(idle_ms).arg(name);
+    let call = link.script(&TAKE, &named).arg(idle_ms).arg(name).arg("-").arg("");
     let (version, json): (u64, Bytes) = call.run().await?;
     Ok(match version {
         0 => Took::Gone,
@@ -172,7 +185,7 @@ pub(super) async fn end(
     whose: Whose,
     replicas: Option<Replicas>,
 ) -> Result<bool> {
-    let (was_live, _): (bool, Fields) = end_step(&END, keys, whose, "").run(link, replicas).await?;
+    let (was_live, _): (bool, Bytes) = end_step(&END, keys, whose, "").run(link, replicas).await?;
     Ok(was_live)
 }
 
@@ -183,9 +196,9 @@ pub(super) async fn take_down(
     replicas: Option<Replicas>,
 ) -> Result<Option<Row>> {
     let step = end_step(&TAKE_DOWN, keys, whose, "1");
-    let (was_live, fields): (bool, Fields) = step.run(link, replicas).await?;
+    let (was_live, text): (bool, Bytes) = step.run(link, replicas).await?;
     match was_live {
-        true => row::read(&fields).map(|stored| Some(stored.row)).ok_or_else(unexpected),
+        true => row::read(&text).map(|(row, _)| Some(row)).ok_or_else(unexpected),
         false => Ok(None),
     }
 }
@@ -247,7 +260,7 @@ fn when(when: When) -> String {
     }
 }
 
-/// As `changes()` of the scripts reads them.
+/// As `change()` of the scripts reads them.
 fn changes(changes: &Changes) -> impl Iterator<Item = Bytes> {
     changes.iter().flat_map(|(name, change)| {
         let name = Bytes::copy_from_slice(name.as_bytes());
@@ -256,7 +269,6 @@ fn changes(changes: &Changes) -> impl Iterator<Item = Bytes> {
                 [name, ends.map_or_else(Bytes::new, |ends| when(ends).into()), json.clone()]
             }
             Change::Remove => [name, Bytes::from_static(b"-"), Bytes::new()],
-            Change::Sweep => [name, Bytes::from_static(b"!"), Bytes::new()],
         }
     })
 }

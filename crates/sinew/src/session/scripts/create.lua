@@ -1,7 +1,7 @@
 -- Begins a session. Where its user has as many as may be, it makes room, or does nothing.
 -- ARGV[1] for how long it may go unused, in ms  ARGV[2] when it ends  ARGV[3] '1' whatever is there is another one
 -- ARGV[4] how many its user may have, 0 any number  ARGV[5] '1' to end the oldest  ARGV[6] how long the epoch is kept, in ms
--- ARGV[7] user, '' nobody  ARGV[8] device  ARGV[9] address, '-' none  ARGV[10] its data, as changes() has them
+-- ARGV[7] user, '' nobody  ARGV[8] device  ARGV[9] address, '-' none  ARGV[10] its data, as change() has them
 -- Returns {1, when it began, when it ends, how many were ended for it} · {0} refused · {2} another one is there
 -- One script, because two that begin at once would both find the last place. It names keys of others that it ends:
 -- which they are, only the index knows, and they are in the same slot.
@@ -17,9 +17,9 @@ local function make_room(most, evicts)
   end
   local root, there = string.sub(SESSION, 1, -ID_LEN - 1), {}
   for i, id in ipairs(redis.call('ZRANGE', INDEX, 0, LOOKED_AT - 1)) do
-    local what = redis.call('HGET', root .. id, '_') or ''
-    if #what >= NUMBERS_LEN then
-      local _, seen = struct.unpack(NUMBERS, what)
+    local text = redis.call('GETRANGE', root .. id, 0, HEAD_LEN - 1)
+    if #text == HEAD_LEN and string.sub(text, 1, 1) == 'S' then
+      local _, _, seen = struct.unpack('>c1dd', text)
       there[#there + 1] = {id = id, seen = seen, i = i}
     else
       -- Redis was full, or someone removed it.
@@ -38,7 +38,7 @@ local function make_room(most, evicts)
   end)
   over = math.min(over, #there)
   for i = 1, over do
-    redis.call('UNLINK', root .. there[i].id)
+    bury(root .. there[i].id)
     redis.call('ZREM', INDEX, there[i].id)
   end
   return over
@@ -53,7 +53,7 @@ elseif s then
 end
 
 -- First what a full Redis refuses: once anything else was written, it would take all that follows.
-redis.call('HSET', SESSION, '_', '')
+redis.call('SET', SESSION, '')
 redis.call('UNLINK', SESSION)
 
 local epoch, ended = nil, 0
@@ -79,10 +79,11 @@ end
 
 local who = ARGV[9] .. ' ' .. #ARGV[7] .. ' ' .. ARGV[7] .. ARGV[8]
 s = {
-  v = 1, made = now, seen = now, ends = at(ARGV[2]), idle = tonumber(ARGV[1]), n = 0, len = 0, timed = 0,
-  epoch = tonumber(epoch) or 0, who = who,
+  v = 1, seen = now, ends = at(ARGV[2]), idle = tonumber(ARGV[1]), made = now, epoch = tonumber(epoch) or 0,
+  who = who, text = '', data_at = 1,
 }
 -- How large it is was looked at before.
-write(s, changes(s, 10, math.huge, math.huge))
+change(s, 10, math.huge, math.huge)
+write(s)
 lasts(s)
 return {1, s.made, s.ends, ended}

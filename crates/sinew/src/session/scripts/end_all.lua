@@ -3,7 +3,7 @@
 -- Returns 1 · 0 there was none
 -- One script, because one that begins meanwhile is either of the old epoch or of the new one.
 
-local REMOVED_MAX = 100
+local REMOVED_MAX = 1000
 
 EPOCH, INDEX, SESSION = KEYS[1], KEYS[2], KEYS[3]
 local before = redis.call('GET', EPOCH)
@@ -22,15 +22,16 @@ redis.call('SET', EPOCH, epoch, 'KEEPTTL')
 keep(EPOCH, tonumber(ARGV[1]))
 if s then
   s.epoch = tonumber(epoch)
-  write(s, {}, {})
+  write(s)
   lasts(s)
 end
 if #ids <= REMOVED_MAX then
-  -- No one would find them. These few need not wait for their time, unless they are on their way to another node.
+  -- No one would find them live. That they are gone is what a save without a look at the epoch goes by; of so many that
+  -- they would keep Redis from others, and of those on their way to another node, it is not told.
   local root = string.sub(EPOCH, 1, -#'epoch' - 1) .. 's:'
   for _, id in ipairs(ids) do
     if not (s and root .. id == SESSION) then
-      redis.pcall('UNLINK', root .. id)
+      pcall(bury, root .. id)
     end
   end
 end

@@ -18,6 +18,7 @@ if not s then
   return {}
 end
 redis.call('RENAME', SESSION, new)
+redis.call('SET', SESSION, 'ended', 'PX', 60000)
 if INDEX then
   redis.call('ZREM', INDEX, string.sub(SESSION, -ID_LEN))
 end
@@ -36,6 +37,6 @@ if ARGV[4] ~= '' or ARGV[5] ~= '-' then
   s.who = address .. ' ' .. len .. ' ' .. user .. device
 end
 use(s, own)
-write(s, {}, {})
+write(s)
 lasts(s)
 return {s.made, s.seen, s.ends}

@@ -8,9 +8,9 @@ local s = live(own)
 if not s then
   return 0
 end
+use(s, own)
 -- First: a Redis that is full refuses a script whose first write needs memory.
 redis.call('PEXPIREAT', SESSION, int(s.ends))
-use(s, own)
-write(s, {}, {})
+write(s)
 lasts(s)
 return s.seen
