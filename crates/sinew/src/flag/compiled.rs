@@ -12,7 +12,7 @@ use super::condition::{Predicate, SegmentTest};
 use super::document::Document;
 use ready::Ready;
 
-pub(crate) use rules::Rules;
+pub(crate) use rules::{Draft, Rules};
 
 /// All flags of a document, ready.
 #[derive(Debug, Default)]

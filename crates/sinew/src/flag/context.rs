@@ -1,5 +1,7 @@
 //! For whom or what a flag is evaluated.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use super::evaluation::EvalError;
@@ -8,6 +10,9 @@ use super::evaluation::EvalError;
 pub(super) const TARGETING_KEY: &str = "targetingKey";
 /// What conditions call the tenant.
 const TENANT: &str = "tenant";
+/// So many bytes of a text, and so many of a list, are shown to people.
+const TEXT_SHOWN_LEN_MAX: usize = 60;
+const LIST_SHOWN_MAX: usize = 5;
 
 /// For whom or what a flag is evaluated: a user or another subject, and what is known of it.
 ///
@@ -153,6 +158,29 @@ impl EvalContext {
     }
 }
 
+/// As people read it, with its kind: `the text "42"`, `the number 42`.
+impl fmt::Display for Attribute<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "the text {:?}", shortened(text)),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Number(number) => write!(f, "the number {number}"),
+            Self::List(texts) => {
+                let shown = texts.iter().take(LIST_SHOWN_MAX).map(|text| shortened(text));
+                write!(f, "the list {:?}", shown.collect::<Vec<_>>())?;
+                match texts.len().saturating_sub(LIST_SHOWN_MAX) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+        }
+    }
+}
+
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_SHOWN_LEN_MAX)]
+}
+
 impl From<&str> for AttributeValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
@@ -228,6 +256,23 @@ mod tests {
         }
         for none in [json!({}), json!({ "targetingKey": null }), json!({ "targetingKey": "" })] {
             assert_eq!(of(&none).unwrap().targeting_key(), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_is_shown_with_its_kind_and_in_bounds() {
+        for (value, shown) in [
+            (AttributeValue::from("42"), r#"the text "42""#.to_owned()),
+            (AttributeValue::from(42), "the number 42".to_owned()),
+            (AttributeValue::from(true), "true".to_owned()),
+            (AttributeValue::from("é".repeat(100)), format!("the text {:?}", "é".repeat(30))),
+            (
+                AttributeValue::from(vec!["a".to_owned(); 7]),
+                r#"the list ["a", "a", "a", "a", "a"] and 2 more"#.to_owned(),
+            ),
+        ] {
+            let cx = EvalContext::new().with("it", value);
+            assert_eq!(cx.attribute("it").unwrap().to_string(), shown);
         }
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::condition::Condition;
 use crate::kernel::error::{Error, Result};
 
-use definition::{CONDITIONS_MAX, at_most, check_key};
+use definition::{CONDITIONS_MAX, at_most, check_key, check_new_key};
 pub use definition::{Flag, FlagType, Rule, Serve};
 pub(super) use time::millis;
 
@@ -131,7 +131,7 @@ impl Document {
         let Some(flag) = self.flags.get(key) else { return Ok(()) };
         let checked = is_one_more(before, "flags", self.flags.len(), FLAGS_MAX);
         let checked = checked.and_then(|()| {
-            let checked = check_key(key).and_then(|()| flag.check());
+            let checked = check_key_of(key, before).and_then(|()| flag.check());
             let checked = checked.and_then(|()| self.check_segments_of(flag, before));
             checked.map_err(|why| format!("flag {key:?}: {why}"))
         });
@@ -147,7 +147,7 @@ impl Document {
             Some(segment) => {
                 let checked = is_one_more(before, "segments", self.segments.len(), SEGMENTS_MAX);
                 checked.and_then(|()| {
-                    let checked = check_key(name).and_then(|()| segment.check());
+                    let checked = check_key_of(name, before).and_then(|()| segment.check());
                     checked.map_err(|why| format!("segment {name:?}: {why}"))
                 })
             }
@@ -201,6 +201,13 @@ impl Document {
             )));
         }
         Ok(text)
+    }
+}
+
+fn check_key_of<T>(key: &str, before: Option<&T>) -> Result<(), String> {
+    match before {
+        Some(_) => check_key(key),
+        None => check_new_key(key),
     }
 }
 

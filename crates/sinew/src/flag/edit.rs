@@ -129,10 +129,10 @@ impl FlagEdit {
     /// As [`Flags::put`].
     pub async fn save(self) -> Result<Written> {
         let Self { flags, key, by, changes } = self;
-        let edit = |flag: Option<&Flag>| {
-            let mut flag = flag.cloned().unwrap_or_else(Flag::bool);
+        let edit = |before: Option<&Flag>| {
+            let mut flag = before.cloned().unwrap_or_else(Flag::bool);
             changes.iter().try_for_each(|change| change.make(&mut flag))?;
-            flag.validate()?;
+            flag.validate_after(before)?;
             Ok(Some(flag))
         };
         flags.write_flag(&key, &by, Unreadable::Refused, Expected::Any, edit).await

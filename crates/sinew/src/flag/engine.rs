@@ -3,28 +3,25 @@
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
-use super::backend::Store;
+use super::backend::{Store, Stored};
 use super::known::{Book, Shared};
+use super::scans::Scans;
 use crate::kernel::clock::Clock;
 use crate::kernel::key::FlagKeys;
-
-/// So many may look through all keys of the store at a time.
-const SCANS_MAX: usize = 2;
 
 /// What all flags of one client share.
 pub(crate) struct Engine {
     pub(super) backend: Store,
     pub(super) clock: Clock,
-    pub(super) scans: Semaphore,
+    pub(super) scans: Scans,
     /// Those that are open.
     open: Mutex<Vec<Weak<Shared>>>,
 }
 
 impl Engine {
     pub(crate) fn new(backend: Store, clock: Clock) -> Arc<Self> {
-        let (scans, open) = (Semaphore::new(SCANS_MAX), Mutex::default());
+        let (scans, open) = (Scans::new(), Mutex::default());
         Arc::new(Self { backend, clock, scans, open })
     }
 
@@ -36,9 +33,21 @@ impl Engine {
 
     /// Whoever has these flags open knows at once what this process has written.
     pub(super) fn learn(&self, keys: &FlagKeys, book: &Arc<Book>) {
-        let open: Vec<_> = self.open.lock().iter().filter_map(Weak::upgrade).collect();
-        for flags in open.iter().filter(|flags| flags.keys == *keys) {
+        for flags in self.open_with(keys) {
             flags.learn(book);
         }
+    }
+
+    /// The newest document that this process knows, for whoever finds none in the store.
+    pub(super) fn last_known(&self, keys: &FlagKeys) -> Option<Stored> {
+        let open = self.open_with(keys);
+        let known = open.iter().filter_map(|flags| flags.last_known());
+        known.max_by_key(|stored| stored.version)
+    }
+
+    fn open_with(&self, keys: &FlagKeys) -> Vec<Arc<Shared>> {
+        let mut open: Vec<_> = self.open.lock().iter().filter_map(Weak::upgrade).collect();
+        open.retain(|flags| flags.keys == *keys);
+        open
     }
 }

@@ -19,6 +19,9 @@ use crate::kernel::error::{Error, Result};
 const COUNT_MAX: usize = 1_000;
 /// So many are read at a time.
 const PAGE: usize = 100;
+/// So many are looked through for those of one flag, and so many bytes of them, and no more than a page beyond.
+const LOOKED_MAX: usize = 2_000;
+const LOOKED_LEN_MAX: usize = 32 << 20;
 /// What the names of segments have before them among the keys of changes. No flag's key has a colon.
 const SEGMENT: &str = "segment:";
 
@@ -50,7 +53,7 @@ impl FromStr for ChangeId {
         let parts = text.split_once('-');
         if !parts.is_some_and(|(ms, number)| is_number(ms) && is_number(number)) {
             return Err(Error::rejected(
-                "invalid id of a change: expected one that history() has told",
+                "invalid id of a change: expected one like 1795300000000-0, as the flag's history has it",
             ));
         }
         Ok(Self(text.to_owned()))
@@ -75,6 +78,8 @@ pub struct FlagChange {
     pub after: Option<Flag>,
     /// What became of the segment, where it was one that was changed.
     pub segment: Option<SegmentChange>,
+    /// How many flags came back with it, where the store had lost them all.
+    pub put_back: Option<usize>,
 }
 
 /// What became of a segment.
@@ -100,6 +105,8 @@ struct Entry {
     version: u64,
     before: Option<Box<RawValue>>,
     after: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    put_back: Option<usize>,
 }
 
 pub(super) fn text(
@@ -109,6 +116,7 @@ pub(super) fn text(
     version: u64,
     before: Option<&RawValue>,
     after: Option<Box<RawValue>>,
+    put_back: Option<usize>,
 ) -> Result<String> {
     let (by, key) = (by.to_owned(), key.to_owned());
     let (flag, segment) = match shelf {
@@ -116,7 +124,7 @@ pub(super) fn text(
         Shelf::Segments => (None, Some(key)),
     };
     let before = before.map(ToOwned::to_owned);
-    let entry = Entry { by, flag, segment, version, before, after };
+    let entry = Entry { by, flag, segment, version, before, after, put_back };
     serde_json::to_string(&entry)
         .map_err(|error| Error::rejected("expected what can be written").with_source(error))
 }
@@ -141,6 +149,7 @@ impl Noted {
             before: None,
             after: None,
             segment: None,
+            put_back: entry.put_back,
         };
         match (entry.flag, entry.segment) {
             (Some(key), None) => {
@@ -163,7 +172,9 @@ impl Noted {
 
 impl Flags {
     /// The last changes, the newest first: of this flag, or of all flags and segments. 10,000 are
-    /// kept of an environment, and fewer where they take more than 256 MiB; 1,000 are told at most.
+    /// kept of an environment, and fewer where they take more than 256 MiB; 1,000 are told at most, of 32 MiB.
+    /// Those of one flag are looked for among the last 2,000 of all: an older one is told by its id alone, by
+    /// [`Flags::past_change`].
     ///
     /// # Errors
     /// `Corrupt` where the key holds something of another kind.
@@ -176,8 +187,11 @@ impl Flags {
         let page_len = if key.is_some() { PAGE } else { PAGE.min(count) };
         let mut found = Vec::new();
         let mut last: Option<String> = None;
-        while found.len() < count {
+        let (mut looked, mut looked_len) = (0, 0);
+        while found.len() < count && looked < LOOKED_MAX && looked_len < LOOKED_LEN_MAX {
             let page = engine.backend.changes(keys, last.as_deref(), page_len).await?;
+            looked += page.len();
+            looked_len += page.iter().map(|noted| noted.text.len()).sum::<usize>();
             let changes = page.iter().filter_map(Noted::change);
             found.extend(changes.filter(|change| key.is_none_or(|key| change.key == key)));
             if page.len() < page_len {
@@ -189,14 +203,36 @@ impl Flags {
         Ok(found)
     }
 
-    /// Makes a flag what it was before a change of it, whatever it has become since.
+    /// A change of this flag, or of `segment:` and a name, by its id; `None` where there is no such change of
+    /// it, or no longer.
+    ///
+    /// # Errors
+    /// `Corrupt` where the key holds something of another kind.
+    ///
+    /// # When Redis is down
+    /// `Unavailable` or `Timeout`.
+    pub async fn past_change(&self, key: &str, change: &ChangeId) -> Result<Option<FlagChange>> {
+        let Shared { engine, keys, .. } = &**self.shared();
+        let noted = engine.backend.change(keys, change.as_str()).await?;
+        let told = noted.as_ref().and_then(Noted::change);
+        Ok(told.filter(|told| told.key == key))
+    }
+
+    /// Makes a flag what it was before a change of it, its kill switch included, whatever it has become since
+    /// as long as that is what is expected. Where the change has made it, it is removed.
     ///
     /// # Errors
     /// `Rejected` where there is no such change of this flag, or no longer. Else as [`Flags::put`].
     ///
     /// # When Redis is down
     /// As [`Flags::put`].
-    pub async fn roll_back(&self, key: &str, change: &ChangeId, by: &str) -> Result<Written> {
+    pub async fn roll_back(
+        &self,
+        key: &str,
+        change: &ChangeId,
+        expected: Expected,
+        by: &str,
+    ) -> Result<Written> {
         let Shared { engine, keys, .. } = &**self.shared();
         let noted = engine.backend.change(keys, change.as_str()).await?;
         let entry = noted.and_then(|noted| noted.entry());
@@ -211,11 +247,12 @@ impl Flags {
             })?),
             None => None,
         };
-        let unreadable = match before {
-            Some(_) => Unreadable::Replaced,
-            None => Unreadable::Refused,
+        let unreadable = match (&before, expected) {
+            (Some(_), Expected::Any) => Unreadable::Replaced,
+            // It is neither nothing nor a revision that anyone has seen.
+            _ => Unreadable::Refused,
         };
-        self.write_flag(key, by, unreadable, Expected::Any, |_| Ok(before.clone())).await
+        self.write_flag(key, by, unreadable, expected, |_| Ok(before.clone())).await
     }
 }
 

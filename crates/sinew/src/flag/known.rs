@@ -47,6 +47,9 @@ pub(super) struct Shared {
     disk: Option<watch::Sender<Option<Stored>>>,
 }
 
+/// So many flags are named in a line of the log.
+const NAMES_MAX: usize = 20;
+
 /// What is known at some moment.
 pub(super) struct Known {
     pub(super) rules: Rules,
@@ -126,6 +129,10 @@ impl Book {
         Self { version, flags, segments, compiled, turns, body, hash }
     }
 
+    fn stored(&self) -> Stored {
+        Stored { version: self.version, body: self.body.clone() }
+    }
+
     /// How many of its turns have come.
     fn turns_by(&self, now: UnixMillis) -> usize {
         self.turns.partition_point(|turn| *turn <= now)
@@ -191,13 +198,19 @@ impl Shared {
         match self.known().origin {
             Origin::Nothing => FlagsState::Defaults,
             Origin::Disk => FlagsState::Disk,
-            Origin::Gone(at) => FlagsState::Stale { since: time_of(at) },
-            Origin::Store if self.is_out_of_touch(self.engine.clock.wall()) => {
+            Origin::Store | Origin::Gone(_) if self.is_out_of_touch(self.engine.clock.wall()) => {
                 let contact_ms = self.contact_ms.load(Ordering::Relaxed);
                 FlagsState::Stale { since: time_of(UnixMillis(contact_ms)) }
             }
+            Origin::Gone(at) => FlagsState::Lost { since: time_of(at) },
             Origin::Store => FlagsState::Live,
         }
+    }
+
+    /// The document that is known, if there ever was one.
+    pub(super) fn last_known(&self) -> Option<Stored> {
+        let known = self.known();
+        (known.book.version > 0).then(|| known.book.stored())
     }
 
     /// Asks the store for the flags, and takes what it says: also an older version, after a failover that
@@ -253,9 +266,36 @@ impl Shared {
         if *writes_now != writes {
             return false;
         }
+        let known = self.known.load_full();
+        self.tell_back(&known, &book);
         self.keep_copy(&book);
-        self.publish(Arc::new(book), self.known().rules.overlays.clone(), Origin::Store);
+        self.publish(Arc::new(book), known.rules.overlays.clone(), Origin::Store);
         true
+    }
+
+    /// After a loss, whoever changes a flag first decides what comes back, also if they knew less; after a
+    /// failover, what the new primary has counts, also if it is older.
+    fn tell_back(&self, known: &Known, found: &Book) {
+        let was_lost = matches!(known.origin, Origin::Gone(_));
+        let missing = known.book.flags.iter().filter(|(key, flag)| match found.flags.get(*key) {
+            Some(found) => found.revision < flag.revision,
+            // Else someone may have removed it.
+            None => was_lost,
+        });
+        let missing: Vec<&str> = missing.map(|(key, _)| &**key).collect();
+        let (key, version) = (self.keys.document(), found.version);
+        if !missing.is_empty() {
+            tracing::warn!(
+                key,
+                version,
+                missing = missing.len(),
+                first = ?&missing[..missing.len().min(NAMES_MAX)],
+                was_lost,
+                "the store has other flags than were known here: some are older, or did not come back after a loss"
+            );
+        } else if was_lost {
+            tracing::info!(key, version, "the store has flags again after it had lost them");
+        }
     }
 
     /// Without a document, an environment that never had one has no flags; of one that had, the last that
@@ -272,9 +312,11 @@ impl Shared {
             Origin::Gone(_) => return true,
             Origin::Store | Origin::Disk => {
                 let key = self.keys.document();
+                let flags = known.book.flags.len();
                 tracing::warn!(
                     key,
-                    "the flags have vanished from the store: the last that were known stay"
+                    flags,
+                    "the store has lost the flags: the last known hold, and the next change puts them back"
                 );
                 Origin::Gone(self.engine.clock.wall())
             }
@@ -292,6 +334,7 @@ impl Shared {
         // Of two writes, the answer to the first may come last. Where the store is behind what is known,
         // it tells of this write, and is asked.
         if known.origin != Origin::Store || known.book.version < book.version {
+            self.tell_back(&known, book);
             self.keep_copy(book);
             self.publish(Arc::clone(book), known.rules.overlays.clone(), Origin::Store);
         }
@@ -346,8 +389,7 @@ impl Shared {
 
     fn keep_copy(&self, book: &Book) {
         if let Some(disk) = &self.disk {
-            let copy = Stored { version: book.version, body: book.body.clone() };
-            disk.send_replace(Some(copy));
+            disk.send_replace(Some(book.stored()));
         }
     }
 }
@@ -405,9 +447,13 @@ pub(super) fn time_of(at: UnixMillis) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+
     use futures_util::FutureExt as _;
+    use tracing::Level;
 
     use super::*;
+    use crate::flag::write::Unreadable;
     use crate::flag::{MemoryBackend, Store};
     use crate::kernel::clock::{Clock, ManualClock};
     use crate::kernel::key::Scope;
@@ -450,5 +496,95 @@ mod tests {
         hands.advance(Duration::from_secs(60));
         assert_eq!(flags.revision(), before);
         assert!(flags.until_turn().now_or_never().is_none(), "no more turns");
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged by it.
+    fn log_of(act: impl FnOnce()) -> String {
+        let log = Log::default();
+        let writer = {
+            let log = log.clone();
+            move || log.clone()
+        };
+        let subscriber = tracing_subscriber::fmt().with_max_level(Level::INFO).with_ansi(false);
+        tracing::subscriber::with_default(subscriber.with_writer(writer).finish(), act);
+        let bytes = log.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Flags by key and revision.
+    fn book(version: u64, revisions: &[(&str, u64)]) -> Book {
+        let mut document = Document::default();
+        for (key, revision) in revisions {
+            let flag = Flag { revision: *revision, ..Flag::bool() };
+            document.flags.insert((*key).to_owned(), flag);
+        }
+        let body = document.to_json().unwrap();
+        Book::of(document, version, body.into())
+    }
+
+    #[test]
+    fn a_loss_and_its_end_are_told_and_how_many_flags_did_not_come_back() {
+        let (flags, _) = flags();
+        let writes = || *flags.writes.lock();
+        let take = |version: u64, revisions: &[(&str, u64)]| {
+            let book = book(version, revisions);
+            log_of(|| assert!(flags.take(book, writes())))
+        };
+        let lose = || log_of(|| assert!(flags.take_none(writes())));
+        let learn = |version: u64, revisions: &[(&str, u64)]| {
+            let book = Arc::new(book(version, revisions));
+            log_of(|| flags.learn(&book))
+        };
+        assert_eq!(learn(2, &[("one", 1), ("two", 2)]), "");
+        assert_eq!(take(4, &[("two", 4)]), "", "someone has removed one and changed the other");
+        // A failover has lost both.
+        let told = take(2, &[("one", 1), ("two", 2)]);
+        assert!(told.contains("WARN") && told.contains("missing=1"), "{told}");
+
+        let told = lose();
+        assert!(told.contains("lost the flags") && told.contains("flags=2"), "{told}");
+        assert_eq!(lose(), "", "once");
+        let told = take(5, &[("one", 1), ("two", 5)]);
+        assert!(told.contains("INFO") && told.contains("has flags again"), "{told}");
+        assert!(!told.contains("missing"), "{told}");
+
+        // Whoever came first knew less, and this process finds it, or writes on it.
+        lose();
+        let told = take(6, &[("one", 1)]);
+        assert!(told.contains("WARN") && told.contains("missing=1"), "{told}");
+        lose();
+        let told = learn(7, &[("only", 7)]);
+        assert!(told.contains("WARN") && told.contains("missing=1"), "{told}");
+    }
+
+    #[test]
+    fn whoever_puts_flags_back_tells_how_many() {
+        for (removes, back) in [(true, "flags=1"), (false, "flags=2")] {
+            let flags = Arc::new(flags().0);
+            flags.engine.opened(&flags);
+            // The store has none of them.
+            flags.learn(&Arc::new(book(2, &[("one", 1), ("two", 2)])));
+            let told = log_of(|| {
+                let change = |flag: Option<&Flag>| Ok(flag.filter(|_| !removes).cloned());
+                let made = flags.change("one", "bob", Unreadable::Refused, change);
+                assert!(made.now_or_never().unwrap().is_ok());
+            });
+            assert!(told.contains("are back") && told.contains(back), "{told}");
+            assert_eq!(flags.known().book.flags.len(), if removes { 1 } else { 2 });
+        }
     }
 }

@@ -48,7 +48,8 @@
 //! both `acme`: 2,000 flags at most, and 4 MiB. Under `…:audit` are the last changes. The braces are part of the
 //! keys: in a cluster, both lie together, and each tenant's elsewhere. They are
 //! configuration and have no expiry: a Redis that evicts any key (`allkeys-lru`) may lose them. Where the
-//! flags are gone from Redis, processes that know them keep them, with a warning.
+//! flags are gone from Redis, processes that know them keep them, with a warning, and the first of them that
+//! changes one puts all of them back with it.
 
 mod backend;
 mod builder;
@@ -69,8 +70,10 @@ mod open_feature;
 mod overlays;
 mod percent;
 mod plain;
+mod preview;
 #[cfg(feature = "redis")]
 mod redis;
+mod scans;
 mod watch;
 mod write;
 
@@ -98,6 +101,7 @@ pub(crate) use memory::MemoryBackend;
 pub use open_feature::OpenFeature;
 pub use percent::{Percent, PercentExt};
 pub use plain::Overlay;
+pub use preview::FlagPreview;
 #[cfg(feature = "redis")]
 pub(crate) use redis::RedisBackend;
 pub use write::Written;
@@ -119,9 +123,15 @@ struct Handle {
 pub enum FlagsState {
     /// From the store, which has answered within the last ten seconds.
     Live,
-    /// From the store, which has not answered, or has had no flags any more, since then.
+    /// From the store, which has not answered since then.
     Stale {
-        /// When it last answered, or was found to have none.
+        /// When it last answered.
+        since: SystemTime,
+    },
+    /// From the store, which answers, and has lost them: the last known hold, and the next change puts them
+    /// back.
+    Lost {
+        /// When it was found to have none.
         since: SystemTime,
     },
     /// From the copy on disk: the store has not answered yet.
@@ -137,6 +147,7 @@ impl FlagsState {
         match self {
             Self::Live => "live",
             Self::Stale { .. } => "stale",
+            Self::Lost { .. } => "lost",
             Self::Disk => "disk",
             Self::Defaults => "defaults",
         }
@@ -204,12 +215,11 @@ impl Flags {
         known.rules.explain(key, cx, now, shared.is_stale(&known, now))
     }
 
-    /// What a draft would be if it were saved under this key, with the segments and plain keys that are
-    /// known now.
+    /// What a draft would be if it were saved under this key, where a flag that is killed stays killed. It is
+    /// made ready here, once: the preview is asked for as many as one likes.
     #[must_use]
-    pub fn preview(&self, key: &str, draft: &Flag, cx: &EvalContext) -> Explanation {
-        let shared = self.shared();
-        shared.known().rules.preview(key, draft, cx, shared.engine.clock.wall())
+    pub fn preview(&self, key: &str, draft: &Flag) -> FlagPreview {
+        FlagPreview::new(self.clone(), key, draft)
     }
 
     /// A flag of the document.

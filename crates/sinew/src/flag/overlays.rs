@@ -95,6 +95,14 @@ impl Overlays {
         own.map(Overlaid::User).or_else(|| flag.everyone.as_ref()?.at(now).map(Overlaid::Everyone))
     }
 
+    /// Whether any holds now, for whomever it is.
+    pub(super) fn has(&self, name: &str, now: UnixMillis) -> bool {
+        self.flags.get(name).is_some_and(|flag| {
+            let mut all = flag.everyone.iter().chain(flag.users.values());
+            all.any(|entry| entry.at(now).is_some())
+        })
+    }
+
     fn entry(&self, name: &str, user: Option<&str>) -> Option<&Entry> {
         let flag = self.flags.get(name)?;
         match user {
@@ -153,6 +161,7 @@ mod tests {
         let later = UnixMillis(1_001);
         assert_eq!(overlays.find("ui", Some("u1"), later), Some(Overlaid::Everyone(false)));
         assert_eq!(overlays.find("ui", Some("u1"), UnixMillis(2_000)), None);
+        assert!(overlays.has("ui", UnixMillis(1_999)) && !overlays.has("ui", UnixMillis(2_000)));
     }
 
     #[test]

@@ -11,13 +11,14 @@ use tokio::time::{sleep, timeout};
 use super::backend::{Backend as _, Plain};
 use super::known::{Shared, time_of};
 use super::overlays::Overlays;
+use super::scans::Scans;
 use super::watch::{AGAIN_AFTER, TELLS_WITHIN, Trouble};
 use crate::kernel::clock::UnixMillis;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::telemetry;
 
 /// So many are kept.
-const OVERLAYS_MAX: usize = 100_000;
+pub(super) const OVERLAYS_MAX: usize = 100_000;
 /// Several servers begin to tell of changes at about the same time: one look is enough.
 const SETTLED_AFTER: Duration = Duration::from_millis(50);
 /// One that ends is looked at again, and not sooner than that.
@@ -56,6 +57,12 @@ pub(super) fn overlays(flags: &Shared) -> Vec<Overlay> {
         .collect();
     overlays.sort_unstable_by(|a, b| (&a.key, &a.user).cmp(&(&b.key, &b.user)));
     overlays
+}
+
+/// Whether everyone's plain key of a flag is there, as the store has it now.
+pub(super) async fn is_there(flags: &Shared, flag: &str) -> Result<bool> {
+    let plain = flags.engine.backend.plain(&flags.plain.key(flag, None)).await?;
+    Ok(plain.is_some_and(|plain| value_of(&plain.value).is_some()))
 }
 
 /// Keeps them up to date until it is aborted. `looked` is dropped after the first look.
@@ -130,17 +137,7 @@ async fn look_at(flags: &Shared, keys: &HashSet<Box<[u8]>>) -> Result<()> {
 }
 
 async fn look_at_all(flags: &Shared) -> Result<()> {
-    let found = {
-        // Never closed. Whoever has many tenants has as many of these.
-        let _one_of_few = flags.engine.scans.acquire().await;
-        flags.engine.backend.plain_keys(&flags.plain, OVERLAYS_MAX).await?
-    };
-    if found.is_cut {
-        tracing::warn!(
-            prefix = flags.plain.prefix(),
-            "there are {OVERLAYS_MAX} plain keys of flags or more: the others do not count"
-        );
-    }
+    let found = Scans::next(&flags.engine, &flags.plain).await?;
     let now = flags.engine.clock.wall();
     let overlays = read_all(flags, &found.by_key, now);
     flags.overlay(|known| *known = overlays);

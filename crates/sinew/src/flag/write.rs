@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::backend::{Backend as _, Stored, Write};
 use super::document::{Document, Flag, Segment};
-use super::known::{Book, Shared};
-use super::{Expected, Flags, history};
+use super::known::{Book, Shared, time_of};
+use super::{Expected, Flags, history, plain};
 use crate::kernel::error::{Error, ErrorKind, Result};
 
 /// How often a write is tried while others change other flags.
@@ -47,6 +47,8 @@ pub(super) enum Shelf {
 pub(super) enum Unreadable {
     /// It is as good as nothing.
     Replaced,
+    /// It is replaced; if it was killed, so is what takes its place.
+    Succeeded,
     /// It stays, and the change is refused.
     Refused,
 }
@@ -65,6 +67,9 @@ pub(super) trait Item: Clone + PartialEq + Serialize + Send + Sync {
     fn stamp(&mut self, version: u64);
 
     fn revision(&self) -> Option<u64>;
+
+    /// It takes the place of one that this version cannot read.
+    fn succeed(&mut self, text: &RawValue);
 }
 
 impl Item for Flag {
@@ -86,6 +91,16 @@ impl Item for Flag {
     fn revision(&self) -> Option<u64> {
         Some(self.revision)
     }
+
+    fn succeed(&mut self, text: &RawValue) {
+        #[derive(Deserialize)]
+        struct Switch {
+            #[serde(default)]
+            killed: bool,
+        }
+        let switch = serde_json::from_str::<Switch>(text.get());
+        self.killed |= switch.is_ok_and(|switch| switch.killed);
+    }
 }
 
 impl Item for Segment {
@@ -105,6 +120,8 @@ impl Item for Segment {
     fn revision(&self) -> Option<u64> {
         None
     }
+
+    fn succeed(&mut self, _: &RawValue) {}
 }
 
 /// A change that was made, or needed none.
@@ -137,9 +154,20 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// What a change begins with.
+struct Base {
+    /// The version that the store has; 0 where it has none.
+    read: u64,
+    stored: Stored,
+    /// Those are the last that were known: the store has lost them.
+    is_lost: bool,
+    now_ms: u64,
+}
+
 impl Shared {
     /// Changes one item as `change` says, which is asked again where another was changed meanwhile. What
-    /// changes nothing is not written.
+    /// changes nothing is not written, unless the store has lost it. Whatever the store has lost comes back
+    /// with the change.
     pub(super) async fn change<T: Item>(
         &self,
         key: &str,
@@ -153,12 +181,10 @@ impl Shared {
             if tries > 0 {
                 sleep(PAUSE.mul_f64(f64::from(tries) * fastrand::f64())).await;
             }
-            let backend = &self.engine.backend;
-            let (stored, now_ms) =
-                try_join(backend.document(&self.keys), backend.now_ms(&self.keys)).await?;
-            let stored = stored.unwrap_or(Stored { version: 0, body: "{}".into() });
+            let Base { read, stored, is_lost, now_ms } = self.base().await?;
             let (mut document, _) = Document::read(&stored.body)?;
-            let text = Texts::of(&stored.body).on(T::SHELF, key);
+            let texts = Texts::of(&stored.body);
+            let text = texts.on(T::SHELF, key);
             let before = T::all(&mut document).get(key).cloned();
             if before.is_none() && text.is_some() && unreadable == Unreadable::Refused {
                 return Err(Error::corrupt(format!(
@@ -167,11 +193,17 @@ impl Shared {
                 )));
             }
             let mut after = change(before.as_ref())?;
-            // By its revision alone it is no other.
-            if let (Some(after), Some(before)) = (&mut after, &before) {
-                after.stamp(before.revision().unwrap_or_default());
+            match (&mut after, &before, text) {
+                // By its revision alone it is no other.
+                (Some(after), Some(before), _) => {
+                    after.stamp(before.revision().unwrap_or_default());
+                }
+                (Some(after), None, Some(text)) if unreadable == Unreadable::Succeeded => {
+                    after.succeed(text);
+                }
+                _ => {}
             }
-            if after == before {
+            if after == before && (after.is_none() || !is_lost) {
                 return Ok(Made { version: stored.version, before, after });
             }
             // Never used again, also where a failover has lost the last one.
@@ -179,6 +211,9 @@ impl Shared {
                 Error::corrupt("the version of the flags is the last there can be: expected less")
             })?;
             let version = now_ms.max(next);
+            let is_removed = T::SHELF == Shelf::Flags && after.is_none();
+            let put_back =
+                is_lost.then(|| texts.flags.len().saturating_sub(usize::from(is_removed)));
             match &mut after {
                 Some(after) => {
                     after.stamp(version);
@@ -191,12 +226,21 @@ impl Shared {
             let noted_after = after.as_ref().map(to_raw_value).transpose();
             let noted_after = noted_after
                 .map_err(|error| Error::rejected("expected what is JSON").with_source(error))?;
-            let note = history::text(T::SHELF, key, by, version, text, noted_after)?;
+            let note = history::text(T::SHELF, key, by, version, text, noted_after, put_back)?;
             // Before it is written: what this process cannot read, it leaves to no one else.
             let book = Book::read(Stored { version, body: body.clone().into() }).await?;
-            let write = Write { read: stored.version, version, body: &body, change: &note };
-            if backend.write(&self.keys, &write).await? {
+            let write = Write { read, version, body: &body, change: &note };
+            if self.engine.backend.write(&self.keys, &write).await? {
                 self.engine.learn(&self.keys, &Arc::new(book));
+                if let Some(flags) = put_back {
+                    let key = self.keys.document();
+                    tracing::warn!(
+                        key,
+                        flags,
+                        version,
+                        "the flags that the store had lost are back, with a change of one"
+                    );
+                }
                 return Ok(Made { version, before, after });
             }
         }
@@ -205,14 +249,29 @@ impl Shared {
             format!("{} {key:?} was not written: others keep changing the flags", T::NAME),
         ))
     }
+
+    /// What the store has; where it has nothing, the last that this process knows. Of those who put that back
+    /// at the same time, one does: the others find it.
+    async fn base(&self) -> Result<Base> {
+        let backend = &self.engine.backend;
+        let (found, now_ms) =
+            try_join(backend.document(&self.keys), backend.now_ms(&self.keys)).await?;
+        let read = found.as_ref().map_or(0, |found| found.version);
+        let last_known = if found.is_none() { self.engine.last_known(&self.keys) } else { None };
+        let is_lost = last_known.is_some();
+        let stored = found.or(last_known).unwrap_or(Stored { version: 0, body: "{}".into() });
+        Ok(Base { read, stored, is_lost, now_ms })
+    }
 }
 
 impl Flags {
     /// Defines a flag under its key, in place of the one that is expected. `by` says who does, for
-    /// [`Flags::history`]: 1 to 128 characters. Its revision is written by the store, whatever it says.
+    /// [`Flags::history`]: 1 to 128 characters. Its revision is written by the store, whatever it says, and
+    /// one in the place of a killed flag is killed: a definition may be older than the emergency.
     ///
     /// This process knows of it at once, others as soon as they are told, which is within milliseconds.
-    /// A flag that would not change is not written.
+    /// A flag that would not change is not written. Where the store has lost the flags, this and every other
+    /// change puts back all that were known here last, and what is expected is expected of those.
     ///
     /// # Errors
     /// `Conflict` where another revision is there than is expected, or others keep changing the flags.
@@ -232,9 +291,12 @@ impl Flags {
         by: &str,
     ) -> Result<Written> {
         flag.validate()?;
-        let put = |_: Option<&Flag>| Ok(Some(flag.clone()));
+        let put = |before: Option<&Flag>| {
+            let killed = flag.killed || before.is_some_and(|before| before.killed);
+            Ok(Some(Flag { killed, ..flag.clone() }))
+        };
         let unreadable = match expected {
-            Expected::Any => Unreadable::Replaced,
+            Expected::Any => Unreadable::Succeeded,
             // It is neither nothing nor a revision that anyone has seen.
             Expected::Absent | Expected::Revision(_) => Unreadable::Refused,
         };
@@ -249,10 +311,13 @@ impl Flags {
         self.write_flag(key, by, Unreadable::Refused, expected, |_| Ok(None)).await
     }
 
-    /// Pulls the kill switch: the flag is its `off` for everyone, whatever else says.
+    /// Pulls the kill switch: the flag is its `off` for everyone, whatever else says. Of what is a plain key
+    /// alone, it makes a flag that is true or false, killed, and expired: revived, it leaves all to plain keys
+    /// and the code, as before.
     ///
     /// # Errors
-    /// `Conflict` where there is no such flag. Else as [`Flags::put`].
+    /// `Conflict` where there is no such flag, and no plain key of it: that of everyone is looked for in the
+    /// store, those of single users are what this process has found. Else as [`Flags::put`].
     pub async fn kill(&self, key: &str, by: &str) -> Result<Written> {
         self.set_killed(key, by, true).await
     }
@@ -260,14 +325,23 @@ impl Flags {
     /// Takes [`Flags::kill`] back: the flag is again what it was.
     ///
     /// # Errors
-    /// As [`Flags::kill`].
+    /// `Conflict` where there is no such flag. Else as [`Flags::put`].
     pub async fn revive(&self, key: &str, by: &str) -> Result<Written> {
         self.set_killed(key, by, false).await
     }
 
     async fn set_killed(&self, key: &str, by: &str, killed: bool) -> Result<Written> {
+        let shared = self.shared();
+        let now = shared.engine.clock.wall();
+        let mut is_plain = shared.known().rules.overlays.has(key, now);
+        // To look through all keys may take long: everyone's is asked for by its name.
+        if killed && !is_plain && self.get(key).is_none() {
+            is_plain = plain::is_there(shared, key).await?;
+        }
+        let expired = || Flag { expires_at: Some(time_of(now)), ..Flag::bool() };
         let set = |flag: Option<&Flag>| {
-            let mut flag = flag.cloned().ok_or_else(|| conflict(key, None, "expected one"))?;
+            let flag = flag.cloned().or_else(|| (killed && is_plain).then(expired));
+            let mut flag = flag.ok_or_else(|| conflict(key, None, "expected one"))?;
             flag.killed = killed;
             Ok(Some(flag))
         };

@@ -107,7 +107,8 @@ laws! {
             let error = flags.put("new-ui", Flag::bool(), expected, "eve").await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Conflict, "{error:#}");
             assert!(error.to_string().contains(told), "{error}");
-            assert!(flags.remove("new-ui", expected, "eve").await.is_err());
+            let removed = flags.remove("new-ui", expected, "eve").await;
+            assert_eq!(removed.map_err(kind), Err(ErrorKind::Conflict));
         };
         conflicts(Expected::Revision(1), "not defined: expected revision 1").await;
         let first = flags.put("new-ui", for_all_but("a"), Expected::Absent, "ada").await.unwrap();
@@ -224,6 +225,7 @@ laws! {
         let all = told(flags.history(None, usize::MAX).await.unwrap());
         assert_eq!(all, (0..120).rev().collect::<Vec<_>>());
         assert_eq!(told(flags.history(Some("rare"), 10).await.unwrap()), [80, 40, 0]);
+        assert_eq!(told(flags.history(Some("rare"), 2).await.unwrap()), [80, 40]);
         assert_eq!(told(flags.history(None, 101).await.unwrap()), all[..101]);
     }
 
@@ -239,17 +241,29 @@ laws! {
         let changed = change_of(0).await;
         flags.kill("new-ui", "eve").await.unwrap();
 
-        let back = flags.roll_back("new-ui", &changed, "bob").await.unwrap();
+        let back = flags.roll_back("new-ui", &changed, Expected::Any, "bob").await.unwrap();
         let after = back.after.unwrap();
         assert_eq!((&after.users, after.killed), (&for_all_but("a").users, false));
         assert_eq!(flags.get("new-ui").as_deref(), Some(&after));
-        assert_eq!(flags.roll_back("new-ui", &made, "bob").await.unwrap().after, None);
-        assert_eq!(flags.get("new-ui"), None);
-        assert_eq!(flags.history(None, 10).await.unwrap().len(), 5, "that is a change too");
+        // Someone else may have changed it while one looked at what it would be.
+        for late in [Expected::Absent, Expected::Revision(after.revision - 1)] {
+            let refused = flags.roll_back("new-ui", &made, late, "bob").await;
+            assert_eq!(refused.map_err(kind), Err(ErrorKind::Conflict), "{late:?}");
+        }
+        let expected = Expected::Revision(after.revision);
+        let removed = flags.roll_back("new-ui", &made, expected, "bob").await.unwrap();
+        assert_eq!((removed.after, flags.get("new-ui")), (None, None));
+        let history = flags.history(None, 10).await.unwrap();
+        assert_eq!(history.len(), 5, "that is a change too");
+        for told in &history {
+            let past = flags.past_change("new-ui", &told.id).await.unwrap();
+            assert_eq!(past.as_ref(), Some(told));
+        }
 
         let unknown: ChangeId = "1-0".parse().unwrap();
         for (key, change) in [("new-ui", &unknown), ("other", &changed)] {
-            let refused = flags.roll_back(key, change, "bob").await;
+            assert_eq!(flags.past_change(key, change).await.unwrap(), None);
+            let refused = flags.roll_back(key, change, Expected::Any, "bob").await;
             assert_eq!(refused.map_err(kind), Err(ErrorKind::Rejected), "{key}");
         }
     }
@@ -268,6 +282,21 @@ laws! {
         assert_eq!(keys_of(&history), [("ada", "segment:beta"), ("ada", "new-ui")]);
     }
 
+    async fn a_number_comes_out_as_it_went_in(store: Store) {
+        let flags = open(&store.process().await).await;
+        // A reader that rounds twice takes it for its neighbour, …66.
+        let number = 23.308_445_025_757_262_f64;
+        let draft = flag(json!({
+            "type": "number", "variants": { "x": number }, "default": "x", "off": "x"
+        }));
+        flags.put("limit", draft, Expected::Any, "ada").await.unwrap();
+        let late = open(&store.process().await).await;
+        for flags in [&flags, &late] {
+            let value: f64 = flags.evaluate("limit", &ada(), 0.0).value;
+            assert_eq!(value.to_bits(), number.to_bits());
+        }
+    }
+
     async fn the_kill_switch_stands_above_all_and_is_taken_back(store: Store) {
         let flags = open(&store.process().await).await;
         assert_eq!(flags.kill("new-ui", "bob").await.map_err(kind), Err(ErrorKind::Conflict));
@@ -279,6 +308,45 @@ laws! {
         flags.revive("new-ui", "bob").await.unwrap();
         assert!(flags.enabled("new-ui", &ada()));
         assert!(!flags.enabled("new-ui", &EvalContext::user("eve")), "as it was");
+    }
+
+    async fn a_definition_that_is_put_ends_no_emergency(store: Store) {
+        let flags = open(&store.process().await).await;
+        flags.put("new-ui", for_all_but("eve"), Expected::Any, "ada").await.unwrap();
+        flags.kill("new-ui", "bob").await.unwrap();
+        let put = flags.put("new-ui", for_all_but("cyd"), Expected::Any, "deploy").await.unwrap();
+        let after = put.after.unwrap();
+        assert_eq!((after.killed, &after.users), (true, &for_all_but("cyd").users));
+        assert!(!flags.enabled("new-ui", &ada()));
+        // By what it was before, it changes nothing.
+        let again = flags.put("new-ui", for_all_but("cyd"), Expected::Any, "deploy").await;
+        assert_eq!(again.unwrap().revision, put.revision);
+        flags.revive("new-ui", "bob").await.unwrap();
+        assert!(flags.enabled("new-ui", &ada()));
+        // It may begin one.
+        let mut killed = for_all_but("cyd");
+        killed.killed = true;
+        flags.put("new-ui", killed, Expected::Any, "deploy").await.unwrap();
+        assert!(!flags.enabled("new-ui", &ada()));
+    }
+
+    async fn a_draft_is_seen_by_many_before_it_is_saved(store: Store) {
+        let flags = open(&store.process().await).await;
+        flags.put_segment("beta", segment("pro"), "ada").await.unwrap();
+        let rules = json!([{ "if": [{ "segment": "beta" }], "then": "on" }]);
+        let draft = flag(json!({ "type": "bool", "rules": rules }));
+        let preview = flags.preview("new-ui", &draft);
+        for (plan, value) in [("pro", true), ("free", false)] {
+            let seen = preview.explain(&ada().with("plan", plan)).evaluation.unwrap();
+            assert_eq!(seen.value, Some(json!(value)), "{plan}");
+        }
+        assert_eq!(flags.get("new-ui"), None);
+        // Saved over a killed flag, it would be killed.
+        flags.put("new-ui", draft.clone(), Expected::Absent, "ada").await.unwrap();
+        flags.kill("new-ui", "bob").await.unwrap();
+        let preview = flags.preview("new-ui", &draft);
+        let seen = preview.explain(&ada().with("plan", "pro")).evaluation.unwrap();
+        assert_eq!((seen.value, seen.reason), (Some(json!(false)), Reason::Disabled));
     }
 
     async fn an_edit_changes_what_it_says_and_leaves_the_rest(store: Store) {
@@ -329,6 +397,8 @@ laws! {
         let in_segment = flag(json!({ "type": "bool", "rules": unknown }));
         let mut bad = Flag::bool();
         bad.default = "maybe".to_owned();
+        let mut never_off = Flag::bool();
+        never_off.off = "on".to_owned();
         // Written, it would be more than any reader of JSON follows.
         let nested = (0..200).fold(Value::from(1), |inner, _| Value::Array(vec![inner]));
         let variants = [("deep".to_owned(), nested)];
@@ -336,6 +406,8 @@ laws! {
         let (long_key, long_by) = ("k".repeat(101), "é".repeat(129));
         for (key, draft, by) in [
             ("new-ui", &bad, "bob"),
+            ("new-ui", &never_off, "bob"),
+            ("...", &Flag::bool(), "bob"),
             ("new-ui", &in_segment, "bob"),
             ("new-ui", &deep, "bob"),
             ("new:ui", &Flag::bool(), "bob"),

@@ -87,6 +87,62 @@ fn plain_keys_stand_above_the_document_and_a_users_own_above_everyones() {
 }
 
 #[test]
+fn what_is_a_plain_key_alone_can_be_killed() {
+    keep(|| async {
+        let (flags, scope) = on_the_shared_redis().await;
+        let key = format!("{scope}feature:by-hand:global");
+        cli(SHARED_REDIS.port, &["SET", &key, "true"]);
+        for flags in &flags {
+            is_on(flags, "by-hand", &ada()).await;
+        }
+        let refused = flags[0].revive("by-hand", "bob").await.unwrap_err();
+        assert_eq!(refused.kind(), sinew::ErrorKind::Conflict, "{refused:#}");
+        let killed = flags[0].kill("by-hand", "bob").await.unwrap();
+        assert!(killed.before.is_none() && killed.after.is_some_and(|flag| flag.killed));
+        assert!(!flags[0].enabled("by-hand", &ada()));
+        is_off(&flags[1], "by-hand", &ada()).await;
+        flags[0].revive("by-hand", "bob").await.unwrap();
+        assert!(flags[0].enabled("by-hand", &ada()), "the key decides again");
+        cli(SHARED_REDIS.port, &["DEL", &key]);
+        for flags in &flags {
+            let is_codes = || async {
+                flags.enabled_or("by-hand", &ada(), true) && !flags.enabled("by-hand", &ada())
+            };
+            eventually("the code decides again", is_codes).await;
+        }
+    });
+}
+
+#[test]
+fn a_plain_key_that_was_not_found_yet_is_killed_by_its_name() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let user = |rules: &[&str]| {
+            let words = [&["ACL", "SETUSER", "blind"], rules].concat();
+            assert_eq!(redis_cli(server.port, &words), "OK");
+        };
+        user(&["on", ">pass", "~*", "&*", "+@all"]);
+        for (name, value) in [("by-hand", "True"), ("neither", "maybe")] {
+            cli(server.port, &["SET", &format!("_:feature:{name}:global"), value]);
+        }
+        let url = format!("redis://blind:pass@127.0.0.1:{}", server.port);
+        let builder = Sinew::builder().deadline(Duration::from_secs(10));
+        let sinew = builder.connect(&url).await.unwrap();
+        user(&["-scan"]);
+        let flags = open(&sinew).await;
+        assert!(flags.overlays().is_empty(), "it cannot look for them");
+        let killed = flags.kill("by-hand", "bob").await.unwrap();
+        assert!(killed.before.is_none() && killed.after.is_some_and(|flag| flag.killed));
+        for key in ["neither", "unknown"] {
+            let refused = flags.kill(key, "bob").await.unwrap_err();
+            assert_eq!(refused.kind(), sinew::ErrorKind::Conflict, "{refused:#}");
+        }
+        let other = open(&process_at(server.port).await).await;
+        assert!(!other.enabled_or("by-hand", &ada(), true));
+    });
+}
+
+#[test]
 fn what_is_no_plain_key_counts_as_if_it_were_not_there() {
     keep(|| async {
         let (flags, scope) = on_the_shared_redis().await;
@@ -337,16 +393,12 @@ fn flags_that_vanish_from_the_store_stay_as_they_were_known() {
         cli(server.port, &["SET", "_:feature:by-hand:global", "true"]);
         is_on(&flags, "by-hand", &ada()).await;
         cli(server.port, &["FLUSHALL"]);
-        let is_stale = || async { matches!(flags.state(), FlagsState::Stale { .. }) };
-        eventually("they are called stale", is_stale).await;
+        let is_lost = || async { matches!(flags.state(), FlagsState::Lost { .. }) };
+        eventually("they are called lost", is_lost).await;
         assert!(flags.enabled("new-ui", &ada()));
         assert_eq!(flags.evaluate("new-ui", &ada(), false).reason, Reason::Stale);
         is_off(&flags, "by-hand", &ada()).await;
         assert!(open(&connect(&server).await).await.list().is_empty(), "who comes now finds none");
-
-        flags.put("other", for_all_but("eve"), Expected::Absent, "bob").await.unwrap();
-        assert_eq!(flags.state(), FlagsState::Live);
-        assert!(flags.enabled("other", &ada()) && !flags.enabled("new-ui", &ada()));
     });
 }
 
@@ -416,6 +468,15 @@ fn a_large_change_takes_no_more_of_the_history_than_it_needs() {
         assert_eq!(kept(), "3001", "nothing else is forgotten");
         assert_eq!(flags.history(None, 1).await.unwrap()[0].by, "bob");
 
+        // Those of one flag are looked for among the last two thousand of all.
+        let of_one = flags.history(Some("new-ui"), 10).await.unwrap();
+        assert_eq!(of_one.len(), 1, "the first one is three thousand back");
+        let first = flags.history(None, 1).await.unwrap();
+        assert_eq!(
+            flags.past_change("new-ui", &first[0].id).await.unwrap().as_ref(),
+            first.first()
+        );
+
         fill("7009");
         flags.kill("new-ui", "bob").await.unwrap();
         assert_eq!(kept(), "10000");
@@ -425,6 +486,47 @@ fn a_large_change_takes_no_more_of_the_history_than_it_needs() {
         flags.edit("other").describe("y".repeat(1_000)).by("bob").save().await.unwrap();
         let kept: usize = kept().parse().unwrap();
         assert!((9_980..9_995).contains(&kept), "{kept}");
+    });
+}
+
+#[test]
+fn what_takes_the_place_of_a_killed_flag_that_cannot_be_read_is_killed() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let flags = open(&process_at(server.port).await).await;
+        for user in ["eve", "cyd"] {
+            flags.put("new-ui", for_all_but(user), Expected::Any, "ada").await.unwrap();
+        }
+        let changed = flags.history(Some("new-ui"), 1).await.unwrap().remove(0).id;
+        // As a later version writes them.
+        let later = r#"{"flags":{"new-ui":{"type":"bool","killed":true,"dice":6},
+            "calm":{"type":"bool","dice":6}}}"#;
+        let write = || cli(server.port, &["HSET", "_:flag:{_:prod}:doc", "body", later]);
+        write();
+        for (key, is_killed) in [("new-ui", true), ("calm", false)] {
+            let put = flags.put(key, for_all_but("eve"), Expected::Any, "deploy").await.unwrap();
+            assert_eq!(put.after.map(|flag| flag.killed), Some(is_killed), "{key}");
+        }
+        assert!(!flags.enabled("new-ui", &ada()) && flags.enabled("calm", &ada()));
+        // Whoever takes a change back says so.
+        write();
+        flags.roll_back("new-ui", &changed, Expected::Any, "bob").await.unwrap();
+        assert!(flags.enabled("new-ui", &ada()));
+    });
+}
+
+#[test]
+fn what_was_written_before_it_was_refused_can_be_edited() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let flags = open(&process_at(server.port).await).await;
+        let body = r#"{"flags":{"new-ui":{"type":"bool","owner":"","description":""}}}"#;
+        cli(server.port, &["HSET", "_:flag:{_:prod}:doc", "version", "5", "body", body]);
+        flags.edit("new-ui").default("on").by("bob").save().await.unwrap();
+        assert!(flags.enabled("new-ui", &ada()));
+        flags.edit("new-ui").owner("growth").by("bob").save().await.unwrap();
+        let refused = flags.edit("new-ui").owner("").by("bob").save().await.unwrap_err();
+        assert_eq!(refused.kind(), sinew::ErrorKind::Rejected, "{refused:#}");
     });
 }
 

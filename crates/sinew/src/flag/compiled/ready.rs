@@ -175,7 +175,7 @@ impl Ready {
     ) -> Decision<'_> {
         if self.killed {
             steps.say(|| "it is killed, so it is off".to_owned());
-            return Decision::of(By::Killed, Reason::Disabled, &self.off);
+            return Decision::of(By::Killed, Reason::Disabled, self.killed_to());
         }
         if let Some(overlaid) = overlaid {
             return self.overlaid(overlaid, steps);
@@ -209,14 +209,25 @@ impl Ready {
         for (index, rule) in self.rules.iter().enumerate() {
             let failed = rule.conditions.iter().find(|(predicate, _)| !predicate.holds(cx));
             match failed {
-                Some((_, text)) => {
-                    steps.say(|| format!("{} does not hold: {text}", rule.told(index)));
-                }
+                Some((predicate, text)) => steps.say(|| {
+                    let found = predicate.found(cx).map(|found| format!(" ({found})"));
+                    let found = found.unwrap_or_default();
+                    format!("{} does not hold: {text}{found}", rule.told(index))
+                }),
                 None => return self.ruled(index, rule, cx, steps),
             }
         }
         steps.say(|| "nothing else decides, so it is its default".to_owned());
         Decision::of(By::Default, Reason::Static, &self.default)
+    }
+
+    /// Whatever else it says, a flag that is true or false and killed is false: one that says otherwise may
+    /// have been written before that was refused.
+    fn killed_to(&self) -> &Variant {
+        match self.is_bool && self.off.value == Value::Bool(true) {
+            true => self.plain[0].as_deref().unwrap_or(&PLAIN[0]),
+            false => &self.off,
+        }
     }
 
     fn overlaid(&self, overlaid: Overlaid, steps: &mut impl Steps) -> Decision<'_> {
@@ -251,10 +262,18 @@ impl Ready {
             return Decision { outcome: Err(EvalError::TargetingKeyMissing), by, bucket: None };
         };
         let bucket = self.hash.with(subject.as_bytes()).bucket();
-        let share = shares.iter().find(|(upto, _)| bucket < *upto);
-        let variant = share.map_or(&self.default, |(_, variant)| variant);
+        let share = shares.iter().position(|(upto, _)| bucket < *upto);
+        let variant = match share {
+            Some(at) => &shares[at].1,
+            None => &self.default,
+        };
         steps.say(|| {
-            format!("{} holds, and {subject:?} falls into bucket {bucket}", rule.told(index))
+            let buckets = share.map(|at| {
+                let from = at.checked_sub(1).map_or(0, |before| shares[before].0);
+                format!(": {} has {from} to {}", variant.name, shares[at].0 - 1)
+            });
+            let (rule, buckets) = (rule.told(index), buckets.unwrap_or_default());
+            format!("{rule} holds, and {subject:?} falls into bucket {bucket}{buckets}")
         });
         let decision = Decision::of(by, Reason::Split, variant);
         Decision { bucket: Some(bucket), ..decision }

@@ -13,6 +13,10 @@ use crate::flag::evaluation::{DecidedBy, EvalError, Evaluation, Explanation, Rea
 use crate::flag::overlays::Overlays;
 use crate::kernel::clock::UnixMillis;
 
+/// A draft of a flag, made ready once to be evaluated often; or why it is none.
+#[derive(Debug)]
+pub(crate) struct Draft(Result<Ready, String>);
+
 /// All that decides an evaluation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
@@ -84,25 +88,30 @@ impl Rules {
         self.explained(decision, steps, is_stale)
     }
 
-    /// The same, as if this draft were saved.
+    /// With the segments that are known now.
+    pub(crate) fn draft(&self, key: &str, flag: &Flag) -> Draft {
+        Draft(match flag.validate() {
+            Ok(()) => Ready::new(key, flag, &self.compiled.segments)
+                .ok_or_else(|| EvalError::ParseError.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// The same as [`Rules::explain`], as if this draft were saved.
     pub(crate) fn preview(
         &self,
         key: &str,
-        draft: &Flag,
+        draft: &Draft,
         cx: &EvalContext,
         now: UnixMillis,
     ) -> Explanation {
         let mut steps = Vec::new();
-        let ready = match draft.validate() {
-            Ok(()) => Ready::new(key, draft, &self.compiled.segments),
-            Err(error) => {
-                steps.push(error.to_string());
-                None
+        let decision = match &draft.0 {
+            Ok(ready) => self.decide_ready(key, ready, cx, now, &mut steps),
+            Err(why) => {
+                steps.push(why.clone());
+                Decision::failed(EvalError::ParseError)
             }
-        };
-        let decision = match &ready {
-            Some(ready) => self.decide_ready(key, ready, cx, now, &mut steps),
-            None => Decision::failed(EvalError::ParseError),
         };
         self.explained(decision, steps, false)
     }

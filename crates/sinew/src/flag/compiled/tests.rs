@@ -239,16 +239,37 @@ fn an_explanation_names_the_rules_that_do_not_hold_and_the_bucket() {
           "then": "on" },
         { "split": { "on": 10, "off": 90 } },
     ] }));
-    let explained = rules.explain("ui", &EvalContext::user("u1").with("plan", "free"), NOW, false);
-    let bucket = explained.bucket.unwrap();
-    assert_eq!(
-        explained.steps,
-        [
-            "rule 1 \"pro users\" does not hold: plan in [\"pro\",\"team\"]".to_owned(),
-            format!("rule 2 holds, and \"u1\" falls into bucket {bucket}"),
-        ]
-    );
-    assert_eq!(explained.decided_by, DecidedBy::Rule { index: 1, name: None });
+    for user in 0..100 {
+        let cx = EvalContext::user(format!("u{user}")).with("plan", 7);
+        let explained = rules.explain("ui", &cx, NOW, false);
+        let bucket = explained.bucket.unwrap();
+        let has = if bucket < 90_000 { "off has 0 to 89999" } else { "on has 90000 to 99999" };
+        let not = "rule 1 \"pro users\" does not hold: plan in [\"pro\",\"team\"]";
+        assert_eq!(
+            explained.steps,
+            [
+                format!("{not} (plan is the number 7)"),
+                format!("rule 2 holds, and \"u{user}\" falls into bucket {bucket}: {has}"),
+            ]
+        );
+        assert_eq!(explained.decided_by, DecidedBy::Rule { index: 1, name: None });
+    }
+    let unknown = rules.explain("ui", &EvalContext::user("u1"), NOW, false);
+    assert!(unknown.steps[0].ends_with(" (plan is not known)"), "{:?}", unknown.steps);
+}
+
+#[test]
+fn a_killed_flag_is_false_whatever_its_off_says() {
+    for (variants, name) in
+        [(json!({ "on": true, "no": false }), "no"), (json!({ "on": true }), "off")]
+    {
+        let flag = json!({
+            "type": "bool", "variants": variants, "default": "on", "off": "on", "killed": true,
+        });
+        let rules = ui(&flag);
+        assert_eq!(rules.enabled("ui", &EvalContext::new(), NOW, false), Some(false));
+        assert_eq!(told(&rules, &EvalContext::new()).2.as_deref(), Some(name));
+    }
 }
 
 #[test]
@@ -256,12 +277,13 @@ fn a_draft_is_evaluated_as_if_it_were_saved() {
     let mut rules = ui(&json!({ "type": "bool" }));
     let (cx, mut draft) = (EvalContext::user("u1"), Flag::bool());
     draft.default = "on".to_owned();
-    let previewed = rules.preview("ui", &draft, &cx, NOW);
+    let ready = rules.draft("ui", &draft);
+    let previewed = rules.preview("ui", &ready, &cx, NOW);
     assert_eq!(previewed.evaluation.unwrap().value, Some(json!(true)));
     rules.overlays.set("ui", None, Some((false, None)));
-    assert_eq!(rules.preview("ui", &draft, &cx, NOW).decided_by, DecidedBy::GlobalOverlay);
+    assert_eq!(rules.preview("ui", &ready, &cx, NOW).decided_by, DecidedBy::GlobalOverlay);
     draft.default = "maybe".to_owned();
-    let previewed = rules.preview("ui", &draft, &cx, NOW);
+    let previewed = rules.preview("ui", &rules.draft("ui", &draft), &cx, NOW);
     assert_eq!(previewed.evaluation, Err(EvalError::ParseError));
     assert!(previewed.steps[0].contains("default: expected a variant"), "{:?}", previewed.steps);
 }
@@ -377,7 +399,7 @@ proptest! {
         let explained = rules.explain("ui", &cx, NOW, is_stale);
         prop_assert_eq!(&explained.evaluation, &answer);
         let flag = &document.flags["ui"];
-        let previewed = rules.preview("ui", flag, &cx, NOW);
+        let previewed = rules.preview("ui", &rules.draft("ui", flag), &cx, NOW);
         prop_assert_eq!(previewed.decided_by, explained.decided_by);
         let value = answer.as_ref().ok().and_then(|answer| answer.value.as_ref()?.as_bool());
         prop_assert_eq!(rules.enabled("ui", &cx, NOW, is_stale), value);

@@ -66,6 +66,15 @@ impl Predicate {
             Self::Attribute { name, test } => test.holds(cx.attribute(name)),
         }
     }
+
+    /// What it looks at, as it is in a context: for people, who see there why `42` is not `"42"`.
+    pub(in crate::flag) fn found(&self, cx: &EvalContext) -> Option<String> {
+        let Self::Attribute { name, .. } = self else { return None };
+        Some(match cx.attribute(name) {
+            Some(attribute) => format!("{name} is {attribute}"),
+            None => format!("{name} is not known"),
+        })
+    }
 }
 
 impl SegmentTest {

@@ -69,11 +69,13 @@ pub struct Flag {
     pub variants: BTreeMap<String, Value>,
     /// The variant of everyone of whom nothing else says anything.
     pub default: String,
-    /// The variant of everyone while it is killed, not enabled, or outside its schedule.
+    /// The variant of everyone while it is killed, not enabled, or outside its schedule: of a flag of type
+    /// bool, one that is false.
     pub off: String,
     /// Whether it is more than [`Flag::off`].
     pub enabled: bool,
-    /// Whether it is [`Flag::off`] whatever else says, plain keys included.
+    /// Whether it is [`Flag::off`] whatever else says, plain keys included. A flag that is put in the place of
+    /// a killed one is killed, too: that ends by [`Flags::revive`](crate::flag::Flags::revive).
     pub killed: bool,
     /// The first that holds decides.
     pub rules: Vec<Rule>,
@@ -206,7 +208,36 @@ impl Flag {
     /// # Errors
     /// `Rejected`, with the field and what was expected of it.
     pub fn validate(&self) -> Result<()> {
-        self.check().map_err(Error::rejected)
+        self.validate_after(None)
+    }
+
+    /// The same in the place of another, of which any owner and description may be left as they were.
+    pub(crate) fn validate_after(&self, before: Option<&Self>) -> Result<()> {
+        self.check().and_then(|()| self.check_sense(before)).map_err(Error::rejected)
+    }
+
+    /// What may be read, since it was once written, and is written no more.
+    fn check_sense(&self, before: Option<&Self>) -> Result<(), String> {
+        if self.kind == FlagType::Bool {
+            for (name, value) in [(ON, true), (OFF, false)] {
+                let is_other = |is: &Value| *is != Value::Bool(value);
+                if self.variants.get(name).is_some_and(is_other) {
+                    return Err(format!("variants.{name}: expected {value}"));
+                }
+            }
+            if self.variants.get(&self.off) != Some(&Value::Bool(false)) {
+                return Err("off: expected a variant that is false".to_owned());
+            }
+        }
+        for (at, text, was) in [
+            ("owner", &self.owner, before.map(|before| &before.owner)),
+            ("description", &self.description, before.map(|before| &before.description)),
+        ] {
+            if text.as_ref().is_some_and(String::is_empty) && was != Some(text) {
+                return Err(format!("{at}: expected some text, or none at all"));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -339,6 +370,15 @@ pub(super) fn check_key(key: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("expected 1 to {KEY_LEN_MAX} of A-Z a-z 0-9 . _ -"))
+}
+
+/// The same of one that is to be made. No URL can hold dots alone: they mean something else in paths.
+pub(super) fn check_new_key(key: &str) -> Result<(), String> {
+    check_key(key)?;
+    match key.bytes().all(|byte| byte == b'.') {
+        false => Ok(()),
+        true => Err(format!("expected 1 to {KEY_LEN_MAX} of A-Z a-z 0-9 . _ - and not dots alone")),
+    }
 }
 
 pub(super) fn at_most(at: &str, count: usize, max: usize) -> Result<(), String> {

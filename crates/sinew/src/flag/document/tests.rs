@@ -122,6 +122,42 @@ fn what_is_no_flag_says_which_field_and_what_was_expected() {
 }
 
 #[test]
+fn what_makes_no_sense_is_read_where_it_is_there_and_not_written() {
+    for (patch, told) in [
+        (json!({ "off": "on" }), "off: expected a variant that is false"),
+        (json!({ "variants": { "on": false, "off": true } }), "variants.on: expected true"),
+        (
+            json!({ "variants": { "on": true }, "off": "on", "rules": [], "tenants": {}, "default": "on" }),
+            "off: expected a variant that is false",
+        ),
+        (json!({ "owner": "" }), "owner: expected some text"),
+        (json!({ "description": "" }), "description: expected some text"),
+    ] {
+        let mut written = full();
+        written.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
+        let (document, left_out) = document(&json!({ "flags": { "...": written } }));
+        assert_eq!(left_out, Vec::<String>::new(), "{patch}");
+        let flag = &document.flags["..."];
+        let error = flag.validate().unwrap_err().to_string();
+        assert!(error.contains(told), "{patch}: {error}");
+        // Else it could not be killed any more.
+        let mut killed = Document { segments: beta(), ..document.clone() };
+        killed.flags.values_mut().for_each(|flag| flag.killed = true);
+        killed.validate_flag("...", Some(flag)).unwrap();
+        let error = killed.validate_flag("...", None).unwrap_err().to_string();
+        assert!(error.contains("not dots alone"), "{error}");
+    }
+    let other_names = json!({ "blue": true, "grey": false });
+    let named =
+        json!({ "type": "bool", "variants": other_names, "default": "grey", "off": "grey" });
+    flag(named).unwrap().validate().unwrap();
+}
+
+fn beta() -> BTreeMap<String, Segment> {
+    BTreeMap::from([("beta".to_owned(), Segment::default())])
+}
+
+#[test]
 fn the_deepest_value_that_may_be_written_is_read() {
     let mut deepest = full();
     deepest["type"] = json!("json");

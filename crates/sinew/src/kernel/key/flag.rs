@@ -43,7 +43,7 @@ impl Scope {
 
 /// Keys that people write by hand: `{prefix}{flag}:global`, `{prefix}{flag}:user:{id}`. Nothing in them is
 /// encoded, so that an id may be anything, and a flag anything without a colon.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PlainFlags(Arc<str>);
 
 impl PlainFlags {
