@@ -27,12 +27,12 @@ impl Actor {
         Self { name: Some(name.into()), tenant: tenant.cloned() }
     }
 
-    /// Of the token, or of the user.
-    pub(crate) fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or("anyone")
+    /// Of the token, or of the user; none where nobody has to say.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
-    /// For audits: who made a change, or by which way it came where nobody says who they are.
+    /// For audits and logs: who made a change, or by which way it came where nobody says who they are.
     pub(crate) fn by<'a>(&'a self, way: &'a str) -> &'a str {
         self.name.as_deref().unwrap_or(way)
     }

@@ -14,11 +14,11 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use sinew::Status;
-use sinew::http::Problem;
 use sinew::session::{Login, Saved, Session};
 
-use super::refusal::{led_to, local, part};
+use super::refusal::{Asked, led_to, local, part};
 use super::settings::UserSetting;
+use super::shell::Viewer;
 use super::{Auth, Digest, PROOF, USER_PREFIX};
 use crate::dashboard::{OurPage, in_words, render};
 use crate::hub::Hub;
@@ -27,6 +27,11 @@ const SIGN_IN: &str = "/login";
 const WRONG: &str = "The name or the password is not right.";
 const AGAIN: &str = "That did not work. Try again.";
 const BUSY: &str = "Too many people sign in at once. Try again soon.";
+const AWAY: &str = "The store does not answer now, and it keeps who is signed in. Try again soon.";
+const NOT_OURS: &str = "This form is not as the page /login sends it, which takes scripts: expected the header HX-Request.";
+const TOO_LONG: &str = "The name or the password is too long.";
+const NO_FORM: &str = "This is no form: expected Content-Type: application/x-www-form-urlencoded.";
+const INCOMPLETE: &str = "The form is not complete: expected a name and a password.";
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -65,7 +70,8 @@ enum Ended {
     Busy,
     /// Something else happened to the session meanwhile.
     Overtaken,
-    Away(Problem),
+    /// Without the store, and what is said of that.
+    Away(String),
 }
 
 pub(crate) fn routes() -> Router<Hub> {
@@ -83,9 +89,7 @@ async fn page(State(hub): State<Hub>, mut parts: Parts) -> Response {
     match auth.signed_in(&session).await {
         Ok(Some(_)) => Redirect::to(&to).into_response(),
         // Without the store, nobody gets in: better said before a password is typed.
-        Ok(None) if !matches!(hub.sinew().status(), Status::Up) => {
-            away("The store does not answer now, and it keeps who is signed in. Try again soon.")
-        }
+        Ok(None) if !matches!(hub.sinew().status(), Status::Up) => away(AWAY),
         Ok(None) => render(&Page { to, has_users: !auth.users.is_empty() }),
         Err(error) => away(&in_words(&error)),
     }
@@ -98,11 +102,15 @@ fn away(message: &str) -> Response {
 
 async fn sign_in(
     State(hub): State<Hub>,
-    _: OurPage,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut parts: Parts,
     form: Result<Form<Attempt>, FormRejection>,
 ) -> Response {
+    // Another site could send the form, and sign someone in as someone else. It cannot send the header.
+    let asked = Asked::by(&parts);
+    if !asked.is_for_a_part() {
+        return asked.told(StatusCode::FORBIDDEN, NOT_OURS.to_owned(), Viewer::Nobody);
+    }
     let Some(auth) = hub.auth() else {
         return led_to(StatusCode::NO_CONTENT.into_response(), "/");
     };
@@ -110,8 +118,9 @@ async fn sign_in(
         Ok(session) => session,
         Err(problem) => return problem.into_response(),
     };
-    let Ok(Form(attempt)) = form else {
-        return part(StatusCode::FORBIDDEN, WRONG.to_owned());
+    let attempt = match form {
+        Ok(Form(attempt)) => attempt,
+        Err(rejection) => return part(StatusCode::FORBIDDEN, unreadable(&rejection).to_owned()),
     };
     let address = peer.ip().to_canonical();
     let ended = auth.attempt(&session, address, &attempt).await;
@@ -133,7 +142,15 @@ async fn sign_in(
         Ended::Busy => part(StatusCode::TOO_MANY_REQUESTS, BUSY.to_owned()),
         Ended::Overtaken => part(StatusCode::FORBIDDEN, AGAIN.to_owned()),
         // The page says so, in place of the form.
-        Ended::Away(problem) => led_to(problem.into_response(), SIGN_IN),
+        Ended::Away(message) => led_to(part(StatusCode::SERVICE_UNAVAILABLE, message), SIGN_IN),
+    }
+}
+
+fn unreadable(rejection: &FormRejection) -> &'static str {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => TOO_LONG,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => NO_FORM,
+        _ => INCOMPLETE,
     }
 }
 
@@ -162,7 +179,7 @@ impl Auth {
     async fn attempt(&self, session: &Session, address: IpAddr, attempt: &Attempt) -> Ended {
         match self.try_attempt(session, address, attempt).await {
             Ok(ended) => ended,
-            Err(error) => Ended::Away(error.into()),
+            Err(error) => Ended::Away(in_words(&error)),
         }
     }
 
@@ -179,8 +196,7 @@ impl Auth {
         // No one can be signed in then. What is guessed meanwhile is not counted with what was guessed before,
         // and another answer to the right password would tell that it is right.
         if decision.is_degraded() {
-            let what = "the store does not answer, and it keeps who is signed in: try again soon";
-            return Ok(Ended::Away(Problem::new(StatusCode::SERVICE_UNAVAILABLE, what)));
+            return Ok(Ended::Away(AWAY.to_owned()));
         }
         if !decision.is_allowed() {
             // Rounded up, so that then it passes.

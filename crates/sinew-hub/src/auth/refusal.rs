@@ -60,7 +60,7 @@ impl Asked {
     pub(super) fn by(parts: &Parts) -> Self {
         let asking = match parts.headers.contains_key("hx-request") {
             true => Asking::Part,
-            false if is_read(&parts.method) && is_a_browsers(&parts.headers) => Asking::Browser,
+            false if is_a_browsers(&parts.headers) => Asking::Browser,
             false => Asking::Other,
         };
         let to = match asking {
@@ -69,10 +69,17 @@ impl Asked {
                 let url: Uri = url.to_str().ok()?.parse().ok()?;
                 Some(url.path_and_query()?.as_str().to_owned())
             }),
-            Asking::Browser => parts.uri.path_and_query().map(|path| path.as_str().to_owned()),
-            Asking::Other => None,
+            Asking::Browser if is_read(&parts.method) => {
+                parts.uri.path_and_query().map(|path| path.as_str().to_owned())
+            }
+            // Where something was to be changed, there is no page to go back to.
+            Asking::Browser | Asking::Other => None,
         };
         Self { asking, to: to.unwrap_or_default() }
+    }
+
+    pub(super) fn is_for_a_part(&self) -> bool {
+        matches!(self.asking, Asking::Part)
     }
 
     pub(super) fn is_for_a_whole_page(&self) -> bool {
@@ -111,7 +118,8 @@ impl Asked {
         }
     }
 
-    fn told(&self, status: StatusCode, message: String, viewer: Viewer) -> Response {
+    /// In a way that what has asked can show.
+    pub(super) fn told(&self, status: StatusCode, message: String, viewer: Viewer) -> Response {
         match self.asking {
             Asking::Browser => {
                 (status, seen_now_by(viewer, || render(&Page { message }))).into_response()

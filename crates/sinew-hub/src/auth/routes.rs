@@ -76,7 +76,7 @@ struct Special {
 }
 
 /// The first that fits holds.
-static SPECIAL: [Special; 22] = [
+static SPECIAL: [Special; 25] = [
     // They count the look-ups of all tenants.
     of("GET", "/v1/cache", Capability::Cache, Verb::Read, Reach::All),
     of("GET", "/v1/cache/{cache}/stats", Capability::Cache, Verb::Read, Reach::All),
@@ -111,6 +111,15 @@ static SPECIAL: [Special; 22] = [
     page("GET", "/caches/{cache}/now", Verb::Read, Reach::All),
     page("GET", "/caches/{cache}/events", Verb::Read, Reach::All),
     page("PUT", "/limits/{limit}/definition", Verb::Admin, Reach::All),
+    // Whoever holds it.
+    page("DELETE", "/locks/release", Verb::Admin, Reach::Tenant),
+    // It may remove the flag, as it may for programs.
+    page("PUT", "/flags/{flag}/roll-back", Verb::Admin, Reach::Tenant),
+    // All of a user's, as it is for programs.
+    Special {
+        when: |uri| asks(uri, "id").all(|id| id.is_empty()),
+        ..page("DELETE", "/sessions/end", Verb::Admin, Reach::Tenant)
+    },
     // A draft is too long for a URL. Nothing is changed.
     page("POST", "/flags/{flag}/preview", Verb::Read, Reach::Tenant),
 ];
@@ -250,6 +259,9 @@ mod tests {
             ("GET", "/v1/limits/{name}/{subject}", "", "limit:read", Reach::Tenant),
             ("GET", "/v1/users/{user}/sessions", "", "session:read", Reach::Tenant),
             ("POST", "/v1/sessions", "", "session:write", Reach::Tenant),
+            ("DELETE", "/v1/users/{user}/sessions", "", "session:admin", Reach::Tenant),
+            ("DELETE", "/v1/users/{user}/sessions", "except=x", "session:admin", Reach::Tenant),
+            ("DELETE", "/v1/users/{user}/sessions/{id}", "", "session:write", Reach::Tenant),
             ("PUT", "/v1/flags/{key}", "", "flag:write", Reach::Tenant),
             ("DELETE", "/v1/flags/{key}", "", "flag:admin", Reach::Tenant),
             ("POST", "/v1/flags/{key}/roll-back", "", "flag:admin", Reach::Tenant),
@@ -268,6 +280,30 @@ mod tests {
                 (scope, reach),
                 "{method} {path}?{query}"
             );
+        }
+    }
+
+    #[test]
+    fn a_page_asks_for_no_less_than_the_api_to_end_all_sessions_of_a_user() {
+        for (query, verb) in [
+            ("user=ada", Verb::Admin),
+            ("user=ada&id=", Verb::Admin),
+            ("user=ada&%69d=", Verb::Admin),
+            ("user=ada&id=x", Verb::Write),
+        ] {
+            let needed = needed("DELETE", "/sessions/end", query);
+            assert_eq!(needed, Some(Need::User(verb, Reach::Tenant)), "{query}");
+        }
+        let look = needed("GET", "/sessions/end", "user=ada");
+        assert_eq!(look, Some(Need::User(Verb::Read, Reach::Tenant)));
+    }
+
+    #[test]
+    fn a_page_asks_for_no_less_than_the_api_to_take_a_lock_away_and_to_roll_a_flag_back() {
+        for (method, path) in [("DELETE", "/locks/release"), ("PUT", "/flags/{flag}/roll-back")] {
+            let needed = |method: &str| needed(method, path, "");
+            assert_eq!(needed(method), Some(Need::User(Verb::Admin, Reach::Tenant)), "{path}");
+            assert_eq!(needed("GET"), Some(Need::User(Verb::Read, Reach::Tenant)), "{path}");
         }
     }
 

@@ -11,7 +11,8 @@ use super::password::Hashed;
 use super::scope::{Granted, Role, Scope};
 
 /// What a name looks like, for messages.
-pub(crate) const NAME_EXPECTED: &str = "expected 1 to 64 of A-Z a-z 0-9 . @ _ + -, and no token";
+pub(crate) const NAME_EXPECTED: &str =
+    "expected 1 to 64 of A-Z a-z 0-9 . @ _ + -, and no token or hash";
 const NAME_LEN_MAX: usize = 64;
 
 /// Who may do what, and for how long they stay signed in. Nothing in it shows a secret.
@@ -46,11 +47,11 @@ pub(crate) struct UserSetting {
     pub(crate) tenant: Option<Tenant>,
 }
 
-/// Whether a token or a user may be called so. Names are shown to everyone.
+/// Whether a token or a user may be called so. Names are shown to everyone: what looks like a secret is none.
 pub(crate) fn is_name(text: &str) -> bool {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".@_+-".contains(&byte);
     let is_one = (1..=NAME_LEN_MAX).contains(&text.len()) && text.bytes().all(is_good);
-    is_one && !text.starts_with(TOKEN_PREFIX)
+    is_one && !text.starts_with(TOKEN_PREFIX) && Digest::parse(text).is_none()
 }
 
 impl Default for AuthSettings {

@@ -52,7 +52,7 @@ pub(crate) fn sees_all() -> bool {
 pub(crate) fn name() -> Option<String> {
     match viewer()? {
         Viewer::Nobody => None,
-        Viewer::SignedIn { actor, .. } => Some(actor.name().to_owned()),
+        Viewer::SignedIn { actor, .. } => actor.name().map(str::to_owned),
     }
 }
 

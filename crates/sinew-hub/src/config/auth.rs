@@ -2,8 +2,6 @@
 //!
 //! No message has a word of a token, a hash or a password: a secret may have been put in a wrong place.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use sinew::{Tenancy, Tenant};
 use toml::Spanned;
@@ -12,12 +10,11 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::caches::word;
 use super::layers::File;
 use super::read::is_said;
-use super::{Fault, Origin};
+use super::{Fault, Origin, sessions};
 use crate::auth::Digest;
 use crate::auth::password::Hashed;
 use crate::auth::scope::{self, Granted, Role};
 use crate::auth::settings::{AuthSettings, NAME_EXPECTED, TokenSetting, UserSetting, is_name};
-use crate::duration;
 
 pub(super) const TOKENS: &str = "tokens: expected a table for each token, as `sinew token new` prints it: [[tokens]] with name, sha256 and scopes";
 pub(super) const USERS: &str = "users: expected a table for each user, like [[users]] name = \"ada\", role = \"viewer\", and password as `sinew user hash` prints it";
@@ -27,8 +24,6 @@ const TENANT: &str = "tenant: this deployment is single-tenant: expected none";
 
 /// Of each kind.
 const NAMED_MAX: usize = 1_000;
-const STAY_MIN: Duration = Duration::from_secs(1);
-const STAY_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// What was said so far.
 #[derive(Default)]
@@ -60,13 +55,16 @@ impl AuthTables {
     ) {
         let (mut name, mut digest, mut scopes) = (None, None, None);
         let (mut tenant, mut expires_at) = (None, None);
-        let before = faults.len();
+        let (before, whose) = (faults.len(), whose("token", said, is_hash));
         for (key, value) in said {
             let at = file.at(key.span().start);
             let read = match key.get_ref().as_ref() {
                 "name" => named(value).map(|it| name = Some(it)),
                 "sha256" => sha256(value).map(|it| digest = Some(it)),
-                "scopes" => granted(value).map(|it| scopes = Some(it)),
+                "scopes" => {
+                    scopes = granted(file, value, &whose, faults);
+                    Ok(())
+                }
                 "tenant" => {
                     self.tenant_lines.push(at.clone());
                     of_tenant(value).map(|it| tenant = Some(it))
@@ -77,7 +75,7 @@ impl AuthTables {
                 )),
             };
             if let Err(message) = read {
-                faults.push(Fault { origin: at, message });
+                faults.push(Fault { origin: at, message: format!("{whose}{message}") });
             }
         }
         for (key, like) in [
@@ -115,15 +113,12 @@ impl AuthTables {
         faults: &mut Vec<Fault>,
     ) {
         let (mut name, mut password, mut role, mut tenant) = (None, None, None, None);
-        let before = faults.len();
+        let (before, whose) = (faults.len(), whose("user", said, is_password));
         for (key, value) in said {
             let at = file.at(key.span().start);
             let read = match key.get_ref().as_ref() {
                 "name" => named(value).map(|it| name = Some(it)),
-                // What is no text is no hash either.
-                "password" => {
-                    Hashed::read(word(value).unwrap_or_default()).map(|it| password = Some(it))
-                }
+                "password" => password_hash(value).map(|it| password = Some(it)),
                 "role" => word(value).unwrap_or_default().parse::<Role>().map(|it| role = Some(it)),
                 "tenant" => {
                     self.tenant_lines.push(at.clone());
@@ -134,7 +129,7 @@ impl AuthTables {
                 )),
             };
             if let Err(message) = read {
-                faults.push(Fault { origin: at, message });
+                faults.push(Fault { origin: at, message: format!("{whose}{message}") });
             }
         }
         for (key, like) in [
@@ -157,15 +152,14 @@ impl AuthTables {
     pub(super) fn read_dashboard(
         &mut self,
         file: &File,
-        table_at: &Origin,
         said: &DeTable<'_>,
         faults: &mut Vec<Fault>,
     ) {
-        let before = faults.len();
+        let (mut idle, mut absolute) = (None, None);
         for (key, value) in said {
             let read = match key.get_ref().as_ref() {
-                "idle" => stay("idle", value).map(|it| self.settings.idle = it),
-                "absolute" => stay("absolute", value).map(|it| self.settings.absolute = it),
+                "idle" => sessions::time("idle", value).map(|it| idle = Some(it)),
+                "absolute" => sessions::time("absolute", value).map(|it| absolute = Some(it)),
                 unknown => {
                     Err(format!("unknown key {unknown:?} of dashboard: expected idle or absolute"))
                 }
@@ -174,10 +168,8 @@ impl AuthTables {
                 faults.push(Fault { origin: file.at(key.span().start), message });
             }
         }
-        if faults.len() == before && self.settings.idle > self.settings.absolute {
-            let message = "idle is longer than absolute, which ends a session however much it is used: expected idle to be shorter";
-            faults.push(Fault { origin: table_at.clone(), message: message.to_owned() });
-        }
+        let lasting = sessions::lasting(file, said, idle, absolute, faults);
+        (self.settings.idle, self.settings.absolute) = (lasting.idle, lasting.absolute);
     }
 
     /// What is likely a slip, and may not be.
@@ -227,6 +219,27 @@ impl AuthTables {
     }
 }
 
+/// Of which token or user a fault is, where that one has a name and its secret is in its place: else that may be
+/// what stands in the place of the name.
+fn whose(
+    kind: &str,
+    said: &DeTable<'_>,
+    is_secret: impl Fn(&str, &Spanned<DeValue<'_>>) -> bool,
+) -> String {
+    let is_in_place = said.iter().any(|(key, value)| is_secret(key.get_ref(), value));
+    let name = said.iter().find(|(key, _)| is_in_place && key.get_ref() == "name");
+    let name = name.and_then(|(_, value)| named(value).ok());
+    name.map_or_else(String::new, |name| format!("{kind} {name:?}: "))
+}
+
+fn is_hash(key: &str, value: &Spanned<DeValue<'_>>) -> bool {
+    key == "sha256" && sha256(value).is_ok()
+}
+
+fn is_password(key: &str, value: &Spanned<DeValue<'_>>) -> bool {
+    key == "password" && password_hash(value).is_ok()
+}
+
 fn named(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     let name = word(value).filter(|name| is_name(name)).map(str::to_owned);
     name.ok_or_else(|| format!("invalid name: {NAME_EXPECTED}"))
@@ -239,15 +252,37 @@ fn sha256(value: &Spanned<DeValue<'_>>) -> Result<Digest, String> {
     })
 }
 
-fn granted(value: &Spanned<DeValue<'_>>) -> Result<Vec<Granted>, String> {
-    let wrong =
-        || format!("invalid scopes: expected at least one in brackets; {}", scope::EXPECTED);
-    let DeValue::Array(said) = value.get_ref() else { return Err(wrong()) };
-    let scopes: Vec<Granted> = said
-        .iter()
-        .map(|scope| -> Result<Granted, String> { word(scope).ok_or_else(wrong)?.parse() })
-        .collect::<Result<_, String>>()?;
-    if scopes.is_empty() { Err(wrong()) } else { Ok(scopes) }
+/// What is no text is no hash either.
+fn password_hash(value: &Spanned<DeValue<'_>>) -> Result<Hashed, String> {
+    Hashed::read(word(value).unwrap_or_default())
+}
+
+/// Those that are scopes; the others are told by their place, for one may be a secret.
+fn granted(
+    file: &File,
+    value: &Spanned<DeValue<'_>>,
+    whose: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<Vec<Granted>> {
+    let mut fault = |value: &Spanned<DeValue<'_>>, what: &str| {
+        let message = format!("{whose}invalid {what}{}", scope::EXPECTED);
+        faults.push(Fault { origin: file.at(value.span().start), message });
+    };
+    let said = match value.get_ref() {
+        DeValue::Array(said) if !said.is_empty() => said,
+        _ => {
+            fault(value, "scopes: expected at least one in brackets; ");
+            return None;
+        }
+    };
+    let mut scopes = Vec::with_capacity(said.len());
+    for (index, value) in said.iter().enumerate() {
+        match word(value).and_then(|scope| scope.parse::<Granted>().ok()) {
+            Some(scope) => scopes.push(scope),
+            None => fault(value, &format!("scopes[{index}]: ")),
+        }
+    }
+    Some(scopes)
 }
 
 fn of_tenant(value: &Spanned<DeValue<'_>>) -> Result<Tenant, String> {
@@ -267,14 +302,4 @@ fn instant(value: &Spanned<DeValue<'_>>) -> Result<Timestamp, String> {
     text.parse().map_err(|_| {
         "invalid expires_at: expected a time with its offset, like 2027-01-01T00:00:00Z".to_owned()
     })
-}
-
-fn stay(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, String> {
-    let text =
-        word(value).ok_or_else(|| format!("invalid {key}: {}, in quotes", duration::EXPECTED))?;
-    let stay = duration::parse(text)?;
-    match (STAY_MIN..=STAY_MAX).contains(&stay) {
-        true => Ok(stay),
-        false => Err(format!("{key} of {text} is out of bounds: expected 1s to 400d")),
-    }
 }

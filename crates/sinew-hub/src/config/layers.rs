@@ -124,7 +124,7 @@ impl Layers {
                 }
                 ("users", _, _) => self.fault(origin, auth::USERS.to_owned()),
                 ("dashboard", _, DeValue::Table(said)) => {
-                    self.auth.read_dashboard(file, &origin, said, &mut self.faults);
+                    self.auth.read_dashboard(file, said, &mut self.faults);
                 }
                 ("dashboard", _, _) => self.fault(origin, auth::DASHBOARD.to_owned()),
                 (_, Some((name, expected)), value) => match read::scalar(value) {

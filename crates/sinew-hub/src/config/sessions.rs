@@ -6,10 +6,10 @@ use sinew::session::Evict;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Fault;
 use super::caches::word;
 use super::layers::File;
 use super::read::{is_said, scalar};
+use super::{Fault, Origin};
 use crate::duration;
 use crate::session::settings::SessionSettings;
 
@@ -24,11 +24,6 @@ pub(super) fn read(
     faults: &mut Vec<Fault>,
 ) -> SessionSettings {
     let (mut idle, mut absolute, mut most, mut when_full) = (None, None, None, Evict::Oldest);
-    let mut fault = |key: &str, message: String| {
-        let said = settings.iter().find(|(said, _)| said.get_ref() == key);
-        let origin = file.at(said.map_or(0, |(said, _)| said.span().start));
-        faults.push(Fault { origin, message });
-    };
     for (key, value) in settings {
         let key: &str = key.get_ref();
         let read = match key {
@@ -41,32 +36,47 @@ pub(super) fn read(
             )),
         };
         if let Err(message) = read {
-            fault(key, message);
+            faults.push(Fault { origin: at(file, settings, key), message });
         }
     }
+    let lasting = lasting(file, settings, idle, absolute, faults);
+    if is_said("when_full", settings) && !is_said("max_per_user", settings) {
+        let message =
+            "when_full has no effect without a maximum: expected max_per_user = 5 beside it";
+        let origin = at(file, settings, "when_full");
+        faults.push(Fault { origin, message: message.to_owned() });
+    }
+    SessionSettings { max_per_user: most.map(|most| (most, when_full)), ..lasting }
+}
+
+/// How long sessions last by a table that says `idle` and `absolute`, or leaves them out.
+pub(super) fn lasting(
+    file: &File,
+    settings: &DeTable<'_>,
+    idle: Option<Duration>,
+    absolute: Option<Duration>,
+    faults: &mut Vec<Fault>,
+) -> SessionSettings {
     let is_absolute_known = absolute.is_some() || !is_said("absolute", settings);
     let lasting = SessionSettings::lasting(idle, absolute);
     if is_absolute_known && lasting.idle > lasting.absolute {
         let (idle, absolute) =
             (duration::written(lasting.idle), duration::written(lasting.absolute));
-        fault(
-            "idle",
-            format!(
-                "an idle time of {idle} is out of bounds: expected at most {absolute}, as absolute is"
-            ),
+        let message = format!(
+            "an idle time of {idle} is out of bounds: expected at most {absolute}, as absolute is"
         );
+        faults.push(Fault { origin: at(file, settings, "idle"), message });
     }
-    if is_said("when_full", settings) && !is_said("max_per_user", settings) {
-        fault(
-            "when_full",
-            "when_full has no effect without a maximum: expected max_per_user = 5 beside it"
-                .to_owned(),
-        );
-    }
-    SessionSettings { max_per_user: most.map(|most| (most, when_full)), ..lasting }
+    lasting
 }
 
-fn time(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, String> {
+/// Where a key of a table stands.
+fn at(file: &File, settings: &DeTable<'_>, key: &str) -> Origin {
+    let said = settings.iter().find(|(said, _)| said.get_ref() == key);
+    file.at(said.map_or(0, |(said, _)| said.span().start))
+}
+
+pub(super) fn time(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, String> {
     let text =
         word(value).ok_or_else(|| format!("invalid {key}: {}, in quotes", duration::EXPECTED))?;
     let time = duration::parse(text).map_err(|what| format!("{key}: {what}"))?;

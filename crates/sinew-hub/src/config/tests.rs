@@ -305,7 +305,7 @@ fn each_fault_of_who_may_do_what_is_told_with_its_line_and_no_secret() {
     for (line, told) in [
         (2, "invalid name: expected 1 to 64"),
         (3, "invalid sha256: expected 64 hexadecimal digits"),
-        (4, "invalid scope: expected one like"),
+        (4, "invalid scopes[0]: expected one like"),
         (5, "invalid tenant"),
         (6, "invalid expires_at: expected a time with its offset"),
         (7, "unknown key \"colour\" of a token"),
@@ -318,7 +318,7 @@ fn each_fault_of_who_may_do_what_is_told_with_its_line_and_no_secret() {
         (14, "a user has no name: expected"),
         (14, "a user has no password: expected"),
         (14, "a user has no role: expected"),
-        (16, "idle of 0s is out of bounds"),
+        (16, "idle: 0s is out of bounds"),
         (17, "invalid absolute: expected a duration"),
         (18, "unknown key \"colour\" of dashboard"),
     ] {
@@ -332,11 +332,53 @@ fn each_fault_of_who_may_do_what_is_told_with_its_line_and_no_secret() {
         ("tokens = 5\n", "tokens: expected a table for each"),
         ("users = [5]\n", "users: expected a table for each"),
         ("dashboard = true\n", "dashboard: expected a table"),
-        ("[dashboard]\nidle = \"13h\"\n", "idle is longer than absolute"),
     ] {
         let faults = read(text).unwrap_err();
         assert!(faults.len() == 1 && faults[0].contains(told), "{faults:?}");
     }
+}
+
+#[test]
+fn a_fault_of_a_token_or_a_user_names_them_and_stands_where_it_was_written() {
+    let faults = read(&format!(
+        "[[tokens]]\nscopes = [\n  \"cache:read\",\n  \"cache:wrte\",\n  7,\n]\nsha256 = \"{SHA256}\"\n\
+         name = \"billing\"\n[[users]]\nname = \"ada\"\nrole = \"root\"\npassword = \"{PHC}\"\n"
+    ))
+    .unwrap_err();
+    assert_eq!(faults.len(), 3, "{faults:#?}");
+    for (fault, told) in faults.iter().zip([
+        "sinew.toml:4: token \"billing\": invalid scopes[1]: expected one like \"cache:read\"",
+        "sinew.toml:5: token \"billing\": invalid scopes[2]: expected one like",
+        "sinew.toml:11: user \"ada\": invalid role: expected viewer",
+    ]) {
+        assert!(fault.starts_with(told), "{told}: {fault}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_name_is_not_told_as_one() {
+    for text in [
+        "[[users]]\nname = \"hunter2horse\"\npassword = \"ada\"\nrole = \"root\"\n".to_owned(),
+        "[[users]]\nname = \"hunter2horse\"\ncolour = 1\nrole = \"viewer\"\n".to_owned(),
+        format!("[[tokens]]\nname = \"{SHA256}\"\nsha256 = \"billing\"\nscopes = [\"*\"]\n"),
+        format!("[[tokens]]\nname = \"{SHA256}\"\nsha256 = \"{SHA256}\"\nscopes = [7]\n"),
+    ] {
+        let faults = read(&text).unwrap_err();
+        assert_eq!(faults.len(), 2, "{faults:#?}");
+        let is_told = |fault: &String| fault.contains("hunter2") || fault.contains("ba7816");
+        assert!(!faults.iter().any(is_told), "{faults:#?}");
+    }
+}
+
+#[test]
+fn what_is_said_of_sign_ins_is_bounded_as_sessions_are_and_told_at_its_own_line() {
+    for table in ["dashboard", "sessions"] {
+        let faults = read(&format!("[{table}]\nabsolute = \"12h\"\nidle = \"13h\"\n")).unwrap_err();
+        let expected = "sinew.toml:3: an idle time of 13h is out of bounds: expected at most 12h, as absolute is";
+        assert_eq!(faults, [expected], "{table}");
+    }
+    let short = read("[dashboard]\nabsolute = \"10m\"\n").unwrap().auth;
+    assert_eq!((short.idle, short.absolute), (Duration::from_secs(600), Duration::from_secs(600)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 use thirtyfour::prelude::*;
 
 use crate::auth_api::made;
-use crate::browser::{EVERY, WAIT, in_a_browser, screenshot, until_text};
+use crate::browser::{EVERY, WAIT, fill, in_a_browser, press, screenshot, until_text};
 use crate::hub::{BINARY, Hub, blocking, text};
 use crate::world::{start_chromedriver, start_redis};
 
@@ -27,7 +27,7 @@ static HASHED: LazyLock<String> = LazyLock::new(|| {
     text(&hash.wait_with_output().expect("its end").stdout).trim().to_owned()
 });
 
-/// A hub whose users are called as their roles are, and `tia`, an operator of the tenant acme.
+/// A hub whose users are called as their roles are, and `tia`, an admin of the tenant acme.
 struct Guarded {
     hub: Hub,
     /// Of a program that may do everything.
@@ -51,7 +51,7 @@ impl Guarded {
                 ("viewer", "viewer", ""),
                 ("operator", "operator", ""),
                 ("admin", "admin", ""),
-                ("tia", "operator", "tenant = \"acme\"\n"),
+                ("tia", "admin", "tenant = \"acme\"\n"),
             ] {
                 let hashed = HASHED.as_str();
                 writeln!(
@@ -183,6 +183,39 @@ async fn who_is_not_signed_in_is_led_to_the_way_in_and_back_and_to_no_other_host
 }
 
 #[tokio::test]
+async fn a_form_that_is_not_of_the_page_is_told_so_in_a_way_that_its_sender_can_show() {
+    let guarded = Guarded::start(&[]).await;
+    let login = guarded.page("/login").send().await.unwrap().text().await.unwrap();
+    assert!(login.contains("<noscript>"), "{login}");
+    let url = format!("{}/login", guarded.hub.url);
+    let (form, json) = ("application/x-www-form-urlencoded", "application/json");
+    let right = format!("name=viewer&password={PASSWORD}").replace(' ', "+");
+    // Without scripts, or of another site.
+    for (accept, kind) in [("text/html,*/*;q=0.8", "text/html"), ("*/*", "application/problem")] {
+        let sent = guarded.client.post(&url).header("accept", accept).header("content-type", form);
+        let told = sent.body(right.clone()).send().await.unwrap();
+        assert_eq!(told.status(), StatusCode::FORBIDDEN);
+        assert!(header(&told, "content-type").starts_with(kind), "{told:?}");
+        assert!(told.headers().get("set-cookie").is_none());
+        let text = told.text().await.unwrap();
+        assert!(text.contains("which takes scripts"), "{text}");
+    }
+    let long = format!("name=viewer&password={}", "x".repeat(70_000));
+    for (kind, body, expected) in [
+        (form, long, "is too long"),
+        (form, "name=viewer".to_owned(), "expected a name and a password"),
+        (json, "{}".to_owned(), "expected Content-Type: application/x-www-form-urlencoded"),
+    ] {
+        let sent = guarded.part(Method::POST, "/login").header("content-type", kind);
+        let told = sent.body(body).send().await.unwrap();
+        // The page shows what comes with this status.
+        assert_eq!(told.status(), StatusCode::FORBIDDEN, "{expected}");
+        let text = told.text().await.unwrap();
+        assert!(text.contains(expected) && text.contains("class=\"fault\""), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_is_another_one_after_the_sign_in_and_none_after_the_sign_out() {
     let guarded = Guarded::start(&[]).await;
     let first = guarded.try_sign_in("viewer", PASSWORD, "").await;
@@ -266,6 +299,21 @@ async fn a_change_takes_the_token_of_its_own_page_and_a_role_that_may() {
     assert_eq!(evicted.status(), StatusCode::OK);
     assert!(!is_there().await);
 
+    // As over HTTP, where each of them takes a scope that ends in admin.
+    let (all, lock) = ("/sessions/end?user=ada", "/locks/release?name=nightly");
+    for (method, path) in
+        [(Method::DELETE, all), (Method::DELETE, lock), (Method::PUT, "/flags/new-ui/roll-back")]
+    {
+        let refused = guarded.change(&operator, method, path).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{path}");
+        let told = refused.text().await.unwrap();
+        assert!(told.contains("This takes the role admin."), "{path}: {told}");
+    }
+    for path in [all, lock] {
+        let done = guarded.change(&admin, Method::DELETE, path).await;
+        assert_eq!(done.status(), StatusCode::OK, "{path}");
+    }
+
     let terms = "algorithm=gcra&quota=7&per=1m&on_down=local";
     let limit = format!("/limits/calls/definition?{terms}");
     let refused = guarded.change(&operator, Method::PUT, &limit).await;
@@ -325,7 +373,10 @@ async fn a_tenants_user_sees_that_tenant_and_nothing_that_all_share() {
             guarded.api(Method::POST, "/v1/locks/nightly", tenant, "{\"ttl\": \"10m\"}").await;
         assert_eq!(lock.status(), status, "{tenant}");
     }
-    let ended = guarded.change(&tia, Method::DELETE, "/sessions/end?user=ada").await;
+    let begun = guarded.api(Method::POST, "/v1/sessions", "acme", "{\"user\": \"ada\"}").await;
+    let begun: serde_json::Value = begun.json().await.unwrap();
+    let one = format!("/sessions/end?user=ada&id={}", begun["id"].as_str().unwrap());
+    let ended = guarded.change(&tia, Method::DELETE, &one).await;
     assert_eq!(ended.status(), StatusCode::OK);
     let log = guarded.hub.server.log();
     for told in ["a lock was taken away on the", "sessions of a user were ended on the"] {
@@ -418,23 +469,15 @@ async fn a_store_that_is_away_is_told_and_nobody_is_let_in_or_called_signed_out(
         let attempt = guarded.try_sign_in("viewer", password, "").await;
         assert_eq!(attempt.status(), StatusCode::SERVICE_UNAVAILABLE, "{password}");
         assert_eq!(header(&attempt, "hx-redirect"), "/login", "{password}");
+        assert!(header(&attempt, "content-type").starts_with("text/html"), "{attempt:?}");
+        let told = attempt.text().await.unwrap();
+        assert!(told.contains("The store does not answer now"), "{told}");
     }
     // Tokens need no store.
     let api = guarded.client.get(format!("{}/v1/redis/breakers", guarded.hub.url));
     let api = api.bearer_auth(&guarded.token).send().await.unwrap();
     assert_eq!(api.status(), StatusCode::OK);
     drop(redis);
-}
-
-async fn fill(driver: &WebDriver, selector: &str, text: &str) -> WebDriverResult<()> {
-    let input = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    input.clear().await?;
-    input.send_keys(text).await
-}
-
-async fn press(driver: &WebDriver, selector: &str) -> WebDriverResult<()> {
-    let button = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    button.click().await
 }
 
 async fn until_title(driver: &WebDriver, title: &str) -> WebDriverResult<()> {
@@ -453,10 +496,9 @@ async fn until_title(driver: &WebDriver, title: &str) -> WebDriverResult<()> {
 async fn a_person_signs_in_changes_something_and_signs_out() {
     let driver_server = blocking(start_chromedriver).await;
     let guarded = Guarded::start(&[]).await;
-    let body = "{\"ttl\": \"10m\"}".to_owned();
-    let lock = guarded.client.post(format!("{}/v1/locks/nightly", guarded.hub.url));
-    let lock = lock.bearer_auth(&guarded.token).header("content-type", "application/json");
-    assert_eq!(lock.body(body).send().await.unwrap().status(), StatusCode::OK);
+    let put = guarded.client.put(format!("{}/v1/cache/user/entries/7", guarded.hub.url));
+    let put = put.bearer_auth(&guarded.token).header("content-type", "application/json");
+    assert_eq!(put.body("1").send().await.unwrap().status(), StatusCode::NO_CONTENT);
     in_a_browser(&driver_server, move |driver| async move {
         driver.goto(format!("{}/locks", guarded.hub.url)).await?;
         until_title(&driver, "Sign in · Sinew").await?;
@@ -471,9 +513,12 @@ async fn a_person_signs_in_changes_something_and_signs_out() {
         until_title(&driver, "Locks · Sinew").await?;
         until_text(&driver, "who", "operator").await?;
 
-        press(&driver, "#held tbody button").await?;
-        press(&driver, "#release-now").await?;
-        until_text(&driver, "released", "nightly was taken away from 1.").await?;
+        driver.goto(format!("{}/caches/user", guarded.hub.url)).await?;
+        fill(&driver, "#look input[name=key]", "7").await?;
+        press(&driver, "#look button").await?;
+        press(&driver, "#evict").await?;
+        press(&driver, "#evict-now").await?;
+        until_text(&driver, "evicted", "7 is evicted.").await?;
         // Some part of a page is not for them, and it says so.
         driver.goto(format!("{}/limits/calls", guarded.hub.url)).await?;
         fill(&driver, "#terms [name=quota]", "5").await?;

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::kernel::error::{Error, ErrorKind};
 
+const NO_JSON: &str =
+    "expected the header Content-Type: application/json, or another that ends in +json";
+
 /// An error as an HTTP reply: a status, and one sentence that says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -93,6 +96,7 @@ macro_rules! problem_of_rejection {
                 };
                 let detail = match status {
                     StatusCode::PAYLOAD_TOO_LARGE => "the body is too large".to_owned(),
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE => NO_JSON.to_owned(),
                     _ => rejection.body_text(),
                 };
                 Self::new(status, detail)
@@ -124,7 +128,9 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::to_bytes;
+    use axum::body::{Body, to_bytes};
+    use axum::extract::FromRequest as _;
+    use axum::http::Request;
     use serde_json::json;
 
     use super::*;
@@ -149,5 +155,18 @@ mod tests {
             "names": ["a", "b"],
         });
         assert_eq!(body(typed).await, expected);
+    }
+
+    #[tokio::test]
+    async fn who_sends_no_json_is_told_which_header_was_expected() {
+        for kind in [None, Some("text/plain")] {
+            let request = Request::post("/");
+            let request = kind.into_iter().fold(request, |r, kind| r.header(CONTENT_TYPE, kind));
+            let request = request.body(Body::from("{}")).unwrap();
+            let rejection = Json::<Value>::from_request(request, &()).await.unwrap_err();
+            let told = body(rejection.into()).await;
+            assert_eq!(told["status"], 415, "{kind:?}");
+            assert_eq!(told["detail"], NO_JSON, "{kind:?}");
+        }
     }
 }
