@@ -134,7 +134,7 @@ pub(super) async fn end(
         None => sessions.logout_all(&who.user).await.map(|()| true)?,
     };
     // Not whose: logs outlive the reasons for which one was logged out.
-    let (by, tenant) = (actor.name(), who.tenant.as_str());
+    let (by, tenant) = (actor.by("dashboard"), who.tenant.as_str());
     tracing::warn!(by, tenant, is_one, "sessions of a user were ended on the dashboard");
     let vals = who.vals("");
     Ok(render(&Ended { who, is_one, was_there, vals }))

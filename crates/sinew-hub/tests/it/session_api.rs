@@ -9,25 +9,11 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::auth_api::made;
-use crate::hub::{Hub, Reply, blocking};
+use crate::hub::{Hub, Reply, blocking, call};
 use crate::world::{redis_cli, start_redis};
 
-const JSON: (&str, &str) = ("content-type", "application/json");
 /// One that was never issued.
 const STRANGE: &str = "AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-
-async fn call(
-    hub: &Hub,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Option<Value>,
-) -> Reply {
-    let url = format!("{}/v1{path}", hub.url);
-    let json = body.is_some().then_some(JSON);
-    let headers: Vec<(&str, &str)> = headers.iter().copied().chain(json).collect();
-    hub.send_with(method, &url, &headers, body.map(|body| body.to_string())).await
-}
 
 async fn own(hub: &Hub, method: Method, path: &str, token: &str, body: Option<Value>) -> Reply {
     let path = format!("/sessions/self{path}");
@@ -139,11 +125,30 @@ async fn a_session_is_its_tokens_at_any_hub_until_it_has_ended() {
     ] {
         is_not_live(&own(&other, method, path, &token, body).await);
     }
-    let again = own(&other, Method::DELETE, "", &token, None).await;
-    assert_eq!(again.status, StatusCode::NO_CONTENT, "it is not live, as was asked for");
+    is_not_live(&own(&other, Method::DELETE, "", &token, None).await);
     assert_eq!(list(&other, "ada").await, json!([]));
+    // What is left says that it has ended, for a minute, and nothing of what it was.
     let keys = redis_cli(server.port, &["--scan"]);
-    assert!(!keys.contains(&id), "{keys}");
+    let left = keys.lines().find(|key| key.ends_with(&id)).expect("what is left of it");
+    assert_eq!(redis_cli(server.port, &["GET", left]), "ended");
+}
+
+#[tokio::test]
+async fn what_a_session_begins_with_is_as_a_patch_of_nothing() {
+    let hub = blocking(|| Hub::serve(&[])).await;
+    let data = json!({ "cart": { "book": 1, "pen": null }, "theme": null, "list": [null] });
+    let device = "x".repeat(60_000);
+    let body = json!({ "user": "ada", "data": data, "device": device });
+    let begins = begin(&hub, body).await;
+    let (token, _) = begun(&begins);
+    assert_eq!(begins.body["names"], json!(["cart", "list"]));
+    assert_eq!(begins.body["device"], device[..256], "as much as is said to be kept");
+    let (other, _) = begun(&begin(&hub, json!({ "user": "ada" })).await);
+    let changed = change(&hub, &other, data).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
+    let (first, patched) = (look(&hub, &token).await, look(&hub, &other).await);
+    assert_eq!(first.body["data"], json!({ "cart": { "book": 1 }, "list": [null] }));
+    assert_eq!(first.body["data"], patched.body["data"]);
 }
 
 #[tokio::test]
@@ -156,8 +161,8 @@ async fn neither_the_store_nor_a_log_has_what_opens_a_session() {
     assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
     let mut stored = redis_cli(server.port, &["--scan"]);
     for key in stored.clone().lines() {
-        // What is no hash answers with an error, and has nothing to tell.
-        let _ = write!(stored, "\n{}", redis_cli(server.port, &["HGETALL", key]));
+        // What is no string answers with an error, and has nothing to tell.
+        let _ = write!(stored, "\n{}", redis_cli(server.port, &["GET", key]));
     }
     assert!(stored.contains("4111-secret") && stored.contains(&id), "it was looked for: {stored}");
     let secret = token.split_once('.').unwrap().1;
@@ -180,6 +185,13 @@ async fn a_log_says_who_has_ended_the_sessions_of_a_user() {
     let body = Some(json!({ "user": "lovelace" }));
     let reply = call(&hub, Method::POST, "/sessions", &headers, body).await;
     let one = format!("/users/lovelace/sessions/{}", begun(&reply).1);
+    // Where nobody has to say who they are, it is said by which way it came, as for flags and limits.
+    let open = blocking(|| Hub::serve(&[])).await;
+    let all = call(&open, Method::DELETE, "/users/lovelace/sessions", &[], None).await;
+    assert_eq!(all.status, StatusCode::NO_CONTENT);
+    let told = open.server.log();
+    let line = told.lines().find(|line| line.contains("were ended over HTTP")).unwrap_or_default();
+    assert!(line.contains("by=\"http\""), "{told}");
     for path in [one.as_str(), "/users/lovelace/sessions"] {
         let ended = call(&hub, Method::DELETE, path, &headers, None).await;
         assert_eq!(ended.status, StatusCode::NO_CONTENT, "{}", ended.text);
@@ -386,6 +398,11 @@ async fn a_session_of_one_tenant_opens_nothing_at_another() {
     assert_eq!(at("acme", &token).await.status, StatusCode::OK);
     is_not_live(&at("other", &token).await);
     is_not_live(&look(&hub, &token).await);
+    // Nor is it ended there, and nobody is told so.
+    let elsewhere = [("x-tenant-id", "other"), ("x-session-token", token.as_str())];
+    is_not_live(&call(&hub, Method::DELETE, "/sessions/self", &elsewhere, None).await);
+    is_not_live(&own(&hub, Method::DELETE, "", &token, None).await);
+    assert_eq!(at("acme", &token).await.status, StatusCode::OK);
     assert_eq!(list(&hub, "ada").await, json!([]));
     let none = call(&hub, Method::DELETE, "/users/ada/sessions", &[], None).await;
     assert_eq!(none.status, StatusCode::NO_CONTENT);
@@ -426,7 +443,24 @@ async fn bad_requests_for_sessions_are_problems_that_say_what_was_expected() {
             "address: expected an IP address",
         ),
         (&post, "/sessions", &[("x-tenant-id", "a_b")], of(json!({})), bad, "expected 1 to 64 of"),
-        (&post, "/sessions", none, None, StatusCode::UNSUPPORTED_MEDIA_TYPE, "application/json"),
+        (
+            &post,
+            "/sessions",
+            none,
+            None,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "expected the header Content-Type: application/json",
+        ),
+        (&post, "/sessions", none, Some(json!({ "user": ".." })), bad, "a path can hold"),
+        (&post, "/sessions", none, Some(json!({ "user": "." })), bad, "a path can hold"),
+        (
+            &post,
+            "/sessions",
+            none,
+            Some(json!({ "data": { "a": null } })),
+            bad,
+            "that keeps nothing is not stored",
+        ),
         (&get, "/sessions/self", none, None, unknown, "X-Session-Token is missing"),
         (&get, "/sessions/self", strange, None, unknown, "is not live"),
         (&get, "/sessions/self", &[("x-session-token", "hunter2")], None, unknown, "is not live"),
@@ -464,6 +498,24 @@ async fn bad_requests_for_sessions_are_problems_that_say_what_was_expected() {
         assert!(!detail.contains("hunter2"), "{method} {path}: {detail}");
     }
     assert_eq!(list(&hub, "ada").await, json!([]), "nothing was begun");
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_looked_at_is_logged_out_all_the_same() {
+    let server = blocking(start_redis).await;
+    let hub = start(&format!("redis://127.0.0.1:{}", server.port)).await;
+    let (token, _) = begun(&begin(&hub, json!({ "user": "ada" })).await);
+    let may = |look: &str| {
+        assert_eq!(redis_cli(server.port, &["ACL", "SETUSER", "default", look]), "OK");
+    };
+    may("-mget");
+    let unseen = look(&hub, &token).await;
+    let out = own(&hub, Method::DELETE, "", &token, None).await;
+    may("+mget");
+    assert!(unseen.status.is_server_error(), "{}", unseen.text);
+    assert_eq!(out.status, StatusCode::NO_CONTENT, "{}", out.text);
+    is_not_live(&look(&hub, &token).await);
+    assert_eq!(list(&hub, "ada").await, json!([]));
 }
 
 #[tokio::test]
@@ -537,6 +589,8 @@ async fn every_route_of_sessions_is_described_with_an_example() {
     let schemas = &document["components"]["schemas"];
     for body in ["BeginBody", "LogInBody"] {
         assert_eq!(schemas[body]["example"]["user"], "ada", "{body}");
+        let device = schemas[body]["properties"]["device"]["description"].as_str().unwrap();
+        assert!(device.contains("256 bytes of it are kept"), "{body}: {device}");
     }
     assert_eq!(schemas["SessionBody"]["properties"]["device"]["example"], "Firefox on Linux");
 }

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::hub::{Hub, exit_code, sinew, text};
-use crate::world::{Server, free_port, start_redis, wait_until};
+use crate::world::{Server, free_port, redis_cli, start_redis, wait_until};
 
 /// A Redis, a hub on it at which users log in, and commands at both.
 struct Fleet {
-    _server: Server,
+    server: Server,
     store: String,
     hub: Hub,
     runtime: Runtime,
@@ -22,7 +22,7 @@ impl Fleet {
         let server = start_redis();
         let store = format!("redis://127.0.0.1:{}", server.port);
         let hub = Hub::serve(&["--store", &store]);
-        let fleet = Self { _server: server, store, hub, runtime: Runtime::new().unwrap() };
+        let fleet = Self { server, store, hub, runtime: Runtime::new().unwrap() };
         let ready = || exit_code(&session(&["list", "ada"], &fleet.places()[1])) == 0;
         wait_until("the hub is ready", ready);
         fleet
@@ -43,6 +43,12 @@ impl Fleet {
         assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text);
         let said = |name: &str| reply.body[name].as_str().unwrap().to_owned();
         (said("token"), said("id"))
+    }
+
+    fn count(&self, user: &str, tenant: &str) -> usize {
+        let url = format!("{}/v1/users/{user}/sessions", self.hub.url);
+        let list = self.hub.send(Method::GET, &url, Some(tenant), None);
+        self.runtime.block_on(list).body.as_array().map(Vec::len).expect("a list")
     }
 
     fn is_live(&self, token: &str) -> bool {
@@ -89,7 +95,10 @@ fn the_sessions_of_a_user_are_listed_without_what_opens_them() {
         let listed = session(&["list", "ada", "--tenant", "acme", "--json"], &place);
         assert_eq!(json_of(&listed)[0]["id"], tenants.as_str());
         let none = session(&["list", "eve"], &place);
-        assert_eq!((exit_code(&none), text(&none.stdout).lines().count()), (0, 1));
+        let told = text(&none.stdout);
+        assert_eq!((exit_code(&none), told.lines().count()), (0, 1), "{told}");
+        assert!(told.starts_with("No session of user \"eve\" of no tenant in "), "{told}");
+        assert_eq!(json_of(&session(&["list", "eve", "--json"], &place)), json!([]));
     }
 }
 
@@ -115,6 +124,8 @@ fn one_session_is_ended_at_once_and_many_after_a_second_thought() {
             let errors = text(&asks.stderr);
             assert_eq!(exit_code(&asks), 2, "{errors}");
             assert!(errors.contains("expected --yes") && errors.contains("127.0.0.1"), "{errors}");
+            let count = if many == ["--all"] { "2 sessions" } else { "1 session" };
+            assert!(errors.contains(&format!(", {count} now?")), "{errors}");
         }
         let would = command(&["--all-but", &kept, "--dry-run", "--json"]);
         assert_eq!(json_of(&would), json!({ "wouldRevoke": [other] }));
@@ -124,12 +135,68 @@ fn one_session_is_ended_at_once_and_many_after_a_second_thought() {
         assert!(fleet.is_live(&second) && fleet.is_live(&third), "nothing has ended yet");
 
         let ended = command(&["--all-but", &kept, "--yes", "--json"]);
-        assert_eq!(json_of(&ended), json!({ "revoked": true }));
+        assert_eq!(json_of(&ended), json!({ "revoked": 1 }));
         assert!(!fleet.is_live(&second) && fleet.is_live(&third));
+        let (fourth, _) = fleet.begin(user, None);
         let ended = text(&command(&["--all", "--yes"]).stdout);
         assert!(ended.starts_with("Ended every session of user "), "{ended}");
-        assert!(!fleet.is_live(&third));
+        assert!(ended.ends_with(": 2 sessions.\n"), "{ended}");
+        assert!(!fleet.is_live(&third) && !fleet.is_live(&fourth));
     }
+}
+
+#[test]
+fn many_sessions_end_also_where_they_cannot_be_listed() {
+    let fleet = Fleet::start();
+    let may = |list: &str| {
+        let set = redis_cli(fleet.server.port, &["ACL", "SETUSER", "default", list]);
+        assert_eq!(set, "OK");
+    };
+    for place in fleet.places() {
+        for many in [&["--all"][..], &["--all", "--json"]] {
+            let (token, _) = fleet.begin("ada", None);
+            may("-zrevrange");
+            let command =
+                |words: &[&str]| session(&[&["revoke", "ada"], many, words].concat(), &place);
+            let asks = text(&command(&[]).stderr);
+            assert!(asks.contains(", nobody knows how many now?"), "{asks}");
+            assert!(fleet.is_live(&token), "nothing has ended yet");
+            let ended = command(&["--yes"]);
+            may("+zrevrange");
+            assert_eq!(exit_code(&ended), 0, "{}", text(&ended.stderr));
+            assert!(!fleet.is_live(&token));
+            if many == ["--all"] {
+                let told = text(&ended.stdout);
+                assert!(told.starts_with("Ended every session of user "), "{told}");
+                assert!(!told.contains(": 1 session"), "{told}");
+            } else {
+                assert_eq!(json_of(&ended), json!({ "revoked": null }));
+            }
+        }
+    }
+}
+
+#[test]
+fn who_has_no_session_is_told_so_and_not_that_it_was_ended() {
+    let fleet = Fleet::start();
+    let (_, id) = fleet.begin("ada", Some("acme"));
+    let id = id.as_str();
+    for place in fleet.places() {
+        for (words, told) in [
+            (&["--all", "--yes"][..], "no session of user \"ada\" of no tenant in "),
+            (&["--all", "--yes", "--json"], "no session of user \"ada\" of no tenant in "),
+            (&["--all", "--dry-run"], "no session of user \"ada\" of no tenant in "),
+            (&["--all-but", id, "--yes"], "no session but "),
+            (&[id], "no session "),
+            (&[id, "--dry-run"], "no session "),
+        ] {
+            let output = session(&[&["revoke", "ada"], words].concat(), &place);
+            let errors = text(&output.stderr);
+            assert_eq!((exit_code(&output), output.stdout.len()), (3, 0), "{words:?}: {errors}");
+            assert!(errors.starts_with(&format!("error: {told}")), "{words:?}: {errors}");
+        }
+    }
+    assert_eq!(fleet.count("ada", "acme"), 1, "a tenant's user is another");
 }
 
 #[test]
@@ -141,7 +208,7 @@ fn a_tenants_user_is_another_than_one_of_no_tenant() {
             session(&[&["revoke", "ada", "--tenant", "acme"], words].concat(), &place)
         };
         assert_eq!(exit_code(&command(&[&id])), 3);
-        assert_eq!(exit_code(&command(&["--all", "--yes"])), 0);
+        assert_eq!(exit_code(&command(&["--all", "--yes"])), 3);
         assert!(fleet.is_live(&token));
     }
 }

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use thirtyfour::prelude::*;
 
-use crate::browser::{EVERY, WAIT, in_a_browser, screenshot, text_of, until_text};
+use crate::browser::{in_a_browser, press, screenshot, seen, text_of, until_text};
 use crate::hub::{Hub, blocking};
 use crate::world::start_chromedriver;
 
@@ -29,16 +29,6 @@ async fn count(hub: &Hub, user: &str, tenant: Option<&str>) -> usize {
     let url = format!("{}/v1/users/{user}/sessions", hub.url);
     let reply = hub.send(Method::GET, &url, tenant, None).await;
     reply.body.as_array().map(Vec::len).expect("a list")
-}
-
-async fn press(driver: &WebDriver, selector: &str) -> WebDriverResult<()> {
-    let button = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    button.scroll_into_view().await?;
-    button.click().await
-}
-
-async fn seen(driver: &WebDriver, selector: &str) -> WebDriverResult<String> {
-    driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?.text().await
 }
 
 #[tokio::test]

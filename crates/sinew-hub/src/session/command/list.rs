@@ -24,9 +24,14 @@ pub struct ListArgs {
 }
 
 pub(super) async fn list(args: &ListArgs) -> Result<(), Outcome> {
-    let sessions = listed(&place(&args.whose).await?, &args.user).await?;
+    let place = place(&args.whose).await?;
+    let sessions = listed(&place, &args.user).await?;
     if args.json {
         return print_json(&sessions);
+    }
+    if sessions.is_empty() {
+        println!("No session of user {:?}{} in {place}.", args.user, args.whose.shown());
+        return Ok(());
     }
     let now = Timestamp::now();
     let rows: Vec<[String; 5]> = sessions.iter().map(|session| row(session, now)).collect();

@@ -29,10 +29,12 @@ Examples:
         arg = Arg::new("help").long("help").action(ArgAction::Help).help("Print help"),
         after_help = "\
 It holds at once, for every service. A session that has ended does not come back.
+Of all of them, it says how many were live just before: a thousand at most are
+counted.
 
 Exit codes:
   0  it worked      1  it did not work
-  2  bad input      3  the user has no session of this id
+  2  bad input      3  the user has no such session, or none
 
 Examples:
   sinew session revoke ada nq0jYJ2vVZ3r5sT1kX8b4g --tenant acme

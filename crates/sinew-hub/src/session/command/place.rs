@@ -15,6 +15,9 @@ pub(super) async fn place(whose: &Whose) -> Result<Place, Outcome> {
     whose.place(&["v1", "users"], |sinew, config| config.sessions.open(sinew)).await
 }
 
+/// Of a list, which has the first of them.
+pub(super) const LISTED_MAX: usize = 1_000;
+
 /// The sessions of a user, the one used last first.
 pub(super) async fn listed(place: &Place, user: &str) -> Result<Vec<SessionBody>, Outcome> {
     match place {

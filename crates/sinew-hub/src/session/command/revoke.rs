@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sinew::session::SessionId;
 
-use super::place::{Place, SESSIONS, listed, place};
+use super::place::{LISTED_MAX, Place, SESSIONS, listed, place};
 use crate::cli::confirm::{Consent, consent};
 use crate::cli::place::AtHub;
 use crate::cli::whose::Whose;
@@ -80,49 +80,88 @@ impl Which {
             Self::AllBut(kept) => format!("every session but {kept}"),
         }
     }
+
+    fn none_of(&self, whose: &str) -> Outcome {
+        Outcome::NoSuchSession(match self {
+            Self::One(id) => format!("no session {id} of {whose}, or not any more"),
+            Self::All => format!("no session of {whose}"),
+            Self::AllBut(kept) => format!("no session but {kept} of {whose}"),
+        })
+    }
 }
 
 pub(super) async fn revoke(args: &RevokeArgs) -> Result<(), Outcome> {
     let which = args.which.which()?;
     let place = place(&args.whose).await?;
     let whose = format!("user {:?}{} in {place}", args.user, args.whose.shown());
-    let what = format!("{} of {whose}", which.shown());
     if args.dry_run {
-        return would(&which, &what, args, &place).await;
+        return would(&which, &whose, args, &place).await;
     }
-    if !matches!(which, Which::One(_)) {
-        consent(Consent::of(args.yes), &format!("End {what}?"))?;
-    }
-    let is_ended = match &place {
-        Place::Redis(sessions, _) => match &which {
-            Which::One(id) => sessions.revoke(&args.user, id).await,
-            Which::All => sessions.logout_all(&args.user).await.map(|()| true),
-            Which::AllBut(kept) => sessions.logout_others(&args.user, kept).await.map(|()| true),
+    let what = format!("{} of {whose}", which.shown());
+    let ended = match which {
+        Which::One(_) => Some(usize::from(end(&place, &args.user, &which).await?)),
+        Which::All | Which::AllBut(_) => {
+            // Just before: to end them is one step, which counts none, and waits for no list.
+            let count = live(&which, args, &place).await.ok().map(|ids| ids.len());
+            let now = count.map_or_else(|| "nobody knows how many".to_owned(), counted);
+            consent(Consent::of(args.yes), &format!("End {what}, {now} now?"))?;
+            // Also where the list has none: one that it has lost is live all the same.
+            end(&place, &args.user, &which).await?;
+            count
         }
-        .map_err(|e| Outcome::of(&e))?,
-        Place::Hub(hub) => revoke_at_hub(hub, &args.user, &which).await?,
     };
-    match is_ended {
-        false => {
-            let what = which.shown();
-            return Err(Outcome::NoSuchSession(format!("no {what} of {whose}, or not any more")));
+    match ended {
+        Some(0) => return Err(which.none_of(&whose)),
+        _ if args.json => print_json(&json!({ "revoked": ended }))?,
+        Some(count) if !matches!(which, Which::One(_)) => {
+            println!("Ended {what}: {}.", counted(count));
         }
-        true if args.json => print_json(&json!({ "revoked": true }))?,
-        true => println!("Ended {what}."),
+        _ => println!("Ended {what}."),
     }
     Ok(())
 }
 
-async fn would(which: &Which, what: &str, args: &RevokeArgs, place: &Place) -> Result<(), Outcome> {
-    let sessions = listed(place, &args.user).await?;
-    let ids: Vec<&str> =
-        sessions.iter().map(|session| session.id.as_str()).filter(|id| which.is_of(id)).collect();
+async fn would(
+    which: &Which,
+    whose: &str,
+    args: &RevokeArgs,
+    place: &Place,
+) -> Result<(), Outcome> {
+    let ids = live(which, args, place).await?;
     match ids.len() {
+        0 => return Err(which.none_of(whose)),
         _ if args.json => print_json(&json!({ "wouldRevoke": ids }))?,
-        1 => println!("Would end {what}: 1 session now."),
-        count => println!("Would end {what}: {count} sessions now."),
+        count => println!("Would end {} of {whose}: {} now.", which.shown(), counted(count)),
     }
     Ok(())
+}
+
+/// The ids of those that are live, as far as a list has them.
+async fn live(which: &Which, args: &RevokeArgs, place: &Place) -> Result<Vec<String>, Outcome> {
+    let sessions = listed(place, &args.user).await?;
+    Ok(sessions.into_iter().map(|session| session.id).filter(|id| which.is_of(id)).collect())
+}
+
+fn counted(sessions: usize) -> String {
+    match sessions {
+        0 => "no session".to_owned(),
+        1 => "1 session".to_owned(),
+        LISTED_MAX.. => format!("{LISTED_MAX} sessions or more"),
+        count => format!("{count} sessions"),
+    }
+}
+
+/// Whether there was such a session; of many, they have ended.
+async fn end(place: &Place, user: &str, which: &Which) -> Result<bool, Outcome> {
+    match place {
+        Place::Redis(sessions, _) => match which {
+            Which::One(id) => sessions.revoke(user, id).await,
+            Which::All => sessions.logout_all(user).await.map(|()| true),
+            Which::AllBut(kept) => sessions.logout_others(user, kept).await.map(|()| true),
+        }
+        .map_err(|e| Outcome::of(&e)),
+        Place::Hub(hub) => revoke_at_hub(hub, user, which).await,
+    }
 }
 
 /// Whether there was such a session.

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::OfSessions;
+use super::own::change;
 use super::{come_from, issued, log_in, merge, not_live, problem};
 use crate::hub::Hub;
 use crate::json;
@@ -32,13 +33,14 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
     "address": "203.0.113.9",
 }))]
 struct BeginBody {
-    /// Who has logged in. No one unless said
+    /// Who has logged in: 1 to 512 bytes, and neither . nor .. No one unless said
     user: Option<String>,
-    /// What it is to keep: up to 128 names of 1 to 128 bytes that do not begin with _
+    /// What it is to keep: up to 128 names of 1 to 128 bytes that do not begin with _. Null is nothing, as in a
+    /// change
     #[serde(default)]
     #[schema(value_type = Object)]
     data: Data,
-    /// From where it is used, as people would say it: shown where sessions are listed
+    /// From where it is used, as people would say it: shown where sessions are listed. 256 bytes of it are kept
     device: Option<String>,
     /// The same: an IP address
     address: Option<String>,
@@ -73,9 +75,8 @@ async fn begin_session(
     merge::check(&data)?;
     let session = sessions.begin();
     come_from(&session, device.as_deref(), address.as_deref())?;
-    for (name, value) in &data {
-        session.set(name, value).map_err(problem)?;
-    }
+    // As a patch of a session that keeps nothing.
+    change(&session, &Data::new(), &data)?;
     if let Some(user) = &user {
         log_in(&session, user).await?;
     }

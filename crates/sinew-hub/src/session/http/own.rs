@@ -119,7 +119,7 @@ async fn change_session(
 
 /// Makes the changes of a patch that was checked, and tells whether one follows from what was there: also
 /// from there having been nothing, since another may write it meanwhile.
-fn change(session: &Session, data: &Data, patch: &Data) -> Result<bool, Problem> {
+pub(super) fn change(session: &Session, data: &Data, patch: &Data) -> Result<bool, Problem> {
     let mut follows = false;
     for (name, patch) in patch {
         let value = data.get(name).map(|value| &**value);
@@ -175,8 +175,9 @@ async fn rotate_session(own: Own) -> Result<Response, Problem> {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"user": "ada", "device": "Firefox on Linux", "address": "203.0.113.9"}))]
 struct LogInBody {
+    /// 1 to 512 bytes, and neither . nor ..
     user: String,
-    /// From where it is used, as people would say it: shown where sessions are listed
+    /// From where it is used, as people would say it: shown where sessions are listed. 256 bytes of it are kept
     device: Option<String>,
     /// The same: an IP address
     address: Option<String>,
@@ -260,7 +261,9 @@ impl FromRequestParts<Hub> for Name {
     }
 }
 
-/// End a session: its user is logged out there. Also where it had ended before.
+/// End a session: its user is logged out there.
+///
+/// Sent again, it finds a session that is not live: 401, as everywhere.
 #[utoipa::path(delete, path = "/v1/sessions/self", tag = "session",
     params(
         ("X-Session-Token" = String, Header, description = "The token of the session"),
@@ -269,13 +272,20 @@ impl FromRequestParts<Hub> for Name {
     responses(
         (status = 204, description = "It is not live any more"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
-        (status = 401, body = ProblemBody, content_type = "application/problem+json", description = "The header is missing, or has no token"),
+        (status = 401, body = ProblemBody, content_type = "application/problem+json", description = "It is not live, as is one of another tenant, or the header is missing"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: it may be live or not"),
     ))]
 async fn end_session(own: Own) -> Result<StatusCode, Problem> {
-    own.open().logout().await.map_err(problem)?;
-    Ok(StatusCode::NO_CONTENT)
+    let session = own.open();
+    // One that cannot be looked at is ended all the same.
+    let was_live = session.is_live().await.unwrap_or(true);
+    // Also where its time is over here: at another hub, sessions may go unused for longer.
+    session.logout().await.map_err(problem)?;
+    match was_live {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(not_live()),
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ use crate::hub::Hub;
 use crate::openapi::ProblemBody;
 use crate::session::body::SessionBody;
 
+/// Where nobody has to say who they are.
+const BY: &str = "http";
+
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
         .routes(routes!(list_sessions, end_sessions))
@@ -87,7 +90,7 @@ async fn end_sessions(
         Some(kept) => sessions.logout_others(&user, &id(&kept)?).await,
     }
     .map_err(problem)?;
-    let (by, tenant) = (actor.name(), tenant.as_ref().map(Tenant::as_str));
+    let (by, tenant) = (actor.by(BY), tenant.as_ref().map(Tenant::as_str));
     // Not whose: logs outlive the reasons for which one was logged out.
     tracing::warn!(by, tenant, "the sessions of a user were ended over HTTP");
     Ok(StatusCode::NO_CONTENT)
@@ -135,7 +138,7 @@ async fn revoke_session(
             "the user has no session of this id, or not any more",
         ));
     }
-    let (by, tenant) = (actor.name(), tenant.as_ref().map(Tenant::as_str));
+    let (by, tenant) = (actor.by(BY), tenant.as_ref().map(Tenant::as_str));
     tracing::warn!(by, tenant, "a session of a user was ended over HTTP");
     Ok(StatusCode::NO_CONTENT)
 }
