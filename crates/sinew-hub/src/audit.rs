@@ -3,14 +3,16 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use sinew::flag::{ChangeId, FlagChange};
 use sinew::http::{Problem, RequestTenant};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::flag::body::FlagChangeBody;
+use crate::flag::http::extract::env_of;
 use crate::hub::{BUSY, Hub};
 use crate::limit::body::ChangeBody;
 use crate::openapi::ProblemBody;
@@ -47,13 +49,16 @@ struct AuditQuery {
     key: Option<String>,
     /// Of flags: in which environment; in the configured one unless said
     env: Option<String>,
+    /// Of one flag: the id of the only change to tell of, however long ago it was
+    change: Option<String>,
 }
 
 impl AuditQuery {
     fn is_good(&self) -> bool {
-        let of_flags = self.key.is_some() || self.env.is_some();
+        let of_flags = self.key.is_some() || self.env.is_some() || self.change.is_some();
         self.count.is_none_or(|count| (1..=COUNT_MAX).contains(&count))
             && (self.kind == Kind::Flag || !of_flags)
+            && (self.key.is_some() || self.change.is_none())
     }
 }
 
@@ -67,10 +72,12 @@ enum ChangesBody {
 
 /// The last changes, the newest first.
 ///
-/// A thousand are kept of limits, and about ten thousand of the flags of an environment.
+/// A thousand are kept of limits, and about ten thousand of the flags of an environment. Those of one flag are
+/// looked for among the last two thousand of all.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit",
     params(
         AuditQuery,
+        ("X-Flags-Env" = Option<String>, Header, description = "Of flags: in which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flags; limits are everyone's"),
     ),
     responses(
@@ -82,12 +89,13 @@ enum ChangesBody {
 async fn audit(
     State(hub): State<Hub>,
     tenant: Option<RequestTenant>,
+    headers: HeaderMap,
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Json<ChangesBody>, Problem> {
     let asked = query.ok().map(|Query(asked)| asked).filter(AuditQuery::is_good);
-    let AuditQuery { kind, count, key, env } = asked.ok_or_else(|| {
+    let AuditQuery { kind, count, key, env, change } = asked.ok_or_else(|| {
         Problem::bad_request(
-            "the query is not what it should be: expected kind=limit or kind=flag, and count=N from 1 to 1000 or no count; of flags also key=KEY and env=NAME, or neither",
+            "the query is not what it should be: expected kind=limit or kind=flag, and count=N from 1 to 1000 or no count; of flags also key=KEY and env=NAME, or neither, and with a key change=ID",
         )
     })?;
     let count = count.unwrap_or(COUNT_DEFAULT);
@@ -98,12 +106,20 @@ async fn audit(
         }
         Kind::Flag => {
             let tenant = tenant.as_ref().map(|RequestTenant(tenant)| tenant);
+            let env = env_of(&headers, env)?;
             let flags = hub.flags(tenant, env.as_deref()).await.map_err(Problem::bad_request)?;
             // A change has two flags of up to a mebibyte, and one of a rare flag is looked for among all.
             let place = hub.heavy_place();
             let _place =
                 place.ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, BUSY))?;
-            let changes = flags.history(key.as_deref(), count).await;
+            let changes = match (&key, change) {
+                (Some(key), Some(change)) => {
+                    let change: ChangeId = change.parse()?;
+                    let past = flags.past_change(key, &change).await;
+                    past.map(|past| past.into_iter().collect::<Vec<FlagChange>>())
+                }
+                _ => flags.history(key.as_deref(), count).await,
+            };
             let changes = changes.map_err(flag::http::problem)?;
             ChangesBody::Flags(changes.into_iter().map(FlagChangeBody::from).collect())
         }

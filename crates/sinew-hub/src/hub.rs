@@ -194,6 +194,11 @@ impl Hub {
         self.0.flags.open(&scope, tenant, env).await
     }
 
+    /// The environment whose flags are meant where none is named.
+    pub(crate) fn flags_env(&self) -> &str {
+        self.0.flags.default_env()
+    }
+
     /// How caches are kept.
     pub(crate) fn caches(&self) -> &CacheTable {
         &self.0.caches

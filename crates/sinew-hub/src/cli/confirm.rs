@@ -27,9 +27,7 @@ pub(crate) fn consent(given: Consent, question: &str) -> Result<(), Outcome> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Outcome::BadInput(format!(
-            "{question} There is no one to ask: expected --yes"
-        )));
+        return Err(Outcome::BadInput(format!("expected --yes, with no one to ask: {question}")));
     }
     eprint!("{question} [y/N] ");
     let mut answer = String::new();

@@ -1,5 +1,7 @@
 //! Tables for people.
 
+use crate::unseen::is_unseen;
+
 /// What fits a terminal that no one has widened.
 const WIDTH: usize = 80;
 /// Of the first column, however wide the others are.
@@ -36,7 +38,7 @@ pub(crate) fn table<'a, R: AsRef<[String]>>(titles: impl AsRef<[&'a str]>, rows:
 
 /// A terminal obeys some characters: these are not for it.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+    text.chars().map(|c| if is_unseen(c) { '\u{FFFD}' } else { c }).collect()
 }
 
 fn cut(text: &str, width: usize) -> String {
@@ -58,14 +60,14 @@ mod tests {
         let rows = [
             ["short".to_owned(), "1".to_owned(), "99.9 %".to_owned()],
             ["ü".repeat(100), "1234567".to_owned(), "–".to_owned()],
-            ["\u{1b}[2Jx".to_owned(), String::new(), String::new()],
+            ["\u{1b}[2J\u{202e}x".to_owned(), String::new(), String::new()],
         ];
         let text = table(["KEY", "BYTES", "SHARE"], &rows);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() == 80), "{text}");
         assert!(lines[0].starts_with("KEY ") && lines[0].ends_with("SHARE"), "{text}");
         assert!(lines[2].contains("ü…  1234567"), "{text}");
-        assert!(!text.contains('\u{1b}'), "{text:?}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
         let none: [[String; 1]; 0] = [];
         assert_eq!(table(["A"], &none), "A\n");
     }

@@ -59,6 +59,33 @@ impl Whose {
             None => " of no tenant".to_owned(),
         }
     }
+
+    /// As it was said, to be put into another command. A secret is left out.
+    pub(crate) fn words(&self) -> String {
+        let Flags { config, store, prefix, tenancy, listen, .. } = &self.flags;
+        let config = config.as_ref().map(|file| file.display().to_string());
+        // Who is named in a URL has a password there.
+        let store = store.as_deref().map(|url| if url.contains('@') { "…" } else { url });
+        let said = [
+            ("tenant", self.tenant.as_deref()),
+            ("config", config.as_deref()),
+            ("store", store),
+            ("prefix", prefix.as_deref()),
+            ("tenancy", tenancy.as_deref()),
+            ("listen", listen.as_deref()),
+        ];
+        let said = said.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+        said.map(|(flag, value)| format!(" --{flag} {}", quoted(value))).collect()
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/=,[]".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 /// Refuses a flag that has no effect where the command works.
@@ -96,5 +123,27 @@ fn who_names_the_store(flags: &Flags) -> String {
         (None, Ok(_), _) => "SINEW_STORE".to_owned(),
         (None, Err(_), Some(file)) => file.display().to_string(),
         _ => "--store".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_command_is_about_the_same_and_has_no_password() {
+        let flags = Flags {
+            config: Some("my file.toml".into()),
+            store: Some("redis://ada:hunter2@127.0.0.1:6379".to_owned()),
+            prefix: Some("App_".to_owned()),
+            ..Flags::default()
+        };
+        let mut whose = Whose::of_no_tenant(&flags, &Bearer::default());
+        whose.tenant = Some("acme".to_owned());
+        let words = " --tenant acme --config 'my file.toml' --store '…' --prefix App_";
+        assert_eq!(whose.words(), words);
+        whose.flags = Flags { store: Some("redis://127.0.0.1/0".to_owned()), ..Flags::default() };
+        assert_eq!(whose.words(), " --tenant acme --store redis://127.0.0.1/0");
+        assert_eq!((quoted("a'b").as_str(), quoted("").as_str()), (r"'a'\''b'", "''"));
     }
 }

@@ -11,6 +11,7 @@ use sinew::{Locks, Sinew, Tenant};
 
 use super::show::{Fault, in_words};
 use crate::cache::{Documents, WrittenKey};
+use crate::flag::http::extract::refuse_another_site;
 use crate::hub::Hub;
 use crate::limit::check_name;
 
@@ -55,8 +56,8 @@ pub(super) struct OfLimit {
 }
 
 /// What only a page of ours can send: one of another site would have to ask for leave to send the header,
-/// and is refused then. Where people sign in, it carries the token of their session as well, without which
-/// nothing comes this far.
+/// and is refused then. So is one whose browser says that it is from elsewhere. Where people sign in, it carries
+/// the token of their session as well, without which nothing comes this far.
 pub(crate) struct OurPage;
 
 #[derive(Deserialize)]
@@ -173,7 +174,7 @@ impl<S: Sync> FromRequestParts<S> for OurPage {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match parts.headers.contains_key("hx-request") {
-            true => Ok(Self),
+            true => refuse_another_site(parts).map(|()| Self),
             false => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "expected the header HX-Request, as the dashboard's own page sends it",

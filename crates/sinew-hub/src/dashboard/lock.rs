@@ -91,7 +91,7 @@ pub(super) async fn release(
 ) -> Result<Response, Fault> {
     let released = locks.force_release(&which.name).await?;
     let (lock, tenant) = (which.name.as_str(), which.tenant.as_str());
-    let by = actor.name();
+    let by = actor.by("dashboard");
     tracing::warn!(lock, tenant, released, by, "a lock was taken away on the dashboard");
     let vals = vals(&which.tenant, &which.name);
     Ok(render(&Released { which, vals, released }))

@@ -5,6 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use sinew::{Error, ErrorKind};
 
+use crate::unseen::is_unseen;
+
 pub(crate) fn render(template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => Html(html).into_response(),
@@ -84,7 +86,7 @@ pub(crate) fn in_words(error: &Error) -> String {
 pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match c.is_control() {
+        match is_unseen(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
@@ -119,6 +121,7 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_is_shown_as_an_escape() {
         assert_eq!(visible("a\0b\n\u{9f}"), "a\\u{0}b\\n\\u{9f}");
+        assert_eq!(visible("\u{202e}a\u{200b}"), "\\u{202e}a\\u{200b}");
         assert_eq!(visible("ärger <b> \\u"), "ärger <b> \\u");
     }
 

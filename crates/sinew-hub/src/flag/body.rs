@@ -19,7 +19,8 @@ use super::schema::{FlagBody, FlagSegmentBody};
 pub(crate) struct FlagListBody {
     /// Greater with every change of a flag or a segment; 0 where there never was one
     pub(crate) version: u64,
-    /// `live`, or `stale`: as they were when the store last answered
+    /// `live`; `stale`: the store does not answer, and these are the last known; `lost`: it answers and has
+    /// lost them, these are the last known, and the next change puts them back
     pub(crate) state: String,
     /// By key
     #[schema(value_type = BTreeMap<String, FlagBody>)]
@@ -89,6 +90,13 @@ pub(crate) struct WrittenBody {
     pub(crate) after: Option<Flag>,
 }
 
+impl WrittenBody {
+    /// Whether anything was written: what is that already is not.
+    pub(crate) fn is_change(&self) -> bool {
+        self.before != self.after
+    }
+}
+
 impl From<Written> for WrittenBody {
     fn from(written: Written) -> Self {
         Self { revision: written.revision, before: written.before, after: written.after }
@@ -124,6 +132,8 @@ pub(crate) struct FlagChangeBody {
     pub(crate) after: Option<Flag>,
     /// What became of a segment, where it was one that was changed
     pub(crate) segment: Option<SegmentChangeBody>,
+    /// How many flags came back with it, where the store had lost them all
+    pub(crate) put_back: Option<usize>,
 }
 
 /// A change of a segment.
@@ -152,6 +162,7 @@ impl From<FlagChange> for FlagChangeBody {
                 before: segment.before,
                 after: segment.after,
             }),
+            put_back: change.put_back,
         }
     }
 }
@@ -175,7 +186,8 @@ pub(crate) struct WhyBody {
     /// `tenant-override`, `rule`, `default` or `nothing`
     #[schema(example = "rule")]
     pub(crate) decided_by: String,
-    /// Which rule, from 0
+    /// Which rule, from 1, as `steps` count them
+    #[schema(example = 1)]
     pub(crate) rule: Option<usize>,
     /// Its name, if it has one
     pub(crate) rule_name: Option<String>,
@@ -185,10 +197,13 @@ pub(crate) struct WhyBody {
     pub(crate) steps: Vec<String>,
     /// Of all flags, when this was decided
     pub(crate) version: u64,
+    /// Of all flags, as `GET /v1/flags` has it
+    #[schema(example = "live")]
+    pub(crate) state: String,
 }
 
 impl WhyBody {
-    pub(crate) fn new(flag: &str, version: u64, explanation: Explanation) -> Self {
+    pub(crate) fn new(flag: &str, flags: &Flags, explanation: Explanation) -> Self {
         let (decided_by, rule, rule_name) = match explanation.decided_by {
             DecidedBy::Killed => ("killed", None, None),
             DecidedBy::UserOverlay => ("user-overlay", None, None),
@@ -198,7 +213,7 @@ impl WhyBody {
             DecidedBy::Off => ("off", None, None),
             DecidedBy::UserOverride => ("user-override", None, None),
             DecidedBy::TenantOverride => ("tenant-override", None, None),
-            DecidedBy::Rule { index, name } => ("rule", Some(index), name),
+            DecidedBy::Rule { index, name } => ("rule", Some(index + 1), name),
             DecidedBy::Default => ("default", None, None),
             _ => ("nothing", None, None),
         };
@@ -219,7 +234,8 @@ impl WhyBody {
             rule_name,
             bucket: explanation.bucket,
             steps: explanation.steps,
-            version,
+            version: flags.version(),
+            state: flags.state().name().to_owned(),
             value: evaluation.and_then(|evaluation| evaluation.value),
         }
     }
@@ -230,6 +246,21 @@ impl WhyBody {
     }
 }
 
+/// Always so many digits: they stand below each other.
 fn time(at: SystemTime) -> String {
-    Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    format!("{:.3}", Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_have_as_many_digits_each() {
+        for (ms, text) in [(0, "1970-01-01T00:00:00.000Z"), (1_950, "1970-01-01T00:00:01.950Z")] {
+            assert_eq!(time(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)), text);
+        }
+    }
 }

@@ -17,12 +17,12 @@ pub(crate) struct FlagBody {
     variants: Option<BTreeMap<String, Value>>,
     /// The variant of everyone else. Of a bool flag `off` unless said
     default: Option<String>,
-    /// The variant while it is off, or killed. Of a bool flag `off` unless said
+    /// The variant while it is off, or killed. Of a bool flag one that is false: `off` unless said
     off: Option<String>,
     /// Whether its rules hold: true unless said
     #[serde(default)]
     enabled: bool,
-    /// Whether it was switched off in an emergency: nothing else counts then
+    /// Whether it was switched off in an emergency: nothing else counts then. No PUT ends that
     #[serde(default)]
     killed: bool,
     /// The first whose conditions all hold decides

@@ -48,6 +48,11 @@ impl FlagTable {
         Self { env, open: Mutex::default() }
     }
 
+    /// The one that is meant where none is named.
+    pub(crate) fn default_env(&self) -> &str {
+        &self.env
+    }
+
     /// The flags of a tenant, whose scope this is. Where too many are open, those that have none are closed,
     /// and then those that nobody has asked for the longest.
     ///

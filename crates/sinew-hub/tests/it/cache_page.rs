@@ -5,7 +5,9 @@ use std::io::Write as _;
 use reqwest::{Method, StatusCode};
 use thirtyfour::prelude::*;
 
-use crate::browser::{EVERY, WAIT, in_a_browser, screenshot, text_of, until_text};
+use crate::browser::{
+    EVERY, WAIT, fill, in_a_browser, press, screenshot, seen, text_of, until_text,
+};
 use crate::hub::{Hub, blocking};
 use crate::world::start_chromedriver;
 
@@ -42,22 +44,6 @@ async fn look_up(hub: &Hub, hits: usize, misses: usize) {
 
 async fn is_there(hub: &Hub, entry: &str, tenant: Option<&str>) -> bool {
     hub.send(Method::GET, entry, tenant, None).await.status == StatusCode::OK
-}
-
-async fn press(driver: &WebDriver, selector: &str) -> WebDriverResult<()> {
-    let button = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    button.scroll_into_view().await?;
-    button.click().await
-}
-
-async fn fill(driver: &WebDriver, selector: &str, text: &str) -> WebDriverResult<()> {
-    let input = driver.find(By::Css(selector.to_owned())).await?;
-    input.clear().await?;
-    input.send_keys(text).await
-}
-
-async fn seen(driver: &WebDriver, selector: &str) -> WebDriverResult<String> {
-    driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?.text().await
 }
 
 #[tokio::test]

@@ -6,24 +6,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::hub::{Hub, Reply, blocking};
+use crate::hub::{Hub, Reply, blocking, call};
 use crate::world::{redis_cli, start_redis};
 
-const JSON: (&str, &str) = ("content-type", "application/json");
 const NONE: &[(&str, &str)] = &[];
-
-async fn call(
-    hub: &Hub,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Option<Value>,
-) -> Reply {
-    let url = format!("{}/v1{path}", hub.url);
-    let json = body.is_some().then_some(JSON);
-    let headers: Vec<(&str, &str)> = headers.iter().copied().chain(json).collect();
-    hub.send_with(method, &url, &headers, body.map(|body| body.to_string())).await
-}
 
 async fn get(hub: &Hub, path: &str) -> Reply {
     call(hub, Method::GET, path, NONE, None).await
@@ -115,9 +101,10 @@ async fn a_flag_is_changed_at_one_hub_and_seen_at_all() {
     assert_eq!(get(&other, "/flags/new-ui").await.body, made.body);
     let paying = seen(&other, "new-ui", "user=ada&attribute=plan%3Dpro").await;
     assert_eq!(paying["decidedBy"], "rule");
-    assert_eq!((&paying["rule"], &paying["ruleName"]), (&json!(0), &json!("who pays")));
+    // One number, in all of an answer.
+    assert_eq!((&paying["rule"], &paying["ruleName"]), (&json!(1), &json!("who pays")));
+    assert_eq!(paying["steps"], json!(["rule 1 \"who pays\" holds"]));
     assert_eq!((&paying["variant"], &paying["reason"]), (&json!("on"), &json!("TARGETING_MATCH")));
-    assert!(!paying["steps"].as_array().unwrap().is_empty());
     let other_plan = seen(&other, "new-ui", "user=ada&attribute=plan%3Dfree").await;
     assert_eq!(
         (&other_plan["value"], &other_plan["decidedBy"]),
@@ -204,6 +191,37 @@ async fn a_killed_flag_is_off_for_all_until_it_is_revived() {
 }
 
 #[tokio::test]
+async fn a_put_ends_no_kill_and_what_changes_nothing_is_no_change() {
+    let hub = blocking(|| Hub::serve(&[])).await;
+    put(&hub, "new-ui", NONE, bool_flag("on")).await;
+    let tag = |reply: &Reply| reply.headers["etag"].to_str().unwrap().to_owned();
+    let first = get(&hub, "/flags/new-ui").await;
+    let again = put(&hub, "new-ui", NONE, bool_flag("on")).await;
+    assert_eq!((again.status, tag(&again)), (StatusCode::OK, tag(&first)));
+    let log = hub.server.log();
+    assert_eq!(log.matches("a flag was changed over HTTP").count(), 1, "{log}");
+
+    post(&hub, "/flags/new-ui/kill", None).await;
+    let mut definition = first.body;
+    definition["owner"] = json!("growth");
+    // As a deploy puts what was there before the emergency.
+    for flag in [bool_flag("on"), definition] {
+        let put = put(&hub, "new-ui", NONE, flag).await;
+        assert_eq!((put.status, &put.body["killed"]), (StatusCode::OK, &json!(true)));
+        assert_eq!(seen(&hub, "new-ui", "user=ada").await["value"], false);
+    }
+    post(&hub, "/flags/new-ui/revive", None).await;
+    let revived = post(&hub, "/flags/new-ui/revive", None).await;
+    assert_eq!(revived.body["before"], revived.body["after"]);
+    assert_eq!(seen(&hub, "new-ui", "user=ada").await["value"], true);
+    let log = hub.server.log();
+    assert_eq!(log.matches("a flag was revived over HTTP").count(), 1, "{log}");
+    // Made, killed, changed while it was, and revived: once each.
+    let told = get(&hub, "/audit?kind=flag&key=new-ui").await;
+    assert_eq!(told.body.as_array().unwrap().len(), 4, "{}", told.text);
+}
+
+#[tokio::test]
 async fn every_change_is_told_and_can_be_taken_back() {
     let hub = blocking(|| Hub::serve(&[])).await;
     put(&hub, "new-ui", NONE, bool_flag("off")).await;
@@ -222,11 +240,28 @@ async fn every_change_is_told_and_can_be_taken_back() {
         assert_eq!((&change["flag"], &change["by"]), (&json!("new-ui"), &json!("http")));
         let at = change["at"].as_str().unwrap();
         assert!(at.starts_with("20") && at.ends_with('Z'), "{at}");
+        assert_eq!(at.len(), "2026-01-31T12:00:00.000Z".len(), "{at}");
     }
     assert_eq!(get(&hub, "/audit?kind=flag").await.body.as_array().unwrap().len(), 3);
     assert_eq!(get(&hub, "/audit?kind=flag&count=1").await.body.as_array().unwrap().len(), 1);
 
+    let id = changes[1]["id"].as_str().unwrap();
+    let one = get(&hub, &format!("/audit?kind=flag&key=new-ui&change={id}")).await;
+    assert_eq!(one.body, json!([changes[1]]), "{}", one.text);
+    assert_eq!(get(&hub, &format!("/audit?kind=flag&key=other&change={id}")).await.body, json!([]));
+    for key in ["new-ui", "other"] {
+        let unknown = if key == "other" { id } else { "1-1" };
+        let path = format!("/flags/{key}/roll-back");
+        let refused = post(&hub, &path, Some(json!({ "change": unknown }))).await;
+        is_a_problem(&refused, StatusCode::NOT_FOUND, &format!("no change {unknown} of flag"));
+    }
+    // Someone else may have changed it while one looked.
     let back = json!({ "change": changes[0]["id"] });
+    let late = [("if-match", "\"7\"")];
+    let path = "/flags/new-ui/roll-back";
+    let late = call(&hub, Method::POST, path, &late, Some(back.clone())).await;
+    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED, "{}", late.text);
+
     let rolled = post(&hub, "/flags/new-ui/roll-back", Some(back)).await;
     assert_eq!(rolled.status, StatusCode::OK, "{}", rolled.text);
     assert_eq!(rolled.body["after"]["default"], "off");
@@ -247,6 +282,8 @@ async fn every_change_is_told_and_can_be_taken_back() {
         ("?kind=cache", "expected kind=limit or kind=flag"),
         ("?kind=limit&key=a", "of flags also key=KEY"),
         ("?kind=flag&count=0", "count=N from 1 to 1000"),
+        ("?kind=flag&change=1-1", "with a key change=ID"),
+        ("?kind=flag&key=a&change=x", "expected one like 1795300000000-0"),
         ("?kind=flag&env=a_b", "expected 1 to 64 of"),
     ] {
         let refused = get(&hub, &format!("/audit{query}")).await;
@@ -344,6 +381,8 @@ async fn bad_flags_are_problems_that_say_what_was_expected() {
         (json!({ "type": "bool", "rules": [{ "split": { "on": 10, "off": 80 } }] }), "split"),
         (json!({ "type": "bool", "users": { "ada": "blue" } }), "users"),
         (json!({ "type": "bool", "on_at": "tomorrow" }), "on_at"),
+        (json!({ "type": "bool", "off": "on" }), "off: expected a variant that is false"),
+        (json!({ "type": "bool", "owner": "" }), "owner: expected some text"),
     ] {
         let refused = put(&hub, "new-ui", NONE, flag.clone()).await;
         is_a_problem(&refused, StatusCode::BAD_REQUEST, told);

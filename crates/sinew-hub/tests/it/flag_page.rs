@@ -6,7 +6,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use thirtyfour::prelude::*;
 
-use crate::browser::{EVERY, WAIT, in_a_browser, screenshot, until_text};
+use crate::browser::{
+    EVERY, WAIT, fill, in_a_browser, press, screenshot, seen, until, until_text, until_told,
+    until_typed,
+};
 use crate::hub::{Hub, Reply, blocking};
 use crate::world::{redis_cli, start_chromedriver, start_redis};
 
@@ -39,37 +42,6 @@ async fn audit(hub: &Hub, key: &str) -> Vec<Value> {
     reply.body.as_array().expect("changes").clone()
 }
 
-async fn press(driver: &WebDriver, selector: &str) -> WebDriverResult<()> {
-    let button = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    button.scroll_into_view().await?;
-    button.click().await
-}
-
-async fn fill(driver: &WebDriver, selector: &str, text: &str) -> WebDriverResult<()> {
-    let input = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    input.scroll_into_view().await?;
-    input.clear().await?;
-    input.send_keys(text).await
-}
-
-async fn seen(driver: &WebDriver, selector: &str) -> WebDriverResult<String> {
-    driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?.text().await
-}
-
-/// Waits until an element says this among other things.
-async fn until_told(driver: &WebDriver, id: &str, told: &str) -> WebDriverResult<()> {
-    until(driver, &format!("document.getElementById('{id}')?.textContent"), |found| {
-        found.contains(told)
-    })
-    .await
-}
-
-/// Waits until a field of the form has this. In one step: the page fetches the form again.
-async fn until_typed(driver: &WebDriver, name: &str, text: &str) -> WebDriverResult<()> {
-    let value = format!("document.querySelector('#terms [name={name}]')?.value");
-    until(driver, &value, |found| found == text).await
-}
-
 /// Waits until the page's row of somebody who was typed reads like this.
 async fn until_sample(driver: &WebDriver, nth: usize, told: [&str; 2]) -> WebDriverResult<()> {
     let cells =
@@ -77,23 +49,6 @@ async fn until_sample(driver: &WebDriver, nth: usize, told: [&str; 2]) -> WebDri
     let read =
         format!("[...({cells} ?? [])].slice(0, 2).map((cell) => cell.textContent).join('|')");
     until(driver, &read, |found| found == told.join("|")).await
-}
-
-async fn until(
-    driver: &WebDriver,
-    value: &str,
-    is_right: impl Fn(&str) -> bool,
-) -> WebDriverResult<()> {
-    let script = format!("return String({value} ?? '')");
-    let began = Instant::now();
-    loop {
-        let found: String = driver.execute(script.as_str(), vec![]).await?.convert()?;
-        if is_right(&found) {
-            return Ok(());
-        }
-        assert!(began.elapsed() < WAIT, "{value} is {found:?}, and never what it should be");
-        tokio::time::sleep(EVERY).await;
-    }
 }
 
 #[tokio::test]
@@ -421,14 +376,14 @@ async fn the_pages_of_flags_take_what_they_sent_themselves_and_nothing_else() {
     }
     assert!(!hub.get(&shown).await.text.contains("no longer"));
 
-    // A large draft is tried on fewer: it is compiled for each of them.
     let draft = "type=bool&default=off&off=off&enabled=true";
     let tenants: Vec<String> = (0..2_000).map(|n| format!("%22tenant-{n}%22:%22on%22")).collect();
     let large = format!("{draft}&tenants=%7B{}%7D", tenants.join(","));
-    for (draft, is_small) in [(draft, true), (large.as_str(), false)] {
+    // Of a large one, as many as there is time for.
+    for (draft, crowd) in [(draft, ">1000 made-up ids."), (large.as_str(), " made-up ids.")] {
         let preview = post(&hub, Method::POST, &at("preview"), draft).await.text;
-        assert!(preview.contains(" made-up ids.</caption>"), "{preview}");
-        assert_eq!(preview.contains(">1000 made-up ids."), is_small, "{preview}");
+        assert!(preview.contains(&format!("{crowd}</caption>")), "{preview}");
+        assert!(preview.contains("<td>100.0 %</td>"), "{preview}");
     }
 
     let saved_now = post(&hub, Method::PUT, &at("definition"), &definition).await;
@@ -445,4 +400,48 @@ async fn the_pages_of_flags_take_what_they_sent_themselves_and_nothing_else() {
     assert_eq!(told, "flags-changed", "nothing was saved: what is typed stays in the form");
     let confirm = hub.get(&format!("/flags/new-ui/roll-back?change={change}")).await.text;
     assert!(confirm.contains("what it was before the change of"), "{confirm}");
+}
+
+#[tokio::test]
+async fn a_draft_that_takes_long_to_evaluate_is_evaluated_for_fewer() {
+    let hub = hub().await;
+    let values = vec!["\"aba\""; 9_200].join(",");
+    let rule = format!(
+        "{{\"if\":[{{\"attribute\":\"x\",\"op\":\"contains\",\"values\":[{values}]}}],\"then\":\"on\"}}"
+    );
+    let rules = [rule.as_str(); 3].join(",");
+    let (url, long) = (format!("{}/flags/new-ui/preview", hub.url), "a".repeat(4_000));
+    let draft = format!("type=bool&default=off&off=off&enabled=true&rules=[{rules}]&crowd=x=");
+    let preview = post(&hub, Method::POST, &url, &format!("{draft}{long}")).await;
+    let (before, _) = preview.text.split_once(" made-up ids.</caption>").expect("a crowd");
+    let crowd_len = before.rsplit('>').next().unwrap().parse::<u32>().unwrap();
+    assert!((1..1_000).contains(&crowd_len), "{crowd_len}");
+    assert!(preview.text.contains("<td>100.0 %</td>"), "{}", preview.text);
+
+    let longer = post(&hub, Method::POST, &url, &format!("{draft}{long}{long}")).await.text;
+    assert!(longer.contains("expected at most 4096 bytes"), "{longer}");
+    assert!(!longer.contains("made-up ids."), "{longer}");
+}
+
+#[tokio::test]
+async fn no_page_of_another_site_kills_a_flag_and_the_log_says_whose_it_is() {
+    let hub = hub().await;
+    let url = format!("{}/v1/flags/new-ui?env=prod", hub.url);
+    let made = hub.send(Method::PUT, &url, Some("acme"), Some(flag().to_string())).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let kill = format!("{}/flags/new-ui/kill?tenant=acme&env=prod", hub.url);
+    let own = hub.url.clone();
+    for (origin, status) in [("http://evil.example", 403), ("null", 403), (own.as_str(), 200)] {
+        for method in [Method::PUT, Method::DELETE] {
+            let headers = [("hx-request", "true"), ("origin", origin)];
+            let reply = hub.send_with(method, &kill, &headers, None).await;
+            assert_eq!(reply.status.as_u16(), status, "{origin}: {}", reply.text);
+        }
+    }
+    let log = hub.server.log();
+    for told in ["a flag was changed over HTTP", "a flag was killed on the dashboard"] {
+        let parts = [told, "tenant", "acme", "env", "prod"];
+        let is_told = log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(is_told, "{told}: {log}");
+    }
 }

@@ -7,24 +7,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::hub::{Hub, Reply, blocking};
+use crate::hub::{Hub, Reply, blocking, call};
 use crate::world::{Server, free_port, redis_cli, start_redis};
 
-const JSON: (&str, &str) = ("content-type", "application/json");
 const NONE: &[(&str, &str)] = &[];
-
-async fn call(
-    hub: &Hub,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Option<Value>,
-) -> Reply {
-    let url = format!("{}/v1{path}", hub.url);
-    let json = body.is_some().then_some(JSON);
-    let headers: Vec<(&str, &str)> = headers.iter().copied().chain(json).collect();
-    hub.send_with(method, &url, &headers, body.map(|body| body.to_string())).await
-}
 
 async fn define(hub: &Hub, name: &str, headers: &[(&str, &str)], body: Value) -> Reply {
     call(hub, Method::PUT, &format!("/limits/{name}"), headers, Some(body)).await

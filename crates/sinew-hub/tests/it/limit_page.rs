@@ -1,12 +1,12 @@
 //! The pages of limits in a real browser.
 
-use std::time::Instant;
-
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use thirtyfour::prelude::*;
 
-use crate::browser::{EVERY, WAIT, in_a_browser, screenshot, text_of, until_text};
+use crate::browser::{
+    EVERY, WAIT, fill, in_a_browser, press, screenshot, seen, until_text, until_told, until_typed,
+};
 use crate::hub::{Hub, blocking};
 use crate::world::start_chromedriver;
 
@@ -34,49 +34,6 @@ async fn check(hub: &Hub, subject: &str, tenant: Option<&str>) -> StatusCode {
     let url = format!("{}/v1/limits/check", hub.url);
     let body = json!({ "checks": [{ "limit": "calls", "subject": subject }] }).to_string();
     hub.send(Method::POST, &url, tenant, Some(body)).await.status
-}
-
-async fn press(driver: &WebDriver, selector: &str) -> WebDriverResult<()> {
-    let button = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    button.scroll_into_view().await?;
-    button.click().await
-}
-
-async fn fill(driver: &WebDriver, selector: &str, text: &str) -> WebDriverResult<()> {
-    let input = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    input.clear().await?;
-    input.send_keys(text).await
-}
-
-async fn seen(driver: &WebDriver, selector: &str) -> WebDriverResult<String> {
-    driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?.text().await
-}
-
-/// In one step: the page fetches the form again, and an input found may be gone.
-async fn until_quota(driver: &WebDriver, quota: &str) -> WebDriverResult<()> {
-    let script = "return document.querySelector('#terms [name=quota]')?.value ?? ''";
-    let began = Instant::now();
-    loop {
-        let found: String = driver.execute(script, vec![]).await?.convert()?;
-        if found == quota {
-            return Ok(());
-        }
-        assert!(began.elapsed() < WAIT, "the quota is {found:?} and never {quota:?}");
-        tokio::time::sleep(EVERY).await;
-    }
-}
-
-/// Waits until an element says this among other things.
-async fn until_told(driver: &WebDriver, id: &str, told: &str) -> WebDriverResult<()> {
-    let began = Instant::now();
-    loop {
-        let found = text_of(driver, id).await?;
-        if found.contains(told) {
-            return Ok(());
-        }
-        assert!(began.elapsed() < WAIT, "{id} is {found:?} and never has {told:?}");
-        tokio::time::sleep(EVERY).await;
-    }
 }
 
 #[tokio::test]
@@ -127,7 +84,7 @@ async fn a_limit_is_changed_after_a_second_thought() {
     let hub = hub().await;
     in_a_browser(&driver_server, move |driver| async move {
         driver.goto(format!("{}/limits/calls", hub.url)).await?;
-        until_quota(&driver, "3").await?;
+        until_typed(&driver, "quota", "3").await?;
         fill(&driver, "#terms [name=quota]", "7").await?;
         fill(&driver, "#terms [name=burst]", "2").await?;
         press(&driver, "#change").await?;
@@ -137,7 +94,7 @@ async fn a_limit_is_changed_after_a_second_thought() {
         let focus = driver.active_element().await?.id().await?;
         assert_eq!(focus.as_deref(), Some("keep"), "a key pressed too fast keeps it");
         press(&driver, "#keep").await?;
-        until_quota(&driver, "3").await?;
+        until_typed(&driver, "quota", "3").await?;
         assert_eq!(defined(&hub, "calls").await["quota"], 3);
 
         fill(&driver, "#terms [name=quota]", "7").await?;
@@ -157,14 +114,14 @@ async fn a_limit_is_changed_after_a_second_thought() {
         assert_eq!(define(&hub, 9).await, StatusCode::OK);
         press(&driver, "#change-now").await?;
         until_told(&driver, "said", "Someone else has changed it meanwhile").await?;
-        until_quota(&driver, "9").await?;
+        until_typed(&driver, "quota", "9").await?;
         assert_eq!(defined(&hub, "calls").await["quota"], 9);
 
         // What cannot be is said beside the form, which stays as it was filled in.
         fill(&driver, "#terms [name=per]", "soon").await?;
         press(&driver, "#change").await?;
         until_told(&driver, "confirm", "expected a duration").await?;
-        until_quota(&driver, "9").await?;
+        until_typed(&driver, "quota", "9").await?;
         assert!(hub.server.log().contains("a limit was changed on the dashboard"));
         Ok(())
     })

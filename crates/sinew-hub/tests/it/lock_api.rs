@@ -8,46 +8,32 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::hub::{Hub, Reply, blocking};
+use crate::hub::{Hub, Reply, blocking, call};
 use crate::world::{redis_cli, signal, start_redis};
 
-const JSON: (&str, &str) = ("content-type", "application/json");
 /// One that no one was ever granted.
 const STRANGE: &str = "\"x.00000000deadbeef.0000000000000001\"";
 
-async fn call(
-    hub: &Hub,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Option<Value>,
-) -> Reply {
-    let url = format!("{}/v1/locks{path}", hub.url);
-    let json = body.is_some().then_some(JSON);
-    let headers: Vec<(&str, &str)> = headers.iter().copied().chain(json).collect();
-    hub.send_with(method, &url, &headers, body.map(|body| body.to_string())).await
-}
-
 async fn ask(hub: &Hub, name: &str, ttl: &str, wait: &str) -> Reply {
     let body = json!({ "ttl": ttl, "wait": wait });
-    call(hub, Method::POST, &format!("/{name}"), &[], Some(body)).await
+    call(hub, Method::POST, &format!("/locks/{name}"), &[], Some(body)).await
 }
 
 async fn extend(hub: &Hub, name: &str, token: &str, ttl: &str) -> Reply {
-    let (path, body) = (format!("/{name}"), json!({ "ttl": ttl }));
+    let (path, body) = (format!("/locks/{name}"), json!({ "ttl": ttl }));
     call(hub, Method::PUT, &path, &[("if-match", token)], Some(body)).await
 }
 
 async fn release(hub: &Hub, name: &str, token: &str) -> StatusCode {
-    call(hub, Method::DELETE, &format!("/{name}"), &[("if-match", token)], None).await.status
+    call(hub, Method::DELETE, &format!("/locks/{name}"), &[("if-match", token)], None).await.status
 }
 
 async fn force(hub: &Hub, name: &str) -> Reply {
-    call(hub, Method::DELETE, &format!("/{name}?force=true"), &[], None).await
+    call(hub, Method::DELETE, &format!("/locks/{name}?force=true"), &[], None).await
 }
 
 async fn held(hub: &Hub) -> Value {
-    let reply = call(hub, Method::GET, "", &[], None).await;
+    let reply = call(hub, Method::GET, "/locks", &[], None).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
     reply.body
 }
@@ -195,14 +181,14 @@ async fn tenants_have_locks_of_their_own() {
     let hub = blocking(|| Hub::serve(&[])).await;
     for tenant in ["acme", "other"] {
         let of = [("x-tenant-id", tenant)];
-        let taken = call(&hub, Method::POST, "/a", &of, Some(json!({}))).await;
+        let taken = call(&hub, Method::POST, "/locks/a", &of, Some(json!({}))).await;
         granted(&taken);
         assert_eq!(taken.body["ttlMs"], 30_000, "unless said");
-        is_held(&call(&hub, Method::POST, "/a", &of, Some(json!({}))).await);
+        is_held(&call(&hub, Method::POST, "/locks/a", &of, Some(json!({}))).await);
     }
     assert_eq!(held(&hub).await, json!([]));
     let of = [("x-tenant-id", "acme")];
-    let listed = call(&hub, Method::GET, "", &of, None).await.body;
+    let listed = call(&hub, Method::GET, "/locks", &of, None).await.body;
     assert_eq!(listed.as_array().unwrap().len(), 1);
 }
 
@@ -247,7 +233,7 @@ async fn bad_requests_for_locks_are_problems_that_say_what_was_expected() {
         (&delete, "/a?force=true", token, None, bad, "either force=true or If-Match"),
         (&delete, "", none, None, StatusCode::METHOD_NOT_ALLOWED, "method"),
     ] {
-        let reply = call(&hub, method.clone(), path, headers, body).await;
+        let reply = call(&hub, method.clone(), &format!("/locks{path}"), headers, body).await;
         let shown = &path[..path.len().min(60)];
         assert_eq!(reply.status, status, "{method} {shown}: {}", reply.text);
         assert_eq!(reply.content_type, "application/problem+json", "{method} {shown}");
@@ -277,7 +263,7 @@ async fn without_redis_a_lock_is_unavailable_and_not_held() {
     assert_eq!(extend(&hub, "a", &token, "1m").await.status, unavailable);
     assert_eq!(release(&hub, "a", &token).await, unavailable);
     assert_eq!(force(&hub, "a").await.status, unavailable);
-    assert_eq!(call(&hub, Method::GET, "", &[], None).await.status, unavailable);
+    assert_eq!(call(&hub, Method::GET, "/locks", &[], None).await.status, unavailable);
 }
 
 #[tokio::test]

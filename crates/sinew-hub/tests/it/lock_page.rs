@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use thirtyfour::prelude::*;
 
-use crate::browser::{EVERY, WAIT, in_a_browser, screenshot, text_of, until_text};
+use crate::browser::{in_a_browser, press, screenshot, seen, text_of, until_text};
 use crate::hub::{Hub, blocking};
 use crate::world::start_chromedriver;
 
@@ -22,16 +22,6 @@ async fn take(hub: &Hub, name: &str, tenant: Option<&str>) -> StatusCode {
     url.path_segments_mut().unwrap().extend(["v1", "locks", name]);
     let body = json!({ "ttl": "10m" }).to_string();
     hub.send(Method::POST, url.as_str(), tenant, Some(body)).await.status
-}
-
-async fn press(driver: &WebDriver, selector: &str) -> WebDriverResult<()> {
-    let button = driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?;
-    button.scroll_into_view().await?;
-    button.click().await
-}
-
-async fn seen(driver: &WebDriver, selector: &str) -> WebDriverResult<String> {
-    driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await?.text().await
 }
 
 #[tokio::test]

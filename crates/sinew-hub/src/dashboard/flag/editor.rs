@@ -1,6 +1,7 @@
 //! The form of a flag: shown, and saved after a second thought. Who was not fast enough keeps what was typed.
 
 use askama::Template;
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use super::list::{changed, standing};
 use super::{LOADED, SAVED};
 use crate::dashboard::extract::OurPage;
 use crate::dashboard::show::{Fault, render};
+use crate::hub::Hub;
 
 #[derive(Template)]
 #[template(path = "flag_editor.html")]
@@ -124,6 +126,7 @@ pub(super) async fn confirm(
 
 pub(super) async fn save(
     _: OurPage,
+    State(hub): State<Hub>,
     OfFlag { flags, place, by, key, .. }: OfFlag,
     Said { said: confirmed, .. }: Said<Confirmed>,
 ) -> Result<Response, Fault> {
@@ -136,7 +139,15 @@ pub(super) async fn save(
     match flags.put(&key, flag.clone(), expected, &by).await {
         Ok(saved) => {
             let revision = saved.revision;
-            tracing::warn!(flag = key, revision, by, "a flag was changed on the dashboard");
+            let (tenant, env) = (&place.tenant, place.env_at(&hub));
+            tracing::warn!(
+                flag = key,
+                revision,
+                tenant,
+                env,
+                by,
+                "a flag was changed on the dashboard"
+            );
             let what = if saved.before.is_some() { "changed" } else { "defined" };
             Ok((SAVED, render(&Done { key, what, revision })).into_response())
         }

@@ -125,6 +125,11 @@ impl Place {
         said.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
     }
 
+    /// The environment, for the log: the configured one where the page says none.
+    pub(super) fn env_at<'a>(&'a self, hub: &'a Hub) -> &'a str {
+        if self.env.is_empty() { hub.flags_env() } else { &self.env }
+    }
+
     /// For a sentence: ` of tenant acme in environment prod`.
     pub(super) fn in_words(&self) -> String {
         let parts = [(" of tenant ", &self.tenant), (" in environment ", &self.env)];

@@ -1,12 +1,13 @@
 //! Who has changed a flag, and how; and a change taken back after a second thought.
 
 use askama::Template;
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use sinew::ErrorKind;
-use sinew::flag::{Flag, FlagChange, Flags};
+use sinew::flag::{ChangeId, Flag, FlagChange, Flags};
 use sinew::limit::Expected;
 
 use super::differences::Differences;
@@ -16,6 +17,7 @@ use super::form::written;
 use super::{CHANGED, CHANGES_MAX, SAVED};
 use crate::dashboard::extract::{Asked, OurPage};
 use crate::dashboard::show::{Fault, render, visible};
+use crate::hub::Hub;
 
 /// How many changes are shown.
 const TOP: usize = 20;
@@ -101,7 +103,8 @@ pub(super) async fn confirm(
 /// Writes what was before a change, if the flag is still what was shown: what has come since would be lost.
 pub(super) async fn roll_back(
     _: OurPage,
-    OfFlag { flags, by, key, .. }: OfFlag,
+    State(hub): State<Hub>,
+    OfFlag { flags, place, by, key, .. }: OfFlag,
     Said { said: Which { change, revision }, .. }: Said<Which>,
 ) -> Result<Response, Fault> {
     let expected = match revision.as_str() {
@@ -111,20 +114,22 @@ pub(super) async fn roll_back(
                 .map_err(|_| Fault::part("the form is not complete: expected one from a page"))?,
         ),
     };
-    let FlagChange { id, before, .. } = found(&flags, &key, &change).await?;
-    let now = flags.get(&key).map(|flag| written(&flag));
-    let rolled_back = match before {
-        Some(flag) => flags.put(&key, flag, expected, &by).await,
-        // There was none, or one that this hub cannot read: the store knows which.
-        None if self::revision(now.as_ref()) == revision => flags.roll_back(&key, &id, &by).await,
-        None => return Ok(too_late()),
-    };
-    let revision = match rolled_back {
+    let FlagChange { id, .. } = found(&flags, &key, &change).await?;
+    let revision = match flags.roll_back(&key, &id, expected, &by).await {
         Ok(written) => written.revision,
         Err(error) if error.kind() == ErrorKind::Conflict => return Ok(too_late()),
         Err(error) => return Err(error.into()),
     };
-    tracing::warn!(flag = key, change, revision, by, "a flag was rolled back on the dashboard");
+    let (tenant, env) = (&place.tenant, place.env_at(&hub));
+    tracing::warn!(
+        flag = key,
+        change,
+        revision,
+        tenant,
+        env,
+        by,
+        "a flag was rolled back on the dashboard"
+    );
     Ok((SAVED, render(&Done { key, what: "rolled back", revision })).into_response())
 }
 
@@ -134,8 +139,10 @@ fn too_late() -> Response {
 }
 
 async fn found(flags: &Flags, key: &str, change: &str) -> Result<FlagChange, Fault> {
-    let changes = flags.history(Some(key), CHANGES_MAX).await?;
-    let found = changes.into_iter().find(|one| one.id.to_string() == change);
+    let found = match change.parse::<ChangeId>() {
+        Ok(change) => flags.past_change(key, &change).await?,
+        Err(_) => None,
+    };
     found.ok_or_else(|| Fault::part("that change is too long ago, and no longer remembered"))
 }
 

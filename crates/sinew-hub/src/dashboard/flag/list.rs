@@ -116,24 +116,26 @@ pub(super) fn plain_keys(flags: &Flags, is_meant: impl Fn(&Overlay) -> bool) -> 
 
 /// Why the rules that are known may not be those of the store.
 pub(super) fn notice(state: &FlagsState) -> Option<String> {
-    if let FlagsState::Stale { since, .. } = state {
-        let ago = SystemTime::now().duration_since(*since).unwrap_or_default();
-        let ago = duration::shown(ago);
-        return Some(format!(
-            "The store has not answered for {ago}: these are its last known flags."
-        ));
-    }
-    if matches!(state, FlagsState::Disk) {
-        return Some(
+    match state {
+        FlagsState::Stale { since, .. } => {
+            let ago = SystemTime::now().duration_since(*since).unwrap_or_default();
+            let ago = duration::shown(ago);
+            Some(format!("The store has not answered for {ago}: these are its last known flags."))
+        }
+        FlagsState::Lost { .. } => Some(
+            "Redis has lost these flags: the last known hold, and the next change puts them back."
+                .to_owned(),
+        ),
+        FlagsState::Disk => Some(
             "The store does not answer: these are the flags that were last kept on disk."
                 .to_owned(),
-        );
+        ),
+        FlagsState::Defaults => Some(
+            "The store does not answer, and no flag is known: programs use their own defaults."
+                .to_owned(),
+        ),
+        _ => None,
     }
-    let is_none = matches!(state, FlagsState::Defaults);
-    is_none.then(|| {
-        "The store does not answer, and no flag is known: programs use their own defaults."
-            .to_owned()
-    })
 }
 
 /// What a flag does now, in a few words.

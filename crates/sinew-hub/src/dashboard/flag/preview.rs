@@ -1,13 +1,14 @@
 //! Who would see what: a draft and what is saved, evaluated for those who are typed and for made-up ids.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use sinew::Tenant;
-use sinew::flag::{DecidedBy, EvalContext, Explanation, Flag, Flags};
+use sinew::flag::{DecidedBy, EvalContext, Explanation, Flag, FlagPreview, Flags};
 
 use super::differences::Differences;
 use super::editor::Faults;
@@ -19,12 +20,13 @@ use crate::hub::{BUSY, Hub};
 
 /// How many lines of samples are evaluated.
 const SAMPLES_MAX: usize = 20;
-/// How many ids are made up, and at least, where the draft is so large that fewer have to do.
+/// How many ids are made up.
 const CROWD_LEN: u32 = 1_000;
-const CROWD_LEN_MIN: u32 = 50;
-/// Of the draft, which is compiled for each of them, in bytes. More takes seconds, and whoever sees a flag may
-/// ask for it as often as they like.
-const CROWD_DRAFTS_LEN_MAX: usize = 16 << 20;
+/// For how long those who are typed are evaluated, and then those who are made up: drafts and attributes may be large,
+/// and whoever may look may ask as often as they like.
+const EVALUATING_MAX: Duration = Duration::from_secs(1);
+/// How long a line of somebody, or of a crowd, may be: the time that one evaluation takes grows with it.
+const LINE_LEN_MAX: usize = 4_096;
 /// What of a value is shown.
 const VALUE_CHARS_MAX: usize = 60;
 
@@ -65,10 +67,7 @@ struct Share {
 struct Drafted {
     flags: Flags,
     key: String,
-    draft: Option<Flag>,
-    /// The draft without its overrides, which know no made-up id: it is compiled for each of them.
-    draft_of_crowd: Option<Flag>,
-    crowd_len: u32,
+    draft: Option<FlagPreview>,
 }
 
 /// By what the form says now; nothing is saved.
@@ -84,7 +83,7 @@ pub(super) async fn preview(
             Ok(draft) => (Some(draft), Vec::new()),
             Err(faults) => (None, faults),
         };
-        Preview::of(&Drafted::new(flags, key, draft), &typed, tenant.as_ref(), faults)
+        Preview::of(flags, key, draft.as_ref(), &typed, tenant.as_ref(), faults)
     });
     let preview = evaluated.await.map_err(|_| Fault::part("the flag could not be evaluated"))?;
     Ok(render(&preview))
@@ -92,30 +91,38 @@ pub(super) async fn preview(
 
 impl Preview {
     fn of(
-        drafted: &Drafted,
+        flags: Flags,
+        key: String,
+        draft: Option<&Flag>,
         typed: &Typed,
         tenant: Option<&Tenant>,
         faults: Vec<FieldFault>,
     ) -> Self {
-        let before = drafted.flags.get(&drafted.key).map(|flag| written(&flag));
-        let after = drafted.draft.as_ref().map(written);
+        let before = flags.get(&key).map(|flag| written(&flag));
+        let after = draft.map(written);
+        let draft = draft.map(|draft| flags.preview(&key, draft));
+        let drafted = &Drafted { flags, key, draft };
         let lines = typed.samples.lines().map(str::trim).filter(|line| !line.is_empty());
         let contexts: Result<Vec<_>, String> = lines
             .clone()
             .take(SAMPLES_MAX)
             .map(|line| somebody(line, tenant).map(|cx| (line, cx)))
             .collect();
-        let is_cut = lines.count() > SAMPLES_MAX;
+        let lines_len = lines.count();
         let (samples, samples_fault) = match contexts {
-            Ok(contexts) => (
-                contexts.into_iter().map(|(line, cx)| Sample::of(drafted, line, &cx)).collect(),
-                is_cut.then(|| format!("only the first {SAMPLES_MAX} lines are evaluated")),
-            ),
+            Ok(contexts) => {
+                let samples = in_time(contexts.into_iter())
+                    .map(|(line, cx)| Sample::of(drafted, line, &cx))
+                    .collect::<Vec<_>>();
+                let shown = samples.len();
+                let is_cut = shown < lines_len;
+                (samples, is_cut.then(|| format!("only the first {shown} lines are evaluated")))
+            }
             Err(what) => (Vec::new(), Some(what)),
         };
-        let (shares, crowd_fault) = match shares(drafted, &typed.crowd, tenant) {
-            Ok(shares) => (shares, None),
-            Err(what) => (Vec::new(), Some(what)),
+        let (crowd_len, shares, crowd_fault) = match shares(drafted, &typed.crowd, tenant) {
+            Ok((crowd_len, shares)) => (crowd_len, shares, None),
+            Err(what) => (0, Vec::new(), Some(what)),
         };
         Self {
             faults: Faults::of(faults),
@@ -123,40 +130,26 @@ impl Preview {
             samples,
             samples_fault,
             shares,
-            crowd_len: drafted.crowd_len,
+            crowd_len,
             crowd_fault,
         }
     }
 }
 
 impl Drafted {
-    fn new(flags: Flags, key: String, draft: Option<Flag>) -> Self {
-        let without_users = |draft: &Flag| {
-            let mut draft = written(draft);
-            draft.as_object_mut()?.remove("users");
-            let crowd_len = crowd_len(draft.to_string().len());
-            Some((serde_json::from_value::<Flag>(draft).ok()?, crowd_len))
-        };
-        let (draft_of_crowd, crowd_len) = match draft.as_ref().and_then(without_users) {
-            Some((draft, crowd_len)) => (Some(draft), crowd_len),
-            None => (None, CROWD_LEN),
-        };
-        Self { draft_of_crowd, crowd_len, flags, key, draft }
-    }
-
     fn now(&self, cx: &EvalContext) -> Explanation {
         self.flags.explain(&self.key, cx)
     }
 
-    fn then(&self, draft: Option<&Flag>, cx: &EvalContext) -> Option<Explanation> {
-        draft.map(|draft| self.flags.preview(&self.key, draft, cx))
+    fn then(&self, cx: &EvalContext) -> Option<Explanation> {
+        self.draft.as_ref().map(|draft| draft.explain(cx))
     }
 }
 
 impl Sample {
     fn of(drafted: &Drafted, line: &str, cx: &EvalContext) -> Self {
         let now = drafted.now(cx);
-        let (seen_now, then) = (seen(&now), drafted.then(drafted.draft.as_ref(), cx));
+        let (seen_now, then) = (seen(&now), drafted.then(cx));
         let seen_then = then.as_ref().map(seen);
         let decided = then.unwrap_or(now);
         Self {
@@ -172,34 +165,37 @@ impl Sample {
     }
 }
 
-/// How many ids are made up for a draft of so many bytes.
-fn crowd_len(draft_len: usize) -> u32 {
-    let fitting = CROWD_DRAFTS_LEN_MAX / draft_len.max(1);
-    u32::try_from(fitting).unwrap_or(u32::MAX).clamp(CROWD_LEN_MIN, CROWD_LEN)
+/// As many of them as there is time for, and the first in any case.
+fn in_time<T>(all: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let began = Instant::now();
+    let is_in_time = move |n: usize| n == 0 || began.elapsed() < EVALUATING_MAX;
+    all.enumerate().take_while(move |(n, _)| is_in_time(*n)).map(|(_, one)| one)
 }
 
-/// What made-up ids see, in which the attributes are those that are typed.
+/// What made-up ids see, in which the attributes are those that are typed; and how many ids there was time for.
 fn shares(
     drafted: &Drafted,
     attributes: &str,
     tenant: Option<&Tenant>,
-) -> Result<Vec<Share>, String> {
+) -> Result<(u32, Vec<Share>), String> {
     let (None, attributes) = apart(attributes)? else {
         return Err("ids are made up: expected attributes only, like plan=pro".to_owned());
     };
     let mut counts = BTreeMap::<String, (u64, u64)>::new();
-    for n in 0..drafted.crowd_len {
+    let mut crowd_len = 0;
+    for n in in_time(0..CROWD_LEN) {
         let cx = context::written(Some(&format!("made-up-{n:03}")), &attributes, tenant)?;
         counts.entry(seen(&drafted.now(&cx))).or_default().0 += 1;
-        if let Some(then) = drafted.then(drafted.draft_of_crowd.as_ref(), &cx) {
+        if let Some(then) = drafted.then(&cx) {
             counts.entry(seen(&then)).or_default().1 += 1;
         }
+        crowd_len += 1;
     }
-    let share = |count: u64| percent(ratio(count, u64::from(drafted.crowd_len)));
-    let has_draft = drafted.draft_of_crowd.is_some();
+    let share = |count: u64| percent(ratio(count, u64::from(crowd_len)));
+    let has_draft = drafted.draft.is_some();
     let row =
         |(what, (now, then))| Share { what, now: share(now), then: has_draft.then(|| share(then)) };
-    Ok(counts.into_iter().map(row).collect())
+    Ok((crowd_len, counts.into_iter().map(row).collect()))
 }
 
 /// What somebody sees, in a word or two.
@@ -246,6 +242,9 @@ fn somebody(line: &str, tenant: Option<&Tenant>) -> Result<EvalContext, String> 
 
 /// The one word that is no attribute, and the others.
 fn apart(line: &str) -> Result<(Option<&str>, Vec<String>), String> {
+    if line.len() > LINE_LEN_MAX {
+        return Err(format!("a line is too long: expected at most {LINE_LEN_MAX} bytes"));
+    }
     let (attributes, ids): (Vec<&str>, Vec<&str>) =
         words(line).into_iter().partition(|word| word.contains('='));
     let attributes = attributes.into_iter().map(str::to_owned).collect();
@@ -279,12 +278,10 @@ mod tests {
         assert_eq!(read, (Some("ada"), attributes.map(str::to_owned).to_vec()));
         assert_eq!(apart("  ").unwrap(), (None, Vec::new()));
         assert!(apart("ada bob").unwrap_err().contains("expected one id"));
-    }
-
-    #[test]
-    fn a_large_draft_is_not_compiled_for_a_thousand_ids() {
-        assert_eq!((crowd_len(0), crowd_len(10_000)), (CROWD_LEN, CROWD_LEN));
-        assert_eq!((crowd_len(1 << 17), crowd_len(1 << 20)), (128, CROWD_LEN_MIN));
+        assert!(apart(&format!("x={}", "a".repeat(LINE_LEN_MAX - 2))).is_ok());
+        let line = format!("x={}", "a".repeat(LINE_LEN_MAX - 1));
+        let long = apart(&line);
+        assert!(long.unwrap_err().contains("expected at most 4096 bytes"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The kill switch: turned after a second thought.
 
 use askama::Template;
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use sinew::{Error, ErrorKind};
 
@@ -9,6 +10,7 @@ use super::editor::Done;
 use super::extract::OfFlag;
 use crate::dashboard::extract::OurPage;
 use crate::dashboard::show::{Fault, render};
+use crate::hub::Hub;
 
 #[derive(Template)]
 #[template(path = "flag_kill_confirm.html")]
@@ -29,19 +31,23 @@ pub(super) async fn confirm(OfFlag { flags, place, key, .. }: OfFlag) -> Result<
 
 pub(super) async fn kill(
     _: OurPage,
-    OfFlag { flags, by, key, .. }: OfFlag,
+    State(hub): State<Hub>,
+    OfFlag { flags, place, by, key, .. }: OfFlag,
 ) -> Result<Response, Fault> {
     let revision = flags.kill(&key, &by).await.map_err(fault)?.revision;
-    tracing::warn!(flag = key, revision, by, "a flag was killed on the dashboard");
+    let (tenant, env) = (&place.tenant, place.env_at(&hub));
+    tracing::warn!(flag = key, revision, tenant, env, by, "a flag was killed on the dashboard");
     Ok((SAVED, render(&Done { key, what: "killed", revision })).into_response())
 }
 
 pub(super) async fn revive(
     _: OurPage,
-    OfFlag { flags, by, key, .. }: OfFlag,
+    State(hub): State<Hub>,
+    OfFlag { flags, place, by, key, .. }: OfFlag,
 ) -> Result<Response, Fault> {
     let revision = flags.revive(&key, &by).await.map_err(fault)?.revision;
-    tracing::warn!(flag = key, revision, by, "a flag was revived on the dashboard");
+    let (tenant, env) = (&place.tenant, place.env_at(&hub));
+    tracing::warn!(flag = key, revision, tenant, env, by, "a flag was revived on the dashboard");
     Ok((SAVED, render(&Done { key, what: "revived", revision })).into_response())
 }
 

@@ -30,6 +30,11 @@ pub(super) async fn audit(args: &AuditArgs) -> Result<(), Outcome> {
     if args.json {
         return print_json(&changes);
     }
+    if changes.is_empty() {
+        let flag =
+            args.key.as_ref().map_or_else(|| "a flag".to_owned(), |key| format!("flag {key:?}"));
+        println!("No change of {flag}{} in {place}.", args.whereabouts.shown());
+    }
     for change in &changes {
         print!("{}", shown(change)?);
     }
@@ -55,6 +60,9 @@ fn shown(change: &FlagChangeBody) -> Result<String, Outcome> {
         for line in diff::lines(before.as_ref(), after.as_ref()) {
             text.push_str(&format!("    {}\n", harmless(&line)));
         }
+    }
+    if let Some(flags) = change.put_back {
+        text.push_str(&format!("    with it, {flags} flags came back that Redis had lost\n"));
     }
     Ok(text)
 }

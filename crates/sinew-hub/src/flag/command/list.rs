@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::place::{Whereabouts, no_such};
+use super::place::Whereabouts;
 use super::terms::{is_for_everyone, share_of_on};
 use crate::cli::table::{harmless, table};
 use crate::cli::{Outcome, print_json};
@@ -34,7 +34,8 @@ pub struct GetArgs {
 }
 
 pub(super) async fn list(args: &ListArgs) -> Result<(), Outcome> {
-    let listed = args.whereabouts.place().await?.list().await?;
+    let place = args.whereabouts.place().await?;
+    let listed = place.list().await?;
     if args.json {
         return print_json(&listed);
     }
@@ -43,23 +44,35 @@ pub(super) async fn list(args: &ListArgs) -> Result<(), Outcome> {
     for (key, flag) in &listed.flags {
         rows.push(row(key, &json_of(flag)?, now));
     }
-    print!("{}", table(["FLAG", "TYPE", "STATE", "OWNER"], &rows));
+    match rows.is_empty() && listed.overlays.is_empty() {
+        true => println!("No flag{} in {place}.", args.whereabouts.shown()),
+        false => print!("{}", table(["FLAG", "TYPE", "STATE", "OWNER"], &rows)),
+    }
     if !listed.overlays.is_empty() {
         let rows: Vec<[String; 4]> = listed.overlays.iter().map(overlay).collect();
         print!("\n{}", table(["PLAIN KEY OF", "USER", "VALUE", "UNTIL"], &rows));
     }
-    if listed.state != "live" {
-        eprintln!("warning: as they were when the store last answered");
-    }
+    warn_of(&listed.state);
     Ok(())
 }
 
 pub(super) async fn get(args: &GetArgs) -> Result<(), Outcome> {
-    let flag = args.whereabouts.place().await?.flag(&args.key).await?;
-    let flag = flag.ok_or_else(|| no_such(&args.key))?;
+    let place = args.whereabouts.place().await?;
+    let flag = place.flag(&args.key).await?.ok_or_else(|| place.no_such(&args.key))?;
     let text = serde_json::to_string_pretty(&flag).map_err(|e| Outcome::Failed(e.to_string()))?;
     println!("{text}");
     Ok(())
+}
+
+/// Says why flags in this state may not be those of the store.
+pub(super) fn warn_of(state: &str) {
+    match state {
+        "live" => {}
+        "lost" => eprintln!(
+            "warning: Redis has lost these flags: the last known hold, and the next change puts them back"
+        ),
+        _ => eprintln!("warning: the store does not answer: the last known flags hold"),
+    }
 }
 
 /// A flag, or what there is in its place, as it is written.
@@ -68,7 +81,10 @@ pub(super) fn json_of(flag: &impl Serialize) -> Result<Value, Outcome> {
 }
 
 fn row(key: &str, flag: &Value, now: Timestamp) -> [String; 4] {
-    let text = |field: &str| flag[field].as_str().unwrap_or("–").to_owned();
+    let text = |field: &str| {
+        let text = flag[field].as_str().filter(|text| !text.is_empty());
+        text.unwrap_or("–").to_owned()
+    };
     [key.to_owned(), text("type"), cell(&state(flag, now)), cell(&text("owner"))]
 }
 

@@ -37,10 +37,12 @@ Example:
     Get(GetArgs),
     /// Make a flag, or change it
     #[command(after_help = "\
-`on` shows it to everyone, or to the --rollout, or to the --default; rules with
-conditions, and users and tenants that have a variant of their own, stay. `off`
-hides it from all, and keeps the rest for when it is on again. What is not said
-stays as it is. With --file the flag is as the file says, and nothing stays.
+`off` hides it from all, and keeps the rest for when it is on again. `on` brings
+that back: a share, rules, users and tenants. What was for no one, a share of 0
+too, is then for everyone. --rollout is the share of all whom no rule with conditions, no --user
+and no --of-tenant is about: 100 is everyone. What is not said stays as it is.
+With --file the flag is as the file says; a kill alone stays, until `revive`.
+A file that has a `revision` is for the flag of that revision alone.
 
 A flag that is not there becomes one that is true or false. Others are made by
 --file; their variants have the names that the file gives them.
@@ -49,13 +51,16 @@ Where someone else changes it at the same time, nothing is done, and it ends wit
 
 Examples:
   sinew flag set new-ui on --rollout 10
-  sinew flag set new-ui on --user ada=on --user bob=off --owner growth
+  sinew flag set new-ui --rollout 100
+  sinew flag set new-ui --user ada=on --user bob=off --owner growth
   sinew flag set new-ui off
   sinew flag set new-ui --on-at 2026-11-01T00:00:00Z --dry-run
   sinew flag get algo | sed s/v1/v2/ | sinew flag set algo --file -")]
     Set(Box<SetArgs>),
     /// Switch a flag off for everyone, whatever else is said of it
     #[command(after_help = "\
+What is only a plain key becomes a flag by that, which stays when it is revived.
+
 Example:
   sinew flag kill new-ui")]
     Kill(KeyArgs),
@@ -81,8 +86,9 @@ Examples:
     Audit(AuditArgs),
     /// Make a flag what it was before a change
     #[command(after_help = "\
-`sinew flag audit KEY` has the changes with their numbers. It is a change itself,
-and can be taken back. A flag that the change has made is removed.
+`sinew flag audit KEY` has the changes with their ids. It is a change itself,
+and can be taken back. Where it removes the flag, since the change has made it,
+or ends a kill, it asks first, unless told --yes.
 
 Example:
   sinew flag roll-back new-ui 1795300000000-0")]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use clap::Args;
 use reqwest::{Method, StatusCode};
-use sinew::flag::{ChangeId, Flag, Flags, FlagsState, Written};
+use sinew::flag::{ChangeId, Flag, Flags, FlagsState};
 use sinew::limit::Expected;
 use sinew::{ErrorKind, Tenant};
 
@@ -13,6 +13,7 @@ use crate::cli::Outcome;
 use crate::cli::place::{AtHub, Place};
 use crate::cli::request::{Request, read_reply};
 use crate::cli::whose::Whose;
+use crate::config::StoreSetting;
 use crate::flag::body::{FlagChangeBody, FlagListBody, RollBackBody, WhyBody, WrittenBody};
 use crate::flag::{context, env};
 
@@ -38,6 +39,8 @@ pub(super) struct FlagPlace {
     place: Place<Flags>,
     tenant: Option<Tenant>,
     env: Option<String>,
+    /// Whose and in which environment, in words.
+    whose: String,
 }
 
 impl fmt::Display for FlagPlace {
@@ -50,8 +53,11 @@ impl fmt::Display for FlagPlace {
 pub(super) enum Act<'a> {
     Kill,
     Revive,
-    /// A change is taken back.
-    RollBack(&'a str),
+    /// A change is taken back, on top of the flag of this revision, or where none is.
+    RollBack {
+        change: &'a str,
+        revision: Option<u64>,
+    },
 }
 
 impl Whereabouts {
@@ -71,16 +77,49 @@ impl Whereabouts {
                 Place::Redis(flags, address)
             }
         };
-        Ok(FlagPlace { place, tenant, env: self.env.clone() })
+        Ok(FlagPlace { place, tenant, env: self.env.clone(), whose: self.shown() })
     }
 
-    /// Whose, in words, to be put after a key.
+    /// Whose and in which environment, in words, to be put after a key.
     pub(super) fn shown(&self) -> String {
-        self.whose.shown()
+        self.whose.shown() + &in_env(self.env.clone().or_else(|| self.configured_env()).as_deref())
+    }
+
+    /// The environment that the settings name, where they decide: a hub has its own.
+    fn configured_env(&self) -> Option<String> {
+        let config = self.whose.configured().ok()?;
+        let is_here = matches!(config.store, StoreSetting::Redis(_));
+        Some(config.flags_env).filter(|env| is_here && env != env::DEFAULT)
+    }
+
+    /// As it was said, to be put after a key in another command.
+    pub(super) fn words(&self) -> String {
+        let env = self.env.as_deref().map(|env| format!(" --env {env}"));
+        self.whose.words() + &env.unwrap_or_default()
     }
 }
 
 impl FlagPlace {
+    pub(super) fn no_such(&self, key: &str) -> Outcome {
+        Outcome::NoSuchFlag(format!("no flag {key:?}{}: {EXPECTED}", self.whose))
+    }
+
+    /// What a hub says of a flag that is not there, in the words that hold here, too.
+    fn refusal(&self, key: &str, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::NoSuchFlag(told) if told.starts_with("no flag ") => self.no_such(key),
+            outcome => outcome,
+        }
+    }
+
+    /// Someone else was faster.
+    pub(super) fn overtaken(&self, key: &str) -> Outcome {
+        Outcome::Failed(format!(
+            "someone else has changed flag {key:?}{} meanwhile, and nothing was done: look at what it is now, and try again",
+            self.whose
+        ))
+    }
+
     /// At a hub, whose own environment holds where none is said.
     fn request(&self, hub: &AtHub, path: &[&str]) -> Result<Request, Outcome> {
         let mut request = hub.request(path)?;
@@ -108,67 +147,69 @@ impl FlagPlace {
         }
     }
 
-    /// Puts a flag in the place of one of this revision, or where none is.
+    /// Puts a flag in the place of one of this revision, or where none is; else it ends as `late` says.
     pub(super) async fn put(
         &self,
         key: &str,
         flag: Flag,
         revision: Option<u64>,
+        late: Outcome,
     ) -> Result<Option<Flag>, Outcome> {
         match &self.place {
-            Place::Redis(flags, _) => {
-                let expected = revision.map_or(Expected::Absent, Expected::Revision);
-                match flags.put(key, flag, expected, BY).await {
-                    Ok(written) => Ok(written.after),
-                    Err(error) if error.kind() == ErrorKind::Conflict => Err(overtaken(key)),
-                    Err(error) => Err(Outcome::of(&error)),
-                }
-            }
+            Place::Redis(flags, _) => match flags.put(key, flag, expected(revision), BY).await {
+                Ok(written) => Ok(written.after),
+                Err(error) if error.kind() == ErrorKind::Conflict => Err(late),
+                Err(error) => Err(Outcome::of(&error)),
+            },
             Place::Hub(hub) => {
                 let mut request = self.request(hub, &["flags", key])?;
                 request.revision = Some(revision.unwrap_or(0));
                 let (status, text) = request.reply(Method::PUT, Some(json(&flag)?)).await?;
                 match status {
-                    StatusCode::PRECONDITION_FAILED => Err(overtaken(key)),
+                    StatusCode::PRECONDITION_FAILED => Err(late),
                     status if status.is_success() => read_reply(&text),
-                    _ => Err(request.refused(status, &text)),
+                    _ => Err(self.refusal(key, request.refused(status, &text))),
                 }
             }
         }
     }
 
     pub(super) async fn act(&self, key: &str, act: Act<'_>) -> Result<WrittenBody, Outcome> {
+        let is_switch = matches!(act, Act::Kill | Act::Revive);
         match &self.place {
             Place::Redis(flags, _) => {
                 let done = match act {
-                    Act::Kill | Act::Revive if flags.get(key).is_none() => {
-                        return Err(no_such(key));
-                    }
                     Act::Kill => flags.kill(key, BY).await,
                     Act::Revive => flags.revive(key, BY).await,
-                    Act::RollBack(change) => {
-                        let change: ChangeId =
-                            change.parse().map_err(|e: sinew::Error| Outcome::of(&e))?;
-                        flags.roll_back(key, &change, BY).await
+                    Act::RollBack { change, revision } => {
+                        let change = change_id(change)?;
+                        flags.roll_back(key, &change, expected(revision), BY).await
                     }
                 };
-                written(done, key)
+                match done {
+                    Ok(written) => Ok(written.into()),
+                    Err(error) if error.kind() != ErrorKind::Conflict => Err(Outcome::of(&error)),
+                    // A switch is in conflict with nothing but that there is no flag.
+                    Err(_) if is_switch && flags.get(key).is_none() => Err(self.no_such(key)),
+                    Err(_) => Err(self.overtaken(key)),
+                }
             }
             Place::Hub(hub) => {
-                let (last, body) = match act {
-                    Act::Kill => ("kill", None),
-                    Act::Revive => ("revive", None),
-                    Act::RollBack(change) => {
+                let (last, revision, body) = match act {
+                    Act::Kill => ("kill", None, None),
+                    Act::Revive => ("revive", None, None),
+                    Act::RollBack { change, revision } => {
                         let body = RollBackBody { change: change.to_owned() };
-                        ("roll-back", Some(json(&body)?))
+                        ("roll-back", Some(revision.unwrap_or(0)), Some(json(&body)?))
                     }
                 };
-                let request = self.request(hub, &["flags", key, last])?;
+                let mut request = self.request(hub, &["flags", key, last])?;
+                request.revision = revision;
                 let (status, text) = request.reply(Method::POST, body).await?;
                 match status {
-                    StatusCode::PRECONDITION_FAILED => Err(overtaken(key)),
+                    StatusCode::PRECONDITION_FAILED => Err(self.overtaken(key)),
                     status if status.is_success() => read_reply(&text),
-                    _ => Err(request.refused(status, &text)),
+                    _ => Err(self.refusal(key, request.refused(status, &text))),
                 }
             }
         }
@@ -179,11 +220,12 @@ impl FlagPlace {
             Place::Redis(flags, _) => {
                 let removed = flags.remove(key, Expected::Any, BY).await;
                 let removed = removed.map_err(|e| Outcome::of(&e))?;
-                removed.before.map(|_| ()).ok_or_else(|| no_such(key))
+                removed.before.map(|_| ()).ok_or_else(|| self.no_such(key))
             }
             Place::Hub(hub) => {
                 let request = self.request(hub, &["flags", key])?;
-                request.send(Method::DELETE, None).await.map(|_| ())
+                let removed = request.send(Method::DELETE, None).await;
+                removed.map(|_| ()).map_err(|outcome| self.refusal(key, outcome))
             }
         }
     }
@@ -213,6 +255,30 @@ impl FlagPlace {
         }
     }
 
+    /// A change of a flag, if there is one of this id.
+    pub(super) async fn change(
+        &self,
+        key: &str,
+        change: &str,
+    ) -> Result<Option<FlagChangeBody>, Outcome> {
+        let change = change_id(change)?;
+        match &self.place {
+            Place::Redis(flags, _) => {
+                let found = flags.past_change(key, &change).await.map_err(|e| Outcome::of(&e))?;
+                Ok(found.map(FlagChangeBody::from))
+            }
+            Place::Hub(hub) => {
+                let mut request = self.request(hub, &["audit"])?;
+                request.url.query_pairs_mut().extend_pairs([
+                    ("kind", "flag"),
+                    ("key", key),
+                    ("change", change.as_str()),
+                ]);
+                Ok(request.get::<Vec<FlagChangeBody>>().await?.into_iter().next())
+            }
+        }
+    }
+
     pub(super) async fn why(
         &self,
         key: &str,
@@ -223,9 +289,9 @@ impl FlagPlace {
             Place::Redis(flags, _) => {
                 let cx = context::written(user, attributes, self.tenant.as_ref());
                 let cx = cx.map_err(Outcome::BadInput)?;
-                let why = WhyBody::new(key, flags.version(), flags.explain(key, &cx));
+                let why = WhyBody::new(key, flags, flags.explain(key, &cx));
                 match why.is_of_nothing() {
-                    true => Err(no_such(key)),
+                    true => Err(self.no_such(key)),
                     false => Ok(why),
                 }
             }
@@ -234,7 +300,7 @@ impl FlagPlace {
                 let user = user.map(|user| ("user", user));
                 let attributes = attributes.iter().map(|text| ("attribute", text.as_str()));
                 request.url.query_pairs_mut().extend_pairs(user.into_iter().chain(attributes));
-                request.get().await
+                request.get().await.map_err(|outcome| self.refusal(key, outcome))
             }
         }
     }
@@ -244,20 +310,37 @@ fn json(body: &impl serde::Serialize) -> Result<String, Outcome> {
     serde_json::to_string(body).map_err(|e| Outcome::Failed(e.to_string()))
 }
 
-fn written(done: sinew::Result<Written>, key: &str) -> Result<WrittenBody, Outcome> {
-    match done {
-        Ok(written) => Ok(written.into()),
-        Err(error) if error.kind() == ErrorKind::Conflict => Err(overtaken(key)),
-        Err(error) => Err(Outcome::of(&error)),
-    }
+fn expected(revision: Option<u64>) -> Expected {
+    revision.map_or(Expected::Absent, Expected::Revision)
 }
 
-pub(super) fn no_such(key: &str) -> Outcome {
-    Outcome::NoSuchFlag(format!("no flag {key:?}: {EXPECTED}"))
+fn change_id(text: &str) -> Result<ChangeId, Outcome> {
+    text.parse().map_err(|_: sinew::Error| {
+        Outcome::BadInput(
+            "invalid id of a change: expected one like 1795300000000-0, as `sinew flag audit KEY` shows it"
+                .to_owned(),
+        )
+    })
 }
 
-fn overtaken(key: &str) -> Outcome {
+fn in_env(env: Option<&str>) -> String {
+    env.map(|env| format!(" in environment {env:?}")).unwrap_or_default()
+}
+
+/// A file is of a revision that is not there.
+pub(super) fn outdated(key: &str, revision: u64) -> Outcome {
     Outcome::Failed(format!(
-        "someone else has changed flag {key:?} meanwhile, and nothing was done: look at what it is now, and try again"
+        "flag {key:?} is not of revision {revision}, as the file says, and nothing was done: look at what it is now, or take `revision` out of the file to overwrite it"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_env;
+
+    #[test]
+    fn an_environment_is_named_where_one_is_said() {
+        assert_eq!(in_env(Some("prod")), " in environment \"prod\"");
+        assert_eq!(in_env(None), "");
+    }
 }

@@ -11,7 +11,7 @@ const NONE: &str = "none";
 /// All of it may be left out.
 #[derive(Args)]
 pub struct Terms {
-    /// Whether it is on, for all of whom nothing else is said
+    /// Whether it is on, for those for whom it was, or else for everyone
     #[arg(value_parser = ["on", "off"])]
     state: Option<String>,
     /// The share of everyone else for whom it is on: 10, 12.5, 0.001
@@ -39,10 +39,10 @@ pub struct Terms {
     #[arg(long, value_name = "TIME", value_parser = time)]
     stale_after: Option<String>,
     /// Who answers for it, or none
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = words)]
     owner: Option<String>,
     /// What it is for, or none
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = words)]
     description: Option<String>,
 }
 
@@ -60,20 +60,26 @@ impl Terms {
             flag.insert("enabled".to_owned(), json!(state == "on"));
         }
         let is_bool = flag.get("type").is_some_and(|kind| kind == "bool");
-        match (self.rollout, &self.default, self.state.as_deref()) {
-            (Some(share), _, _) => {
-                let split = split(&flag, share);
-                for_everyone_else(&mut flag, Some(split));
-            }
-            (None, Some(variant), _) => {
-                for_everyone_else(&mut flag, None);
-                flag.insert("default".to_owned(), json!(variant));
-            }
-            (None, None, Some("on")) if is_bool => {
+        match (self.rollout, &self.default) {
+            // Also those who have no id, and fall into no share.
+            (Some(THOUSANDTHS), _) => {
                 for_everyone_else(&mut flag, None);
                 flag.insert("default".to_owned(), json!(variant(&flag, true)));
             }
-            _ => {}
+            (Some(share), _) => {
+                let split = split(&flag, share);
+                for_everyone_else(&mut flag, Some(split));
+            }
+            (None, Some(variant)) => {
+                flag.insert("default".to_owned(), json!(variant));
+            }
+            // Else it is for those for whom it was before it was switched off.
+            (None, None) if self.says_only_on() && is_bool && is_for_no_one(&flag) => {
+                // One that is for everyone has shown it to nobody.
+                for_everyone_else(&mut flag, None);
+                flag.insert("default".to_owned(), json!(variant(&flag, true)));
+            }
+            (None, None) => {}
         }
         for (field, pairs) in [("users", &self.users), ("tenants", &self.tenants)] {
             if !pairs.is_empty() {
@@ -95,6 +101,41 @@ impl Terms {
             }
         }
         flag
+    }
+
+    /// Why not everyone sees what was said, and how they do. `at` is a key, and where it is, as a command takes them.
+    pub(super) fn doubt(&self, at: &str, flag: &Value) -> Option<String> {
+        let fields = flag.as_object()?;
+        let everyones = fields.get("rules")?.as_array()?.iter().position(is_for_everyone);
+        if let (Some(index), true) = (everyones, self.default.is_some()) {
+            let nth = index + 1;
+            return Some(format!(
+                "rule {nth} is for everyone, so that no one gets the default: `sinew flag get {at}` has the rules, and --file sets them"
+            ));
+        }
+        let is_on = everyones.is_none() && is_true(fields, &flag["default"]);
+        if self.says_only_on() && flag["type"] == "bool" && !is_on {
+            return Some(format!(
+                "it is not on for everyone, but for those for whom it was: `sinew flag set {at} --rollout 100` shows it to all others"
+            ));
+        }
+        None
+    }
+
+    /// Whether it is said for whom it is to be, but not that it is on, and someone would see it if it were.
+    pub(super) fn would_be_seen(&self, flag: &Value) -> bool {
+        let is_of_whom = self.rollout.is_some()
+            || self.default.is_some()
+            || !self.users.is_empty()
+            || !self.tenants.is_empty();
+        let is_for_someone =
+            flag["type"] != "bool" || flag.as_object().is_some_and(|fields| !is_for_no_one(fields));
+        self.state.is_none() && is_of_whom && is_for_someone
+    }
+
+    /// Whether it is to be on, without a word of for whom.
+    fn says_only_on(&self) -> bool {
+        self.state.as_deref() == Some("on") && self.rollout.is_none() && self.default.is_none()
     }
 
     /// Whether nothing is said.
@@ -134,6 +175,25 @@ pub(super) fn share_of_on(rule: &Value) -> Option<String> {
     }
 }
 
+/// Whether a bool flag is true for nobody, also where it is on.
+fn is_for_no_one(flag: &Map<String, Value>) -> bool {
+    let is_on = |value: &Value| is_true(flag, value);
+    let serves = |rule: &Value| {
+        let mut split = rule["split"].as_object().into_iter().flatten();
+        let is_some = |share: &Value| share.as_f64().is_some_and(|share| share > 0.0);
+        is_on(&rule["then"]) || split.any(|(name, share)| names_true(flag, name) && is_some(share))
+    };
+    let rules = flag.get("rules").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let everyones = rules.iter().position(is_for_everyone);
+    // Nobody comes past that one: neither to further rules, nor to the default.
+    let reached = &rules[..everyones.map_or(rules.len(), |index| index + 1)];
+    let overrides = ["users", "tenants"].map(|field| flag.get(field).and_then(Value::as_object));
+    let is_default_on = everyones.is_none() && flag.get("default").is_some_and(is_on);
+    !is_default_on
+        && !reached.iter().any(serves)
+        && !overrides.into_iter().flatten().flat_map(Map::values).any(is_on)
+}
+
 /// Rules after one that is for everyone are for no one.
 fn for_everyone_else(flag: &mut Map<String, Value>, rule: Option<Value>) {
     let mut rules = match flag.remove("rules") {
@@ -158,6 +218,18 @@ fn variant(flag: &Map<String, Value>, value: bool) -> String {
     let named = variants.into_iter().flatten().find(|(_, one)| **one == value);
     let usual = if value { "on" } else { "off" };
     named.map_or_else(|| usual.to_owned(), |(name, _)| name.clone())
+}
+
+/// Whether this is the name of a variant of a bool flag that is true: there may be several.
+fn is_true(flag: &Map<String, Value>, variant: &Value) -> bool {
+    variant.as_str().is_some_and(|name| names_true(flag, name))
+}
+
+fn names_true(flag: &Map<String, Value>, name: &str) -> bool {
+    match flag.get("variants").and_then(|variants| variants.get(name)) {
+        Some(value) => *value == true,
+        None => name == "on",
+    }
 }
 
 /// In percent, as people write it.
@@ -199,6 +271,14 @@ fn percent(text: &str) -> Result<u32, String> {
     match thousandths <= THOUSANDTHS {
         true => Ok(thousandths),
         false => Err(wrong()),
+    }
+}
+
+/// An empty one would be shown as a blank.
+fn words(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected some text, or none".to_owned()),
+        text => Ok(text.to_owned()),
     }
 }
 
@@ -262,14 +342,116 @@ mod tests {
         assert_eq!(more["rules"][0], before["rules"][0]);
         assert_eq!(more["rules"][1]["split"], json!({ "on": 25, "off": 75 }));
         assert_eq!(more["rules"].as_array().unwrap().len(), 2);
-        let all = over(&["on"], Some(before.clone()));
+        let all = over(&["--rollout", "100"], Some(before.clone()));
         assert_eq!((&all["default"], &all["rules"]), (&json!("on"), &json!([pro])));
+        for words in
+            [&["on"][..], &["on", "--user", "ada=on"], &["on", "--on-at", "2026-11-01T00:00:00Z"]]
+        {
+            assert_eq!(over(words, Some(before.clone())), before, "{words:?}");
+        }
+        assert_eq!(over(&["--default", "on"], Some(before.clone()))["rules"], before["rules"]);
         let words =
             ["--user", "ada=none", "--user", "cyd=on", "--owner", "none", "--on-at", "none"];
         let changed = over(&words, Some(before.clone()));
         assert_eq!(changed["users"], json!({ "bob": "off", "cyd": "on" }));
         assert_eq!((&changed["owner"], &changed["on_at"]), (&Value::Null, &Value::Null));
         assert_eq!(over(&[], Some(before.clone())), before);
+    }
+
+    #[test]
+    fn off_and_then_on_brings_back_what_was_there() {
+        let flag = |fields: Value| {
+            let mut flag = json!({ "type": "bool", "enabled": true, "default": "off" });
+            flag.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            flag
+        };
+        let split = |on: u32| json!([{ "if": [], "split": { "on": on, "off": 100 - on } }]);
+        let pro = json!([{ "if": [{ "segment": "pro" }], "then": "on" }]);
+        // Two variants are true.
+        let of_two = |fields: Value| {
+            let variants = json!({ "blue": true, "teal": true, "grey": false });
+            let mut flag = json!({ "variants": variants, "default": "grey", "off": "grey" });
+            flag.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            flag
+        };
+        for fields in [
+            json!({ "rules": split(10) }),
+            json!({ "rules": pro }),
+            json!({ "users": { "ada": "on" } }),
+            json!({ "tenants": { "acme": "on", "other": "off" } }),
+            json!({ "default": "on", "users": { "bob": "off" } }),
+            of_two(json!({ "users": { "ada": "teal" } })),
+            of_two(json!({ "rules": [{ "if": [], "split": { "teal": 10, "grey": 90 } }] })),
+            of_two(json!({ "rules": [{ "if": [{ "segment": "pro" }], "then": "teal" }] })),
+            of_two(json!({ "default": "teal" })),
+        ] {
+            let before = flag(fields);
+            let off = over(&["off"], Some(before.clone()));
+            assert_eq!(off["enabled"], false);
+            let on = over(&["on"], Some(off));
+            assert_eq!(on, before);
+            assert_eq!(over(&["on"], Some(on)), before, "said twice, it is no more");
+        }
+        // It was for no one, and is to be on.
+        for fields in [json!({}), json!({ "users": { "bob": "off" }, "rules": [] })] {
+            let off = over(&["off"], Some(flag(fields)));
+            assert_eq!(over(&["on"], Some(off))["default"], "on");
+        }
+        let pro_or = |last: Value| json!([pro[0], last]);
+        let none = json!({ "if": [{ "segment": "pro" }], "split": { "on": 0, "off": 100 } });
+        let then_off = json!({ "if": [], "then": "off" });
+        for (rules, kept) in [
+            (split(0), json!([])),
+            (json!([then_off]), json!([])),
+            (json!([none, then_off, pro[0]]), json!([none])),
+        ] {
+            for default in ["off", "on"] {
+                let before = flag(json!({ "rules": rules, "default": default }));
+                let on = over(&["on"], Some(over(&["off"], Some(before))));
+                assert_eq!((&on["default"], &on["rules"]), (&json!("on"), &kept));
+            }
+        }
+        let before = flag(json!({ "rules": pro_or(then_off) }));
+        assert_eq!(over(&["on"], Some(before.clone())), before, "it is for some");
+        let off = over(&["off"], None);
+        assert_eq!((&off["enabled"], &off["default"]), (&json!(false), &json!("off")));
+        assert_eq!(over(&["on"], Some(off))["default"], "on");
+    }
+
+    #[test]
+    fn what_not_everyone_sees_is_told() {
+        let told = |words: &[&str], flag: &Value| {
+            let line = Line::try_parse_from([&["line"], words].concat()).ok().unwrap();
+            line.terms.doubt("ui", flag)
+        };
+        let all = json!({ "type": "bool", "default": "on", "rules": [] });
+        let split = json!([{ "if": [], "split": { "on": 10, "off": 90 } }]);
+        let tenth = json!({ "type": "bool", "default": "on", "rules": split });
+        assert_eq!(told(&["on"], &all), None);
+        assert!(told(&["on"], &tenth).unwrap().contains("`sinew flag set ui --rollout 100`"));
+        assert_eq!(told(&["on", "--rollout", "10"], &tenth), None);
+        let variants = json!({ "blue": true, "teal": true, "grey": false });
+        let teal = json!({ "type": "bool", "variants": variants, "default": "teal", "rules": [] });
+        assert_eq!(told(&["on"], &teal), None);
+        assert_eq!(told(&["--owner", "growth"], &tenth), None);
+        assert!(told(&["--default", "on"], &tenth).unwrap().starts_with("rule 1 is for everyone"));
+    }
+
+    #[test]
+    fn what_is_said_of_a_flag_that_is_off_may_be_seen_by_no_one() {
+        let seen = |words: &[&str], flag: &Value| {
+            let line = Line::try_parse_from([&["line"], words].concat()).ok().unwrap();
+            line.terms.would_be_seen(flag)
+        };
+        let all = json!({ "type": "bool", "default": "on", "rules": [], "enabled": false });
+        for words in [["--rollout", "100"], ["--user", "ada=on"], ["--default", "on"]] {
+            assert!(seen(&words, &all), "{words:?}");
+            assert!(!seen(&[&["off"], &words[..]].concat(), &all), "{words:?}");
+        }
+        assert!(!seen(&["--owner", "growth"], &all));
+        // To switch that on would show it to everyone.
+        let none = json!({ "type": "bool", "default": "off", "users": { "bob": "off" } });
+        assert!(!seen(&["--user", "bob=off"], &none));
     }
 
     #[test]
@@ -317,5 +499,6 @@ mod tests {
         for bad in ["tomorrow", "2026-11-01", "2026-13-01T00:00:00Z"] {
             assert!(time(bad).is_err(), "{bad}");
         }
+        assert_eq!((words("growth"), words(" ").is_err()), (Ok("growth".to_owned()), true));
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::list::warn_of;
 use super::place::Whereabouts;
 use crate::cli::table::harmless;
 use crate::cli::{Outcome, print_json};
@@ -35,6 +36,7 @@ pub(super) async fn why(args: &WhyArgs) -> Result<(), Outcome> {
     for step in &why.steps {
         println!("  {}", harmless(step));
     }
+    warn_of(&why.state);
     Ok(())
 }
 

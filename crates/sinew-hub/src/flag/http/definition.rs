@@ -10,7 +10,7 @@ use sinew::http::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OfFlag, OfFlags, Room, expect_known, expected};
+use super::extract::{At, OfFlag, OfFlags, Room, expect_known, expected};
 use super::{FLAG_LEN_MAX, by, problem, unknown};
 use crate::auth::Actor;
 use crate::flag::body::FlagListBody;
@@ -30,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 #[utoipa::path(get, path = "/v1/flags", tag = "flag",
     params(
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flags"),
     ),
     responses(
@@ -48,6 +49,7 @@ async fn list_flags(OfFlags(flags): OfFlags) -> Result<Response, Problem> {
     params(
         ("key" = String, Path, description = "Key of the flag"),
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flag"),
     ),
     responses(
@@ -57,7 +59,7 @@ async fn list_flags(OfFlags(flags): OfFlags) -> Result<Response, Problem> {
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such flag"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, and was never asked"),
     ))]
-async fn get_flag(OfFlag { flags, key }: OfFlag) -> Result<Response, Problem> {
+async fn get_flag(OfFlag { flags, key, .. }: OfFlag) -> Result<Response, Problem> {
     expect_known(&flags)?;
     let flag = flags.get(&key).ok_or_else(|| unknown(&key))?;
     Ok(shown(StatusCode::OK, flag.revision, Some(flag.as_ref())))
@@ -66,18 +68,20 @@ async fn get_flag(OfFlag { flags, key }: OfFlag) -> Result<Response, Problem> {
 /// Make a flag, or put another in its place.
 ///
 /// What is not said is as if it had never been said; the revision is not read. It holds everywhere within a
-/// tenth of a second.
+/// tenth of a second. A flag that is killed stays so, whatever is said: only `POST …/revive` ends that. One that
+/// is that already is not written: its revision stays.
 #[utoipa::path(put, path = "/v1/flags/{key}", tag = "flag",
     params(
         ("key" = String, Path, description = "1 to 100 of A-Z a-z 0-9 . _ -"),
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flag"),
         ("If-Match" = Option<String>, Header, description = "The revision that is to be replaced, between quotes; or `*`: the one that this hub knows, if it knows one"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no flag of this key"),
     ),
     request_body = FlagBody,
     responses(
-        (status = 200, body = FlagBody, description = "Changed",
+        (status = 200, body = FlagBody, description = "Changed, or that already",
             headers(("ETag" = String, description = "Its revision between quotes"))),
         (status = 201, body = FlagBody, description = "Made",
             headers(("ETag" = String, description = "Its revision between quotes"))),
@@ -89,7 +93,7 @@ async fn get_flag(OfFlag { flags, key }: OfFlag) -> Result<Response, Problem> {
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: it may be changed or not"),
     ))]
 async fn put_flag(
-    OfFlag { flags, key }: OfFlag,
+    OfFlag { flags, at, key }: OfFlag,
     actor: Actor,
     headers: HeaderMap,
     Room(_room): Room,
@@ -100,7 +104,17 @@ async fn put_flag(
     let flag = json::read_up_to(FLAG_LEN_MAX, body, example)?;
     let written = flags.put(&key, flag, expected, by(&actor)).await.map_err(problem)?;
     let revision = written.revision;
-    tracing::info!(flag = key, revision, by = by(&actor), "a flag was changed over HTTP");
+    if written.before != written.after {
+        let At { tenant, env } = &at;
+        tracing::info!(
+            flag = key,
+            revision,
+            tenant,
+            env,
+            by = by(&actor),
+            "a flag was changed over HTTP"
+        );
+    }
     let status = match written.before {
         Some(_) => StatusCode::OK,
         None => StatusCode::CREATED,
@@ -121,6 +135,7 @@ fn shown(status: StatusCode, revision: u64, flag: Option<&Flag>) -> Response {
     params(
         ("key" = String, Path, description = "Key of the flag"),
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flag"),
         ("If-Match" = Option<String>, Header, description = "The revision that is to be removed, between quotes; or `*`: the one that this hub knows, if it knows one"),
     ),
@@ -133,7 +148,7 @@ fn shown(status: StatusCode, revision: u64, flag: Option<&Flag>) -> Response {
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: it may be removed or not"),
     ))]
 async fn remove_flag(
-    OfFlag { flags, key }: OfFlag,
+    OfFlag { flags, at, key }: OfFlag,
     actor: Actor,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
@@ -142,6 +157,7 @@ async fn remove_flag(
     if written.before.is_none() {
         return Err(unknown(&key));
     }
-    tracing::warn!(flag = key, by = by(&actor), "a flag was removed over HTTP");
+    let At { tenant, env } = &at;
+    tracing::warn!(flag = key, tenant, env, by = by(&actor), "a flag was removed over HTTP");
     Ok(StatusCode::NO_CONTENT)
 }

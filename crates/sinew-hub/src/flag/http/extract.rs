@@ -15,13 +15,24 @@ use super::FLAG_LEN_MAX;
 use crate::etag::{Condition, condition};
 use crate::hub::{BUSY, Hub};
 
-/// The flags of the request's tenant, in the environment that the query names.
+/// Names the environment where no query can, such as that of a client of OpenFeature.
+pub(crate) const ENV_HEADER: &str = "X-Flags-Env";
+
+/// The flags of the request's tenant, in the environment that it names.
 pub(super) struct OfFlags(pub(super) Flags);
 
-/// The same, and the key or name that the path has.
+/// The same, whose and where they are, and the key or name that the path has.
 pub(super) struct OfFlag {
     pub(super) flags: Flags,
+    pub(super) at: At,
     pub(super) key: String,
+}
+
+/// Whose flags, and in which environment, for the log.
+pub(super) struct At {
+    /// Empty for flags that belong to none.
+    pub(super) tenant: String,
+    pub(super) env: String,
 }
 
 /// What no page of another site has sent: a form there can send what needs no body of JSON.
@@ -36,16 +47,43 @@ struct InEnv {
     env: Option<String>,
 }
 
-/// The tenant of a request, and its flags.
+/// Whose flags a request is about, in which environment, and the flags.
+pub(crate) struct Found {
+    pub(crate) tenant: Option<Tenant>,
+    pub(crate) env: Option<String>,
+    pub(crate) flags: Flags,
+}
+
+/// What a request is about; `said` is the environment that its query names.
 pub(crate) async fn flags_of(
     parts: &mut Parts,
     hub: &Hub,
-    env: Option<&str>,
-) -> Result<(Option<Tenant>, Flags), Problem> {
+    said: Option<String>,
+) -> Result<Found, Problem> {
     let tenant = Option::<RequestTenant>::from_request_parts(parts, hub).await?;
     let tenant = tenant.map(|RequestTenant(tenant)| tenant);
-    let flags = hub.flags(tenant.as_ref(), env).await.map_err(Problem::bad_request)?;
-    Ok((tenant, flags))
+    let env = env_of(&parts.headers, said)?;
+    let flags = hub.flags(tenant.as_ref(), env.as_deref()).await.map_err(Problem::bad_request)?;
+    Ok(Found { tenant, env, flags })
+}
+
+/// The environment that a query names, or else the header.
+pub(crate) fn env_of(headers: &HeaderMap, said: Option<String>) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(ENV_HEADER).iter();
+    let named = match (values.next(), values.next()) {
+        (None, _) => return Ok(said),
+        (Some(value), None) => value.to_str().map(str::trim).ok(),
+        (Some(_), Some(_)) => None,
+    };
+    let named = named.ok_or_else(|| {
+        Problem::bad_request(format!("{ENV_HEADER} is not what it should be: expected one name"))
+    })?;
+    match said {
+        Some(said) if said != named => Err(Problem::bad_request(format!(
+            "the query names another environment than {ENV_HEADER}: expected one environment"
+        ))),
+        _ => Ok(Some(named.to_owned())),
+    }
 }
 
 /// The part of a path that names one.
@@ -70,11 +108,16 @@ impl FromRequestParts<Hub> for OfFlags {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Problem> {
-        let Query(InEnv { env }) = Query::<InEnv>::try_from_uri(&parts.uri).map_err(|_| {
-            Problem::bad_request("the query is not what it should be: expected env=NAME, or none")
-        })?;
-        Ok(Self(flags_of(parts, hub, env.as_deref()).await?.1))
+        Ok(Self(found(parts, hub).await?.flags))
     }
+}
+
+/// What a request is about whose query names an environment, or nothing.
+async fn found(parts: &mut Parts, hub: &Hub) -> Result<Found, Problem> {
+    let Query(InEnv { env }) = Query::<InEnv>::try_from_uri(&parts.uri).map_err(|_| {
+        Problem::bad_request("the query is not what it should be: expected env=NAME, or none")
+    })?;
+    flags_of(parts, hub, env).await
 }
 
 impl FromRequestParts<Hub> for OfFlag {
@@ -82,8 +125,12 @@ impl FromRequestParts<Hub> for OfFlag {
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Problem> {
         let key = key_of(parts, hub).await?;
-        let OfFlags(flags) = OfFlags::from_request_parts(parts, hub).await?;
-        Ok(Self { flags, key })
+        let Found { tenant, env, flags } = found(parts, hub).await?;
+        let at = At {
+            tenant: tenant.map(|tenant| tenant.as_str().to_owned()).unwrap_or_default(),
+            env: env.unwrap_or_else(|| hub.flags_env().to_owned()),
+        };
+        Ok(Self { flags, at, key })
     }
 }
 
@@ -102,13 +149,18 @@ impl FromRequestParts<Hub> for FromNoOtherSite {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Hub) -> Result<Self, Problem> {
-        match is_from_another_site(parts) {
-            false => Ok(Self),
-            true => Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "a page of another site has sent this: expected a client, or a page of this hub",
-            )),
-        }
+        refuse_another_site(parts).map(|()| Self)
+    }
+}
+
+/// Refuses what a page of another site has sent.
+pub(crate) fn refuse_another_site(parts: &Parts) -> Result<(), Problem> {
+    match is_from_another_site(parts) {
+        false => Ok(()),
+        true => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "a page of another site has sent this: expected a client, or a page of this hub",
+        )),
     }
 }
 

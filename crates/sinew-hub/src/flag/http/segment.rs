@@ -9,7 +9,7 @@ use sinew::http::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OfFlag, OfFlags, Room, expect_known};
+use super::extract::{At, OfFlag, OfFlags, Room, expect_known};
 use super::{FLAG_LEN_MAX, by, problem};
 use crate::auth::Actor;
 use crate::flag::body::SegmentListBody;
@@ -29,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 #[utoipa::path(get, path = "/v1/flag-segments", tag = "flag",
     params(
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose segments"),
     ),
     responses(
@@ -46,6 +47,7 @@ async fn list_segments(OfFlags(flags): OfFlags) -> Result<Json<SegmentListBody>,
     params(
         ("name" = String, Path, description = "Name of the segment"),
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose segment"),
     ),
     responses(
@@ -54,7 +56,7 @@ async fn list_segments(OfFlags(flags): OfFlags) -> Result<Json<SegmentListBody>,
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such segment"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, and was never asked"),
     ))]
-async fn get_segment(OfFlag { flags, key: name }: OfFlag) -> Result<Json<Segment>, Problem> {
+async fn get_segment(OfFlag { flags, key: name, .. }: OfFlag) -> Result<Json<Segment>, Problem> {
     expect_known(&flags)?;
     found(&flags, &name).map(Json)
 }
@@ -64,6 +66,7 @@ async fn get_segment(OfFlag { flags, key: name }: OfFlag) -> Result<Json<Segment
     params(
         ("name" = String, Path, description = "1 to 100 of A-Z a-z 0-9 . _ -"),
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose segment"),
     ),
     request_body = FlagSegmentBody,
@@ -76,7 +79,7 @@ async fn get_segment(OfFlag { flags, key: name }: OfFlag) -> Result<Json<Segment
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: it may be changed or not"),
     ))]
 async fn put_segment(
-    OfFlag { flags, key: name }: OfFlag,
+    OfFlag { flags, at, key: name }: OfFlag,
     actor: Actor,
     Room(_room): Room,
     body: Result<Json<Segment>, JsonRejection>,
@@ -85,7 +88,15 @@ async fn put_segment(
         r#"like {"any": [[{"attribute": "plan", "op": "in", "values": ["pro", "team"]}]]}"#;
     let segment = json::read_up_to(FLAG_LEN_MAX, body, example)?;
     let version = flags.put_segment(&name, segment, by(&actor)).await.map_err(problem)?;
-    tracing::info!(segment = name, version, by = by(&actor), "a segment was changed over HTTP");
+    let At { tenant, env } = &at;
+    tracing::info!(
+        segment = name,
+        version,
+        tenant,
+        env,
+        by = by(&actor),
+        "a segment was changed over HTTP"
+    );
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -94,6 +105,7 @@ async fn put_segment(
     params(
         ("name" = String, Path, description = "Name of the segment"),
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose segment"),
     ),
     responses(
@@ -104,13 +116,14 @@ async fn put_segment(
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away: it may be removed or not"),
     ))]
 async fn remove_segment(
-    OfFlag { flags, key: name }: OfFlag,
+    OfFlag { flags, at, key: name }: OfFlag,
     actor: Actor,
 ) -> Result<StatusCode, Problem> {
     expect_known(&flags)?;
     found(&flags, &name)?;
     flags.remove_segment(&name, by(&actor)).await.map_err(problem)?;
-    tracing::warn!(segment = name, by = by(&actor), "a segment was removed over HTTP");
+    let At { tenant, env } = &at;
+    tracing::warn!(segment = name, tenant, env, by = by(&actor), "a segment was removed over HTTP");
     Ok(StatusCode::NO_CONTENT)
 }
 

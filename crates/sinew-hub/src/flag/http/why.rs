@@ -10,7 +10,7 @@ use sinew::http::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{expect_known, flags_of, key_of};
+use super::extract::{Found, expect_known, flags_of, key_of};
 use super::unknown;
 use crate::flag::body::WhyBody;
 use crate::flag::context;
@@ -38,7 +38,7 @@ impl FromRequestParts<Hub> for Asked {
         let key = key_of(parts, hub).await?;
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)?;
         let Words { env, user, attributes } = Words::read(pairs).map_err(Problem::bad_request)?;
-        let (tenant, flags) = flags_of(parts, hub, env.as_deref()).await?;
+        let Found { tenant, flags, .. } = flags_of(parts, hub, env).await?;
         let cx = context::written(user.as_deref(), &attributes, tenant.as_ref());
         Ok(Self { flags, key, cx: cx.map_err(Problem::bad_request)? })
     }
@@ -87,6 +87,7 @@ impl Words {
         ("user" = Option<String>, Query, description = "Who asks: OpenFeature's targetingKey"),
         ("attribute" = Option<Vec<String>>, Query, description = "What is known of them, like plan=pro; may be repeated. A value that reads as a number, true, false or an array of strings is that, and a text otherwise"),
         ("env" = Option<String>, Query, description = "Of which environment; of the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "Of which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flag"),
     ),
     responses(
@@ -97,7 +98,7 @@ impl Words {
     ))]
 async fn why(Asked { flags, key, cx }: Asked) -> Result<Response, Problem> {
     expect_known(&flags)?;
-    let why = WhyBody::new(&key, flags.version(), flags.explain(&key, &cx));
+    let why = WhyBody::new(&key, &flags, flags.explain(&key, &cx));
     if why.is_of_nothing() {
         return Err(unknown(&key));
     }

@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sinew::Tenant;
 use sinew::flag::{EvalContext, EvalError, Flags, FlagsState};
-use sinew::http::TENANT_HEADER;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,6 +24,8 @@ use crate::hub::Hub;
 
 /// Who was told of a change by another hub may be here before this one was.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+/// By what an answer differs, beside what was sent in the body.
+const DIFFERS_BY: &str = "X-Tenant-Id, X-Flags-Env";
 const NEVER_KNOWN: &str = "the store is away, and was never asked for these flags";
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
@@ -38,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
     params(
         ("key" = String, Path, description = "Key of the flag"),
         ("env" = Option<String>, Query, description = "In which environment; in the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "In which environment, in place of the query"),
         ("flagConfigEtag" = Option<String>, Query, description = "As the event had it that led to this request"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flag"),
     ),
@@ -84,6 +86,7 @@ fn is_unknown(flags: &Flags) -> bool {
 #[utoipa::path(post, path = "/ofrep/v1/evaluate/flags", tag = "ofrep",
     params(
         ("env" = Option<String>, Query, description = "In which environment; in the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "In which environment, in place of the query"),
         ("flagConfigEtag" = Option<String>, Query, description = "As the event had it that led to this request"),
         ("If-None-Match" = Option<String>, Header, description = "ETag of what the client has"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flags"),
@@ -121,7 +124,7 @@ async fn evaluate_flags(
     let about = [
         (header::ETAG, tag.as_str()),
         (header::CACHE_CONTROL, "no-cache"),
-        (header::VARY, TENANT_HEADER),
+        (header::VARY, DIFFERS_BY),
     ];
     if etag::is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, about).into_response());

@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 
 use super::body::OfrepEvent;
 use super::extract::Told;
+use crate::flag::http::extract::env_of;
 use crate::hub::{BUSY, Hub};
 use crate::openapi::ProblemBody;
 use crate::serve::stopped;
@@ -34,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 struct OfEvents(Flags);
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Whose {
     tenant: Option<String>,
     env: Option<String>,
@@ -43,7 +45,13 @@ impl FromRequestParts<Hub> for OfEvents {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Problem> {
-        let Query(Whose { tenant: said, env }) = Query::try_from_uri(&parts.uri)?;
+        let query = Query::<Whose>::try_from_uri(&parts.uri).map_err(|_| {
+            Problem::bad_request(
+                "the query is not what it should be: expected tenant=NAME and env=NAME, or less",
+            )
+        })?;
+        let Whose { tenant: said, env } = query.0;
+        let env = env_of(&parts.headers, env)?;
         let tenant = Option::<RequestTenant>::from_request_parts(parts, hub).await?;
         let said = said.map(Tenant::new).transpose()?;
         let tenant = match (tenant.map(|RequestTenant(tenant)| tenant), said) {
@@ -70,6 +78,7 @@ impl FromRequestParts<Hub> for OfEvents {
     params(
         ("tenant" = Option<String>, Query, description = "Whose flags; browsers cannot send X-Tenant-Id here"),
         ("env" = Option<String>, Query, description = "In which environment; in the configured one unless given"),
+        ("X-Flags-Env" = Option<String>, Header, description = "In which environment, in place of the query"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose flags"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client has seen"),
     ),

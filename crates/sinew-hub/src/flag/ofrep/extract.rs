@@ -13,15 +13,15 @@ use sinew::http::Problem;
 
 use super::body::{OfrepFailure, Refusal};
 use crate::flag::context;
-use crate::flag::http::extract::{flags_of, key_of};
+use crate::flag::http::extract::{Found, flags_of, key_of};
 use crate::hub::Hub;
 use crate::json::BODY_LEN_MAX;
 
-/// The flags of the request's tenant, in the environment that the query names.
+/// The flags of the request's tenant, in the environment that it names.
 pub(super) struct OfFlags {
     pub(super) flags: Flags,
     pub(super) tenant: Option<Tenant>,
-    /// As the query has it.
+    /// As the query or the header has it.
     pub(super) env: Option<String>,
     /// By the event that has led to this request.
     pub(super) told: Option<Told>,
@@ -33,12 +33,15 @@ pub(super) struct OfFlag {
     pub(super) key: String,
 }
 
-/// Others may come with later versions of the protocol.
+/// A slip in `env` would be another environment, in silence: what is not known is refused.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Asked {
     env: Option<String>,
     flag_config_etag: Option<String>,
+    /// Comes with the tag, which says more.
+    #[serde(rename = "flagConfigLastModified")]
+    _last_modified: Option<String>,
 }
 
 impl FromRequestParts<Hub> for OfFlags {
@@ -51,10 +54,12 @@ impl FromRequestParts<Hub> for OfFlags {
 
 impl OfFlags {
     async fn of(parts: &mut Parts, hub: &Hub) -> Result<Self, Problem> {
-        let Query(Asked { env, flag_config_etag }) = Query::try_from_uri(&parts.uri)
-            .map_err(|_| Problem::bad_request("env is not what it should be: expected env=NAME"))?;
+        let query = Query::<Asked>::try_from_uri(&parts.uri).map_err(|_| {
+            Problem::bad_request("the query is not what it should be: expected env=NAME, flagConfigEtag=TAG and flagConfigLastModified=SECONDS, or less")
+        })?;
+        let Asked { env, flag_config_etag, .. } = query.0;
         let told = flag_config_etag.and_then(|tag| Told::read(&tag));
-        let (tenant, flags) = flags_of(parts, hub, env.as_deref()).await?;
+        let Found { tenant, env, flags } = flags_of(parts, hub, env).await?;
         Ok(Self { flags, tenant, env, told })
     }
 }
