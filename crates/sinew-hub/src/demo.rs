@@ -8,10 +8,18 @@ use sinew::limit::http::TrustedProxies;
 use sinew_platform::demo::{PASSWORD, TENANTS, Traffic, USERS, email_of, gateway, seed};
 use sinew_platform::{Database, rent_tracker};
 
+use crate::auth::settings::AuthSettings;
 use crate::cli::{Outcome, address_of, configured, may_listen, start, until_stopped};
 use crate::config::{self, Flags, StoreSetting};
 use crate::hub::Hub;
 use crate::{serve, telemetry};
+
+/// What the hub's lines say of who pastes them, where it asks for that.
+const TOKEN: &str = "
+The hub asks who you are. Before the other lines, name a token of its [[tokens]], as `sinew token new` printed it:
+  export SINEW_TOKEN=snw_…
+";
+const BEARER: &str = " -H \"Authorization: Bearer $SINEW_TOKEN\"";
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -42,7 +50,8 @@ pub(crate) struct DemoArgs {
     /// Live requests a second; 0 for none
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1000))]
     traffic: u32,
-    /// Listen on an address that others can reach, although there is no authentication
+    /// Listen on addresses that others can reach, although nobody has to say who they are: at a hub
+    /// without [[tokens]] and [[users]], and at the platform and its gateway always
     #[arg(long)]
     insecure: bool,
 }
@@ -124,7 +133,8 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         Ok(gateway) => gateway,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    welcome(&hub, &address_of(&hub_listener), &platform, seeded.property, embedded);
+    welcome(&hub, &address_of(&hub_listener), &platform, embedded);
+    show_cache(&address_of(&hub_listener), &platform, seeded.property, &config.auth);
     show_users(&address_of(&hub_listener), &platform);
     if let Some(listener) = &gateway_listener {
         show_gateway(&address_of(listener));
@@ -155,8 +165,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     outcome
 }
 
-fn welcome(hub: &Hub, address: &str, platform: &str, property: i64, embedded: bool) {
-    let tenant = TENANTS[0];
+fn welcome(hub: &Hub, address: &str, platform: &str, embedded: bool) {
     println!("Sinew is running on this store: {}.", hub.sinew().store());
     if embedded {
         println!("It keeps nothing across a restart; --store redis://127.0.0.1:6379 does.");
@@ -164,16 +173,26 @@ fn welcome(hub: &Hub, address: &str, platform: &str, property: i64, embedded: bo
     println!(
         "
   Dashboard  http://{address}/
-  Platform   {platform}/api/properties
+  Platform   {platform}/api/properties"
+    );
+}
 
-Read a property. The second time, X-Cache says hit:
+fn show_cache(address: &str, platform: &str, property: i64, auth: &AuthSettings) {
+    let tenant = TENANTS[0];
+    let (token, bearer) = match auth.is_on() {
+        true => (TOKEN, BEARER),
+        false => ("", ""),
+    };
+    println!(
+        "{token}
+Read a property twice. X-Cache says hit the second time, or at once where the live requests have read it:
   curl -i -H 'X-Tenant-Id: {tenant}' {platform}/api/properties/{property}
 
 Write one. The list of properties is fresh from then on:
   curl -i -H 'X-Tenant-Id: {tenant}' -H 'Content-Type: application/json' -d '{{\"address\": \"7 New Road\", \"monthlyRentCents\": 95000}}' {platform}/api/properties
 
 See the first one's cache entry through the hub, as a service in any language would:
-  curl -i -H 'X-Tenant-Id: {tenant}' http://{address}/v1/cache/property/entries/{property}"
+  curl -i -H 'X-Tenant-Id: {tenant}'{bearer} http://{address}/v1/cache/property/entries/{property}"
     );
 }
 
@@ -189,7 +208,7 @@ Ask who that is, and have a page made. It says by which model:
   curl -i -H 'X-Tenant-Id: {tenant}' -H \"Authorization: Bearer $token\" {platform}/api/users/me
   curl -i -H 'X-Tenant-Id: {tenant}' -H \"Authorization: Bearer $token\" -H 'Content-Type: application/json' -d '{{\"prompt\": \"a page for a bakery\"}}' {platform}/api/generator/projects
 
-Have it made by the other model, from the next page on:
+Have it made by the other model, from the next page on. The flag is of no tenant: it is for all of them:
   {program} flag set advanced-ai-models on --listen {address}"
     );
 }
@@ -213,7 +232,7 @@ fn show_gateway(address: &str) {
 Ask it a dozen times. Of an address it admits ten at once, and answers 429 then:
   for n in $(seq 12); do curl -sS -o /dev/null -w '%{{http_code}}\\n' -H 'X-Tenant-Id: {tenant}' http://{address}/api/properties; done
 
-Say that you are a user at another address. RateLimit in the answer is still \"anonymous\", of your own:
+Claim to be a user at another address. Nobody believes it: RateLimit names the limit \"anonymous\", used up by you:
   curl -i -H 'X-Tenant-Id: {tenant}' -H 'X-Forwarded-For: 203.0.113.9' -H 'X-User-Id: ada' http://{address}/api/properties
 
 Only a proxy that a gateway trusts names client and user so, and this one trusts none."

@@ -36,5 +36,6 @@ mod serve;
 pub mod session;
 mod size;
 mod telemetry;
+mod unseen;
 
 pub use hub::Hub;

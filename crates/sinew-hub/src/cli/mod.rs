@@ -162,8 +162,24 @@ enum ConfigCommand {
     },
 }
 
+/// As a shell tells of one whose reader went away.
+const READER_IS_GONE: i32 = 141;
+
+/// Who reads what is printed may have seen enough, as `head` has: that is no fault.
+fn end_with_the_reader() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            std::process::exit(READER_IS_GONE);
+        }
+        tell(panic);
+    }));
+}
+
 /// Runs the command line of this process.
 pub async fn run() -> ExitCode {
+    end_with_the_reader();
     // clap itself says what was expected, and ends with 2.
     let outcome = match Cli::parse().command {
         Command::Serve(args) => run_serve(&args).await,

@@ -47,14 +47,62 @@ pub async fn text_of(driver: &WebDriver, id: &str) -> WebDriverResult<String> {
     driver.execute(script, vec![]).await?.convert()
 }
 
+pub async fn press(driver: &WebDriver, selector: &str) -> WebDriverResult<()> {
+    let button = found(driver, selector).await?;
+    button.scroll_into_view().await?;
+    button.click().await
+}
+
+pub async fn fill(driver: &WebDriver, selector: &str, text: &str) -> WebDriverResult<()> {
+    let input = found(driver, selector).await?;
+    input.scroll_into_view().await?;
+    input.clear().await?;
+    input.send_keys(text).await
+}
+
+/// The text of an element, as soon as there is one.
+pub async fn seen(driver: &WebDriver, selector: &str) -> WebDriverResult<String> {
+    found(driver, selector).await?.text().await
+}
+
+async fn found(driver: &WebDriver, selector: &str) -> WebDriverResult<WebElement> {
+    driver.query(By::Css(selector.to_owned())).wait(WAIT, EVERY).first().await
+}
+
+/// Waits until an element says this and nothing else.
 pub async fn until_text(driver: &WebDriver, id: &str, text: &str) -> WebDriverResult<()> {
+    until(driver, &format!("document.getElementById('{id}')?.textContent"), |found| found == text)
+        .await
+}
+
+/// Waits until an element says this among other things.
+pub async fn until_told(driver: &WebDriver, id: &str, told: &str) -> WebDriverResult<()> {
+    until(driver, &format!("document.getElementById('{id}')?.textContent"), |found| {
+        found.contains(told)
+    })
+    .await
+}
+
+/// Waits until a field of the form has this.
+pub async fn until_typed(driver: &WebDriver, name: &str, text: &str) -> WebDriverResult<()> {
+    let value = format!("document.querySelector('#terms [name={name}]')?.value");
+    until(driver, &value, |found| found == text).await
+}
+
+/// Waits until what a script says of the page is right. In one step: the page fetches its parts again.
+pub async fn until(
+    driver: &WebDriver,
+    value: &str,
+    is_right: impl Fn(&str) -> bool,
+) -> WebDriverResult<()> {
+    let script = format!("return String({value} ?? '')");
     let began = Instant::now();
     loop {
-        let found = text_of(driver, id).await?;
-        if found == text {
+        let found: String = driver.execute(script.as_str(), vec![]).await?.convert()?;
+        if is_right(&found) {
             return Ok(());
         }
-        assert!(began.elapsed() < WAIT, "{id} is {found:?} and never {text:?}");
+        assert!(began.elapsed() < WAIT, "{value} is {found:?}, and never what it should be");
         tokio::time::sleep(EVERY).await;
     }
 }

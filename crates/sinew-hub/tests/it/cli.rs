@@ -323,3 +323,17 @@ fn a_breaker_is_shown_isolated_and_reset() {
     signal(redis.pid, "CONT");
     crate::world::wait_until("it closes", || state().ends_with("closed"));
 }
+
+#[test]
+fn a_command_ends_quietly_where_no_one_reads_on() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = std::process::Command::new(BINARY);
+    let output = command
+        .args(["token", "new", "--scope", "cache:read", "billing"])
+        .stdout(writer)
+        .output()
+        .expect("it ran");
+    assert_eq!(output.status.code(), Some(141), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::auth_api::made;
 use crate::hub::{Hub, blocking, text};
 use crate::world::{redis_cli, signal, start_redis, start_redis_on, wait_until};
 
@@ -123,6 +124,33 @@ async fn who_signs_in_to_the_demonstration_gets_another_model_once_the_flag_is_o
         let models = told.match_indices("\"model\":\"local-").map(|(at, _)| &told[at..at + 22]);
         let expected = ["\"model\":\"local-simple\"", "\"model\":\"local-advance"];
         assert_eq!(models.collect::<Vec<_>>(), expected, "{told} {errors}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_demonstration_that_asks_who_one_is_says_so_in_its_lines() {
+    blocking(|| {
+        let (token, table) = made(&["me", "--scope", "*"]);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "{table}").unwrap();
+        let hub = Hub::demo(&["--traffic", "0", "--config", file.path().to_str().unwrap()]);
+        let log = hub.server.log();
+        let line = |with: &str| {
+            let line = log.lines().map(str::trim).find(|line| line.contains(with));
+            line.unwrap_or_else(|| panic!("{with}: {log}")).to_owned()
+        };
+        let export = line("export SINEW_TOKEN=");
+        let (entry, flip) =
+            (line("/v1/cache/property/entries/"), line(" flag set advanced-ai-models "));
+        paste(&line("X-Tenant-Id: tenant123' http"));
+        for (known, status) in [("snw_nobody", "HTTP/1.1 401"), (token.as_str(), "HTTP/1.1 200")] {
+            let all = format!("{}; {entry} -sS && {flip}", export.replace("snw_…", known));
+            let output = Command::new("sh").arg("-c").arg(all).output().expect("sh");
+            let (told, errors) = (text(&output.stdout), text(&output.stderr));
+            assert!(told.starts_with(status), "{told} {errors}");
+            assert_eq!(output.status.success(), known == token, "{told} {errors}");
+        }
     })
     .await;
 }

@@ -131,6 +131,20 @@ impl Hub {
     }
 }
 
+/// Asks the API below `/v1`, with these headers.
+pub async fn call(
+    hub: &Hub,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<Value>,
+) -> Reply {
+    let url = format!("{}/v1{path}", hub.url);
+    let json = body.is_some().then_some(("content-type", "application/json"));
+    let headers: Vec<(&str, &str)> = headers.iter().copied().chain(json).collect();
+    hub.send_with(method, &url, &headers, body.map(|body| body.to_string())).await
+}
+
 /// Work that waits, off the threads that others' work is done on.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")

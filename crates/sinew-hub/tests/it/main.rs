@@ -12,6 +12,7 @@ mod dashboard;
 mod demo;
 mod flag_api;
 mod flag_cli;
+mod flag_loss;
 mod flag_page;
 mod hub;
 mod limit_api;
