@@ -1,0 +1,318 @@
+//! What becomes of rows that wait.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use sinew::stream::NewEvent;
+use sinew::{ErrorKind, Result, Streams};
+use tokio::time::Instant;
+
+use crate::event;
+
+/// So many topics are left out at a time because they take nothing.
+const HELD_MAX: usize = 64;
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A row, as it was read.
+pub(crate) struct Waiting {
+    pub(crate) id: i64,
+    pub(crate) tenant: String,
+    pub(crate) topic: String,
+    mark: String,
+    event: Vec<u8>,
+    written_at: SystemTime,
+}
+
+/// As both databases give it.
+pub(crate) type Columns = (i64, String, String, String, Vec<u8>, i64);
+/// The same, for a statement.
+pub(crate) const COLUMNS: &str = "id, tenant, topic, mark, event, written_ms";
+
+impl From<Columns> for Waiting {
+    fn from((id, tenant, topic, mark, event, written_ms): Columns) -> Self {
+        let since = Duration::from_millis(u64::try_from(written_ms).unwrap_or_default());
+        let written_at =
+            SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
+        Self { id, tenant, topic, mark, event, written_at }
+    }
+}
+
+/// Rows that are done with.
+#[derive(Default)]
+pub(crate) struct Settled {
+    /// Published: to be deleted.
+    pub(crate) done: Vec<i64>,
+    /// They can never be published: to be set aside, for people to look at.
+    pub(crate) refused: Vec<i64>,
+}
+
+impl Settled {
+    pub(crate) fn len(&self) -> usize {
+        self.done.len() + self.refused.len()
+    }
+}
+
+/// A topic that takes nothing now. Its rows are not read meanwhile, so that those of others are.
+struct Held {
+    tenant: String,
+    topic: String,
+    until: Instant,
+    pause: Duration,
+    /// When its oldest row was written.
+    since: SystemTime,
+    /// Its rows are read again, and no one has refused them yet.
+    is_tried: bool,
+}
+
+/// Publishes rows in their order, topic by topic.
+pub(crate) struct Publisher<S> {
+    streams: S,
+    table: String,
+    held: Vec<Held>,
+    oldest: Option<SystemTime>,
+    looking: Duration,
+    pub(crate) published: u64,
+}
+
+impl<S> Publisher<S>
+where
+    S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
+{
+    pub(crate) fn new(streams: S, table: &str) -> Self {
+        let (held, oldest, looking) = (Vec::new(), None, Duration::ZERO);
+        Self { streams, table: table.to_owned(), held, oldest, looking, published: 0 }
+    }
+
+    /// Tenants and topics whose rows are not to be read in the look that begins.
+    pub(crate) fn held(&mut self) -> Vec<(String, String)> {
+        let now = Instant::now();
+        self.held.retain(|held| {
+            // Since the last look: by this relay, or another one has published them.
+            if held.is_tried {
+                tracing::info!("events of {} for {} go on", self.table, held.topic);
+            }
+            !held.is_tried
+        });
+        for held in &mut self.held {
+            held.is_tried = held.until <= now;
+        }
+        let held = self.held.iter().filter(|held| !held.is_tried);
+        held.map(|held| (held.tenant.clone(), held.topic.clone())).collect()
+    }
+
+    /// Notes how long the database has looked for rows.
+    pub(crate) fn looked(&mut self, since: Instant) {
+        self.looking += since.elapsed();
+    }
+
+    /// For how long the database is to be left alone: where it passes over the rows of topics that are held, it looks at
+    /// each of them. A tenth of the time is enough.
+    pub(crate) fn rest(&mut self) -> Duration {
+        let looking = std::mem::take(&mut self.looking);
+        match self.held.is_empty() {
+            true => Duration::ZERO,
+            false => (10 * looking).min(PAUSE_MAX),
+        }
+    }
+
+    /// Publishes what it can.
+    pub(crate) async fn publish(&mut self, rows: Vec<Waiting>) -> Settled {
+        let (mut settled, mut topics) = (Settled::default(), BTreeMap::<_, Vec<Waiting>>::new());
+        for row in rows {
+            topics.entry((row.tenant.clone(), row.topic.clone())).or_default().push(row);
+        }
+        for ((tenant, topic), rows) in topics {
+            self.publish_topic(&tenant, &topic, &rows, &mut settled).await;
+        }
+        let done = u64::try_from(settled.done.len()).unwrap_or(u64::MAX);
+        self.published += done;
+        metrics::counter!("sinew_outbox_relayed_total").increment(done);
+        settled
+    }
+
+    /// Tells how long the oldest row has waited that was seen since the last call.
+    pub(crate) fn tell_age(&mut self) {
+        metrics::gauge!("sinew_outbox_oldest_age_seconds").set(self.age().as_secs_f64());
+    }
+
+    fn age(&mut self) -> Duration {
+        let oldest = self.held.iter().map(|held| held.since).chain(self.oldest.take()).min();
+        let age = oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok());
+        age.unwrap_or_default()
+    }
+
+    async fn publish_topic(
+        &mut self,
+        tenant: &str,
+        topic: &str,
+        rows: &[Waiting],
+        settled: &mut Settled,
+    ) {
+        let Some(oldest) = rows.iter().map(|row| row.written_at).min() else { return };
+        self.oldest = self.oldest.into_iter().chain([oldest]).min();
+        let mut ready = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.event_of(row) {
+                Ok(event) => ready.push((row.id, event)),
+                Err(error) => self.set_aside(row.id, &error, settled),
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        let streams = match (self.streams)((!tenant.is_empty()).then_some(tenant)) {
+            Ok(streams) => streams,
+            Err(error) if error.kind() == ErrorKind::Rejected => {
+                let error = format!("{error:#}");
+                return ready.iter().for_each(|(id, _)| self.set_aside(*id, &error, settled));
+            }
+            Err(error) => return self.hold(tenant, topic, oldest, &error),
+        };
+        let events = ready.iter().map(|(_, event)| event.clone()).collect();
+        match streams.publish_events(topic, events).await {
+            Ok(_) => settled.done.extend(ready.iter().map(|(id, _)| *id)),
+            // Some may be there, and are not to wait with the others: for ten minutes only they are known by their dedup ids.
+            Err(_) => {
+                if let Some(error) = self.publish_each(&streams, topic, ready, settled).await {
+                    self.hold(tenant, topic, oldest, &error);
+                }
+            }
+        }
+    }
+
+    /// Publishes events one by one, but for those that would be ahead of one of their key. The last refusal.
+    async fn publish_each(
+        &self,
+        streams: &Streams,
+        topic: &str,
+        events: Vec<(i64, NewEvent)>,
+        settled: &mut Settled,
+    ) -> Option<sinew::Error> {
+        let (mut refused, mut last) = (HashSet::new(), None);
+        for (id, event) in events {
+            let key = event.key.clone();
+            if key.as_ref().is_some_and(|key| refused.contains(key)) {
+                continue;
+            }
+            match streams.publish_event(topic, event).await {
+                Ok(_) => settled.done.push(id),
+                Err(error) if error.kind() == ErrorKind::Rejected => {
+                    self.set_aside(id, &format!("{error:#}"), settled);
+                }
+                // Redis does not answer: each would wait for as long.
+                Err(error) if error.maybe_applied() => return Some(error),
+                Err(error) if matches!(error.kind(), ErrorKind::Timeout { .. }) => {
+                    return Some(error);
+                }
+                Err(error) => {
+                    refused.extend(key);
+                    last = Some(error);
+                }
+            }
+        }
+        last
+    }
+
+    fn event_of(&self, row: &Waiting) -> Result<NewEvent, String> {
+        let name = format!("outbox:{}:{}:{}", self.table, row.id, row.mark);
+        event::from_json(&row.event, name, SystemTime::now())
+    }
+
+    fn set_aside(&self, id: i64, error: &str, settled: &mut Settled) {
+        tracing::error!(
+            "row {id} of {} cannot be published and is set aside (shard -1): {error}",
+            self.table
+        );
+        settled.refused.push(id);
+    }
+
+    /// Of several times in one look, the first one counts.
+    fn hold(&mut self, tenant: &str, topic: &str, oldest: SystemTime, error: &sinew::Error) {
+        let now = Instant::now();
+        let jittered = |pause: Duration| now + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let is_it = |held: &&mut Held| held.tenant == tenant && held.topic == topic;
+        match self.held.iter_mut().find(is_it) {
+            Some(held) if held.is_tried => {
+                held.is_tried = false;
+                held.pause = (held.pause * 2).min(PAUSE_MAX);
+                held.until = jittered(held.pause);
+                held.since = oldest;
+            }
+            Some(held) => held.since = held.since.min(oldest),
+            None => {
+                tracing::warn!("events of {} for {topic} wait: {error:#}", self.table);
+                if self.held.len() < HELD_MAX {
+                    let (tenant, topic) = (tenant.to_owned(), topic.to_owned());
+                    let (until, pause) = (jittered(PAUSE_MIN), PAUSE_MIN);
+                    let since = oldest;
+                    self.held.push(Held { tenant, topic, until, pause, since, is_tried: false });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: i64, key: &str) -> Waiting {
+        let event = NewEvent { key: Some(key.to_owned()), ..NewEvent::default() };
+        let mark = event::mark().expect("random");
+        let event = event::to_json(event, &mark, SystemTime::now()).expect("JSON");
+        let (tenant, topic) = (String::new(), "full".to_owned());
+        let written_at = SystemTime::now() - Duration::from_secs(3_600);
+        Waiting { id, tenant, topic, mark, event, written_at }
+    }
+
+    /// With room for one event.
+    async fn publisher()
+    -> (Streams, Publisher<impl Fn(Option<&str>) -> Result<Streams> + Send + Sync>) {
+        let streams = sinew::Sinew::embedded().streams();
+        streams.topic("full").partitions(1).len_max(1).declare().await.expect("a topic");
+        let of = streams.clone();
+        (streams, Publisher::new(move |_: Option<&str>| Ok(of.clone()), "rows"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_there_is_settled_though_others_are_refused() {
+        let (streams, mut publisher) = publisher().await;
+        let settled = publisher.publish(vec![row(1, "ada"), row(2, "ada"), row(3, "bob")]).await;
+        assert_eq!((settled.done, settled.refused.len()), (vec![1], 0));
+        assert_eq!(publisher.held(), [(String::new(), "full".to_owned())]);
+        assert!(publisher.age() >= Duration::from_secs(3_600));
+        assert_eq!(streams.events("full", None, 10).await.expect("an answer").len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_whose_rows_another_relay_has_published_is_waited_for_no_longer() {
+        let (_, mut publisher) = publisher().await;
+        publisher.publish(vec![row(1, "ada"), row(2, "ada")]).await;
+        assert!(publisher.age() >= Duration::from_secs(3_600));
+        assert_eq!(publisher.held().len(), 1);
+        tokio::time::sleep(PAUSE_MIN).await;
+        // It is looked for again, and there is nothing.
+        assert!(publisher.held().is_empty());
+        publisher.publish(Vec::new()).await;
+        assert!(publisher.held().is_empty());
+        assert_eq!(publisher.age(), Duration::ZERO);
+        publisher.looked(Instant::now());
+        assert_eq!(publisher.rest(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_doubled_once_in_a_look() {
+        let (_, mut publisher) = publisher().await;
+        for id in 1..=16 {
+            publisher.publish(vec![row(id, "ada")]).await;
+        }
+        assert_eq!(publisher.held().len(), 1);
+        tokio::time::sleep(PAUSE_MIN).await;
+        assert!(publisher.held().is_empty(), "the pause is as long as after the first");
+        for id in 2..=17 {
+            publisher.publish(vec![row(id, "ada")]).await;
+        }
+        assert_eq!(publisher.held().len(), 1, "it was refused again");
+    }
+}

@@ -1,0 +1,198 @@
+//! The outbox: which table it is, and what a row of it becomes.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sinew::stream::NewEvent;
+
+use crate::error::OutboxError;
+use crate::event;
+use crate::row::OutboxRow;
+
+const TABLE_DEFAULT: &str = "sinew_outbox";
+const TABLE_LEN_MAX: usize = 48;
+const TOPIC_LEN_MAX: usize = 128;
+
+/// Whose SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite 3.24 or newer.
+    Sqlite,
+    /// PostgreSQL 12 or newer.
+    Postgres,
+}
+
+/// A table of events that wait for their publication. Cheap to clone.
+///
+/// ```
+/// use sinew_outbox::{Dialect, Outbox};
+///
+/// let outbox = Outbox::new().table("billing_outbox")?;
+/// assert!(outbox.schema(Dialect::Postgres)[0].starts_with("CREATE TABLE IF NOT EXISTS billing_outbox"));
+/// # Ok::<(), sinew_outbox::OutboxError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    table: Arc<Table>,
+}
+
+/// A table, and the statements that go by its name.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: String,
+    pub(crate) insert_sqlite: String,
+    pub(crate) insert_postgres: String,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outbox {
+    /// The outbox in the table `sinew_outbox`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { table: Arc::new(Table::new(TABLE_DEFAULT)) }
+    }
+
+    /// The one in another table.
+    ///
+    /// # Errors
+    /// `Rejected` for a name that is not 1 to 48 of `a` to `z` and `_`.
+    pub fn table(self, name: &str) -> Result<Self, OutboxError> {
+        check_table(name)?;
+        Ok(Self { table: Arc::new(Table::new(name)) })
+    }
+
+    /// The statements that make the table, for one's own migrations. Each may run again.
+    #[must_use]
+    pub fn schema(&self, dialect: Dialect) -> Vec<String> {
+        let (name, id, bytes) = match dialect {
+            // A number that was used once is never used again.
+            Dialect::Sqlite => (&self.table.name, "INTEGER PRIMARY KEY AUTOINCREMENT", "BLOB"),
+            Dialect::Postgres => (&self.table.name, "BIGSERIAL PRIMARY KEY", "BYTEA"),
+        };
+        vec![
+            format!(
+                "CREATE TABLE IF NOT EXISTS {name} (id {id}, tenant TEXT NOT NULL, topic TEXT NOT NULL, \
+                 mark TEXT NOT NULL, shard SMALLINT NOT NULL, event {bytes} NOT NULL, written_ms BIGINT NOT NULL)"
+            ),
+            format!("CREATE INDEX IF NOT EXISTS {name}_shard ON {name} (shard, id)"),
+        ]
+    }
+
+    /// Makes the table, unless it is there.
+    ///
+    /// # Errors
+    /// What the database says.
+    #[cfg(feature = "sqlite")]
+    pub async fn migrate_sqlite(&self, pool: &sqlx::SqlitePool) -> Result<(), OutboxError> {
+        crate::sqlite::migrate(pool, self.schema(Dialect::Sqlite)).await
+    }
+
+    /// Makes the table, unless it is there. Processes that start together wait for each other.
+    ///
+    /// # Errors
+    /// What the database says.
+    #[cfg(feature = "postgres")]
+    pub async fn migrate_postgres(&self, pool: &sqlx::PgPool) -> Result<(), OutboxError> {
+        crate::postgres::migrate(pool, &self.table.name, self.schema(Dialect::Postgres)).await
+    }
+
+    /// A row that is to be written: an event for a topic. Without an id it is given one of its own, by which
+    /// it is known however often it is published; without a time, this moment's.
+    ///
+    /// # Errors
+    /// `Rejected` for a topic that cannot be published to. An event that is too long is found out by
+    /// the relay, which sets it aside.
+    pub fn row(&self, topic: &str, event: NewEvent) -> Result<OutboxRow, OutboxError> {
+        check_topic(topic)?;
+        let (mark, shard) = (event::mark()?, event::shard(event.key.as_deref()));
+        let event = event::to_json(event, &mark, SystemTime::now())?;
+        Ok(OutboxRow::new(Arc::clone(&self.table), topic.to_owned(), mark, shard, event))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.table.name
+    }
+}
+
+impl Table {
+    fn new(name: &str) -> Self {
+        let into =
+            format!("INSERT INTO {name} (tenant, topic, mark, shard, event, written_ms) VALUES");
+        Self {
+            name: name.to_owned(),
+            insert_sqlite: format!("{into} (?, ?, ?, ?, ?, ?)"),
+            insert_postgres: format!("{into} ($1, $2, $3, $4, $5, $6)"),
+        }
+    }
+}
+
+/// Names go into statements as they are, hence only what needs no quotes.
+pub(crate) fn check_table(name: &str) -> Result<(), OutboxError> {
+    let is_one = !name.is_empty()
+        && name.len() <= TABLE_LEN_MAX
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    match is_one {
+        true => Ok(()),
+        false => Err(OutboxError::rejected(format!(
+            "expected a table of 1 to {TABLE_LEN_MAX} of a-z and _, not {name:?}"
+        ))),
+    }
+}
+
+/// Found out here, where the caller can still be told.
+fn check_topic(topic: &str) -> Result<(), OutboxError> {
+    let is_one = !topic.is_empty()
+        && topic.len() <= TOPIC_LEN_MAX
+        && topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if !is_one {
+        return Err(OutboxError::rejected(format!(
+            "expected a topic of 1 to {TOPIC_LEN_MAX} of A-Z, a-z, 0-9, `.`, `_` and `-`, not {topic:?}"
+        )));
+    }
+    match topic.ends_with(".dead") {
+        false => Ok(()),
+        true => Err(OutboxError::rejected(format!(
+            "{topic} is for dead letters: expected a topic that is published to"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dialect, Outbox};
+    use sinew::stream::NewEvent;
+
+    #[test]
+    fn a_name_that_would_need_quotes_is_refused() {
+        for name in ["", "Outbox", "a b", "a;drop", "outbox7", &"a".repeat(49)] {
+            assert!(Outbox::new().table(name).is_err(), "{name}");
+        }
+        assert!(Outbox::new().table(&"a".repeat(48)).is_ok());
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_published_to_is_refused_before_it_is_written() {
+        let row = |topic: &str| Outbox::new().row(topic, NewEvent::default());
+        for topic in ["", "or ders", "orders.dead", &"a".repeat(129)] {
+            assert!(row(topic).is_err(), "{topic}");
+        }
+        assert!(row("Orders-7.eu_1").is_ok());
+    }
+
+    #[test]
+    fn every_statement_goes_by_the_table() {
+        let outbox = Outbox::new().table("mine").expect("a name");
+        for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+            for statement in outbox.schema(dialect) {
+                assert!(statement.contains(" mine ("), "{statement}");
+            }
+            let row = outbox.row("orders", NewEvent::default()).expect("a row");
+            assert!(row.insert_sql(dialect).starts_with("INSERT INTO mine ("));
+        }
+    }
+}

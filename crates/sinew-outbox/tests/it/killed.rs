@@ -1,0 +1,120 @@
+//! A service that is killed between its commit and the publication, over and over.
+//!
+//! The service is this test program again, run as [`worker`].
+
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use sinew::Sinew;
+use sinew_outbox::Outbox;
+
+use crate::world::{SHARED_REDIS, temporary_folder};
+use crate::{Database, eventually, keep, keep_for, keyed, said, sinew_at, unique};
+
+const KILLS: u64 = 200;
+/// Each of them is a process, a database and a connection that are opened.
+const KILLS_MAX: Duration = Duration::from_secs(600);
+const WAITING: &str = "SELECT COUNT(*) FROM sinew_outbox";
+
+/// Not a test by itself: a service, where the environment says so. Each order it takes, it takes with the
+/// event of it; every third it rolls back.
+#[test]
+fn worker() {
+    let Ok(file) = std::env::var("SINEW_OUTBOX_WORKER_DATABASE") else { return };
+    let variable = |name: &str| std::env::var(name).expect("a variable");
+    let store = variable("SINEW_OUTBOX_WORKER_STORE");
+    let prefix = variable("SINEW_OUTBOX_WORKER_PREFIX");
+    let life: u64 = variable("SINEW_OUTBOX_WORKER_LIFE").parse().expect("a number");
+    keep(|| async move {
+        let database = Database::sqlite_at(&file).await;
+        let Database::Sqlite(pool) = &database else { return };
+        let sinew = Sinew::builder().prefix(&prefix).connect_lazy(&store).expect("a URL");
+        let relay = database.relay().poll(Duration::from_millis(1)).batch(3);
+        let waker = relay.wake();
+        tokio::spawn(relay.run(move |_| Ok(sinew.streams()), std::future::pending()));
+        for n in 0..1_000 {
+            let order = format!("{life} {n}");
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
+            let state = sqlx::query("INSERT INTO orders (name) VALUES (?)").bind(order.as_str());
+            state.execute(&mut *transaction).await.expect("an order");
+            let row = Outbox::new().row("orders", keyed(&life.to_string(), &order)).expect("a row");
+            row.insert(&mut *transaction).await.expect("its event");
+            if n % 3 == 2 {
+                transaction.rollback().await.expect("an end");
+                continue;
+            }
+            transaction.commit().await.expect("an end");
+            waker.wake();
+            println!("@{order}");
+        }
+    });
+}
+
+fn start(file: &str, port: u16, prefix: &str, life: u64) -> Child {
+    Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "killed::worker", "--nocapture"])
+        .env("SINEW_OUTBOX_WORKER_DATABASE", file)
+        .env("SINEW_OUTBOX_WORKER_STORE", format!("redis://127.0.0.1:{port}"))
+        .env("SINEW_OUTBOX_WORKER_PREFIX", prefix)
+        .env("SINEW_OUTBOX_WORKER_LIFE", life.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a process")
+}
+
+/// Kills it just after it has committed one order and is on its way to publish it.
+fn kill_after_a_commit(mut service: Child) {
+    let mut lines = BufReader::new(service.stdout.take().expect("piped")).lines();
+    let committed = lines.by_ref().map_while(Result::ok).find(|line| line.contains('@'));
+    if committed.is_some() {
+        std::thread::sleep(Duration::from_micros(fastrand::u64(..3_000)));
+    }
+    let _ = service.kill();
+    let _ = service.wait();
+    assert!(committed.is_some(), "it never committed anything");
+}
+
+#[test]
+fn every_committed_order_has_its_event_and_every_event_its_order() {
+    keep_for(KILLS_MAX, || async {
+        let (port, prefix) = (
+            tokio::task::spawn_blocking(|| SHARED_REDIS.port).await.expect("a server"),
+            format!("{}_", unique("killed")),
+        );
+        let file = temporary_folder("outbox-killed").join("orders.db");
+        let file = file.to_string_lossy().into_owned();
+        let database = Database::sqlite_at(&file).await;
+        database.migrate(&Outbox::new()).await;
+        database.run("CREATE TABLE orders (name TEXT PRIMARY KEY)").await;
+        let mut unpublished = 0;
+        for life in 0..KILLS {
+            let service = start(&file, port, &prefix, life);
+            let killed = tokio::task::spawn_blocking(move || kill_after_a_commit(service));
+            killed.await.expect("it committed something");
+            unpublished += u64::from(database.number(WAITING).await > 0);
+        }
+        assert!(unpublished > 0, "none was killed before it had published");
+
+        let streams = sinew_at(port, &prefix).await.streams();
+        let of_relay = streams.clone();
+        let until = eventually("all is relayed", || async { database.number(WAITING).await == 0 });
+        let relay = database.relay();
+        relay.run(move |_| Ok(of_relay.clone()), until).await.expect("a table");
+
+        let Database::Sqlite(pool) = &database else { return };
+        let orders = sqlx::query_scalar::<_, String>("SELECT name FROM orders");
+        let orders = orders.fetch_all(pool).await.expect("orders");
+        let events = said(&streams, "orders").await;
+        let distinct: HashSet<&String> = events.iter().collect();
+        assert_eq!(distinct, orders.iter().collect::<HashSet<_>>());
+        assert_eq!(events.len(), orders.len(), "each is there once");
+        println!(
+            "{KILLS} kills, {unpublished} of them before all was published: {} orders",
+            orders.len()
+        );
+    });
+}
