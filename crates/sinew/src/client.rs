@@ -19,6 +19,7 @@ use crate::kernel::status::Status;
 use crate::limit::{self, LimitDefinitions, Limiter};
 use crate::lock::{self, Locks};
 use crate::session::{self, SessionsBuilder};
+use crate::stream::{self, Streams};
 
 const DEADLINE_DEFAULT: Duration = Duration::from_millis(250);
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -47,6 +48,7 @@ struct Deployment {
     limits: Arc<limit::Engine>,
     sessions: Arc<session::Engine>,
     flags: Arc<flag::Engine>,
+    streams: Arc<stream::Engine>,
 }
 
 /// What each capability works with.
@@ -56,6 +58,7 @@ struct Engines {
     limits: Arc<limit::Engine>,
     sessions: Arc<session::Engine>,
     flags: Arc<flag::Engine>,
+    streams: Arc<stream::Engine>,
 }
 
 enum Store {
@@ -101,8 +104,9 @@ impl Sinew {
     /// is left after a restart. All clones share the store.
     ///
     /// It is bounded: 256 MiB of entries, of which those go first that would expire first; 64 MiB of
-    /// what limits count, of which that goes first which was not asked for the longest time; and 64 MiB of
-    /// sessions, of which those end first that would end first.
+    /// what limits count, of which that goes first which was not asked for the longest time; 64 MiB of
+    /// sessions, of which those end first that would end first; and 64 MiB of events, of which none goes: more
+    /// are refused.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -171,6 +175,20 @@ impl Sinew {
     /// The sessions of this tenant; see [`crate::session`].
     pub fn sessions(&self) -> SessionsBuilder {
         SessionsBuilder::new(Arc::clone(&self.deployment.sessions), self.scope.clone())
+    }
+
+    /// The event streams of this tenant; see [`crate::stream`].
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        Streams::new(Arc::clone(&self.deployment.streams), self.scope.clone())
+    }
+
+    /// Which tenants have webhooks, for whoever delivers to them; `None` is what belongs to no tenant. 10,000 at most.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Timeout` when Redis is down.
+    pub async fn webhook_tenants(&self) -> Result<Vec<Option<String>>> {
+        self.deployment.streams.webhook_tenants().await
     }
 
     /// Removes every entry of every cache and tenant under this prefix, and says how many there were.
@@ -362,7 +380,9 @@ impl Builder {
         let flags = flag::Engine::new(flags, self.clock.clone());
         let caches = cache::Store::Redis(backend);
         let sessions = session::Engine::on_redis(link.clone(), self.value_len_max);
-        let engines = Engines { caches, locks, limits, sessions, flags };
+        let streams =
+            stream::Engine::on_redis(link.clone(), self.clock.clone(), &prefix, self.value_len_max);
+        let engines = Engines { caches, locks, limits, sessions, flags, streams };
         Ok(self.assemble(prefix, Store::Redis(link), engines))
     }
 
@@ -387,12 +407,13 @@ impl Builder {
         let flags = flag::Engine::new(flags, self.clock.clone());
         let caches = cache::Store::Memory(backend);
         let sessions = session::Engine::embedded(self.clock.clone(), self.value_len_max);
-        let engines = Engines { caches, locks, limits, sessions, flags };
+        let streams = stream::Engine::embedded(self.clock.clone(), &prefix, self.value_len_max);
+        let engines = Engines { caches, locks, limits, sessions, flags, streams };
         self.assemble(prefix, Store::Embedded, engines)
     }
 
     fn assemble(self, prefix: Prefix, store: Store, engines: Engines) -> Sinew {
-        let Engines { caches, locks, limits, sessions, flags } = engines;
+        let Engines { caches, locks, limits, sessions, flags, streams } = engines;
         let scope = Scope::unscoped(&prefix, self.tenancy);
         let caches = cache::Engine::new(caches, self.clock, self.value_len_max);
         let deployment = Arc::new(Deployment {
@@ -405,6 +426,7 @@ impl Builder {
             limits,
             sessions,
             flags,
+            streams,
         });
         Sinew { deployment, scope }
     }

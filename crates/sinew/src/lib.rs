@@ -7,6 +7,7 @@
 //! | feature flags that ask no one, with history and rollouts | [`Flags`](flag::Flags) | [`flag`] |
 //! | locks with fences, readers and writers, semaphores, leader election | [`Locks`], [`Guard`], [`Leader`] | [`lock`] |
 //! | sessions: login, logout everywhere, data, devices | [`Sessions`], [`Session`] | [`session`] |
+//! | event streams: groups, order per key, retries, dead letters | [`Streams`] | [`stream`] |
 //! | a circuit breaker for your own calls | [`Breaker`], [`BreakerLayer`] | [`Breaker`] |
 //!
 //! Everything begins with a [`Sinew`]: [`Sinew::connect`] for Redis, [`Sinew::embedded`] for this
@@ -52,6 +53,7 @@ mod kernel;
 pub mod limit;
 pub mod lock;
 pub mod session;
+pub mod stream;
 
 #[cfg(feature = "axum")]
 pub use cache::http::{CacheBody, CacheLayer, CacheService, HttpKey, StoredResponse};
@@ -83,6 +85,7 @@ pub use lock::{
 pub use session::{Session, Sessions};
 #[cfg(feature = "macros")]
 pub use sinew_macros::{cached, evicts, flags, locked};
+pub use stream::Streams;
 
 // The README's example is a test like any other.
 #[cfg(doctest)]
@@ -105,6 +108,10 @@ struct LimitGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/session.md")]
 struct SessionGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/stream.md")]
+struct StreamGuide;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/flag.md")]

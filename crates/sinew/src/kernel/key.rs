@@ -7,6 +7,7 @@
 mod flag;
 mod path;
 mod session;
+mod stream;
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub(crate) use flag::{FlagKeys, PlainFlags};
 pub(crate) use path::Path;
 use path::Start;
 pub(crate) use session::{Code, SessionKeys, SessionSlot, SlotKeys};
+pub(crate) use stream::{GroupKeys, PartitionKeys};
 
 use super::error::{Error, Result};
 use super::name::{LimitName, Prefix, Space, Tenancy, Tenant};

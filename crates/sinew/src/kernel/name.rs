@@ -6,6 +6,8 @@ use super::error::{Error, Result};
 
 /// The longest name, in bytes.
 const NAME_LEN_MAX: usize = 64;
+/// The longest name of a topic.
+const TOPIC_LEN_MAX: usize = 128;
 
 /// Spaces that belong to capabilities, hence to no cache.
 const RESERVED_SPACES: &[&str] = &[
@@ -175,6 +177,70 @@ impl EnvName {
     }
 }
 
+/// A topic of events: 1 to 128 of `[A-Za-z0-9._-]`. One that ends in `.dead` is the dead letters of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TopicName(Arc<str>);
+
+impl TopicName {
+    /// What the topic of dead letters has after its topic's name.
+    const DEAD: &str = ".dead";
+
+    pub(crate) fn new(text: &str) -> Result<Self> {
+        let name = wide_name(text, TOPIC_LEN_MAX, "topic")?;
+        if name.strip_suffix(Self::DEAD).is_some_and(|living| {
+            living.bytes().all(|byte| byte == b'.') || living.ends_with(Self::DEAD)
+        }) {
+            return Err(Error::rejected(format!(
+                "invalid topic {:?}: expected the name of a topic before .dead, which has dead letters",
+                shown(text)
+            )));
+        }
+        Ok(Self(name))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the dead letters of another, which no one publishes to.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.ends_with(Self::DEAD)
+    }
+
+    /// The topic that events are published to: itself, or the one whose dead letters it is.
+    pub(crate) fn living(&self) -> &str {
+        self.0.strip_suffix(Self::DEAD).unwrap_or(&self.0)
+    }
+}
+
+/// A group of consumers: 1 to 64 of `[A-Za-z0-9._-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GroupName(Arc<str>);
+
+impl GroupName {
+    pub(crate) fn new(text: &str) -> Result<Self> {
+        wide_name(text, NAME_LEN_MAX, "group").map(Self)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A name that is never beside a tenant's, hence may have an underscore.
+fn wide_name(text: &str, len_max: usize, what: &str) -> Result<Arc<str>> {
+    let valid = text.len() <= len_max
+        && text.bytes().all(|byte| is_name_byte(byte) || byte == b'_')
+        && text.bytes().any(|byte| byte != b'.');
+    if !valid {
+        return Err(Error::rejected(format!(
+            "invalid {what} {:?}: expected 1 to {len_max} of A-Z a-z 0-9 . _ - and not only dots",
+            shown(text)
+        )));
+    }
+    Ok(text.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +259,21 @@ mod tests {
             assert!(Space::new(word).is_err());
         }
         assert!(Tenant::new("x".repeat(10_000)).unwrap_err().to_string().len() < 200);
+    }
+
+    #[test]
+    fn a_topic_may_be_the_dead_letters_of_another() {
+        let dead = TopicName::new("a.b_c.dead").unwrap();
+        assert!(dead.is_dead() && dead.living() == "a.b_c");
+        let living = TopicName::new("dead").unwrap();
+        assert!(!living.is_dead() && living.living() == "dead");
+        let long = "a".repeat(129);
+        for bad in ["", "..", ".dead", "a.dead.dead", "a:b", "~a", "a{b}", "ä", long.as_str()] {
+            assert!(TopicName::new(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "~parked", "a b", &long[..65]] {
+            assert!(GroupName::new(bad).is_err(), "{bad}");
+        }
+        assert!(TopicName::new(&long[..128]).is_ok() && GroupName::new(&long[..64]).is_ok());
     }
 }

@@ -37,3 +37,21 @@ pub(crate) const SESSIONS_BEGUN: &str = "sinew_sessions_begun_total";
 pub(crate) const SESSIONS_ENDED: &str = "sinew_sessions_ended_total";
 /// Subjects of rate limits that this process forgot early because it counts too many by itself.
 pub(crate) const LIMIT_EVICTED: &str = "sinew_limit_evicted_total";
+/// Events that were published, by `topic` and `outcome` (`done`, `duplicate`, `later`, `full`, `error`).
+pub(crate) const STREAM_PUBLISHED: &str = "sinew_stream_published_total";
+/// Events whose handler has ended, by `topic`, `group` and `outcome` (`done`, `dropped`, `failed`, `retry`, `dead`,
+/// `duplicate`, `lost`).
+pub(crate) const STREAM_HANDLED: &str = "sinew_stream_handled_total";
+/// Seconds that handlers took, by `topic` and `group`.
+pub(crate) const STREAM_HANDLE_DURATION: &str = "sinew_stream_handle_duration_seconds";
+/// Events that a group has not finished, by `topic` and `group`.
+pub(crate) const STREAM_LAG: &str = "sinew_stream_lag_messages";
+/// The age in seconds of the oldest of them, by `topic` and `group`.
+pub(crate) const STREAM_OLDEST_AGE: &str = "sinew_stream_oldest_unacked_age_seconds";
+/// Events that became dead letters, by `topic` and `group`.
+pub(crate) const STREAM_DEAD_LETTERED: &str = "sinew_stream_dead_lettered_total";
+/// Events that were lost, by `topic`, `group` and `cause`: `deleted` and `flushed` from the store, `lease` to another
+/// process.
+pub(crate) const STREAM_LOST: &str = "sinew_stream_lost_total";
+/// Partitions that this process owns, by `topic` and `group`.
+pub(crate) const STREAM_PARTITIONS_OWNED: &str = "sinew_stream_partitions_owned";

@@ -19,7 +19,7 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Send it along with what you write. A resource that remembers the largest fence it has seen, and
 /// refuses smaller ones, is safe even from a holder that was paused for longer than its lock lasted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fence(pub(super) u64);
+pub struct Fence(pub(crate) u64);
 
 impl Fence {
     /// That of a semaphore's permit, of which several are held at once: no resource that looks at

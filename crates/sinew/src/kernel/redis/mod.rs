@@ -50,7 +50,7 @@ use super::breaker::Breaker;
 use super::coherence::{Coherence, Note};
 use super::error::{Error, ErrorKind, Result};
 use super::status::Status;
-use dedicated::Dedicated;
+pub(crate) use dedicated::Dedicated;
 pub(crate) use subscription::{Heard, Subscription};
 use task::Task;
 use topology::Topology;
