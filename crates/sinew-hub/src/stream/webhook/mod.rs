@@ -1,0 +1,386 @@
+//! Webhooks, delivered: every hub runs all that are defined, and shares their events with the others.
+
+pub(crate) mod address;
+mod deliver;
+mod pause;
+mod post;
+mod room;
+pub(crate) mod settings;
+mod sign;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use sinew::stream::{Backoff, Subscription, WebhookAt, Webhooks};
+use sinew::{BreakerState, Sinew, Streams};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use deliver::{Delivery, LEFT};
+use pause::Endpoint;
+pub(crate) use pause::Last;
+use post::Poster;
+use room::Room;
+use settings::WebhookSettings;
+
+use crate::serve::stopped;
+
+/// How often the definitions are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often an endpoint that is left alone may be tried again.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+/// So many webhooks one hub delivers: each has tasks and connections of its own.
+const RUNNING_MAX: usize = 1_000;
+/// Of so many tenants at once the definitions are asked for.
+const LISTS_AT_ONCE: usize = 16;
+/// Between tries of one event.
+const BACKOFF: std::ops::Range<Duration> = Duration::from_secs(1)..Duration::from_secs(600);
+/// How long deliveries under way may take once the hub is to stop: less than the hub itself.
+const DRAIN: Duration = Duration::from_secs(8);
+/// A topic that is there has its own number, and that one counts.
+const PARTITIONS: u16 = 16;
+
+/// A webhook by its tenant and its name.
+type Whose = (Tenant, String);
+/// `None` is what belongs to none.
+type Tenant = Option<String>;
+
+/// The deliveries of a hub, for as long as it is held.
+pub(crate) struct Deliveries {
+    shared: Arc<Shared>,
+    task: Option<JoinHandle<()>>,
+    ended: watch::Receiver<bool>,
+}
+
+struct Shared {
+    endpoints: Mutex<BTreeMap<Whose, Arc<Endpoint>>>,
+    kicked: Arc<Notify>,
+}
+
+/// What one hub delivers now.
+struct Runner {
+    sinew: Sinew,
+    settings: WebhookSettings,
+    poster: Poster,
+    /// Of the hub, and of each tenant.
+    room: Room,
+    rooms: BTreeMap<Tenant, Room>,
+    shared: Arc<Shared>,
+    running: BTreeMap<Whose, Running>,
+    /// What is coming to its end: none begins anew before.
+    ending: BTreeMap<Whose, Ending>,
+    /// By which those are chosen that run, where there are too many: each hub chooses otherwise.
+    order: RandomState,
+    has_told_of_full: bool,
+}
+
+/// What is defined and not paused; and whose definitions could not be read now.
+#[derive(Default)]
+struct Wanted {
+    webhooks: BTreeMap<Whose, WebhookAt>,
+    unknown: BTreeSet<Tenant>,
+}
+
+struct Running {
+    endpoint: Arc<Endpoint>,
+    subscription: Subscription,
+}
+
+struct Ending {
+    /// Said before the next look is asked for.
+    is_over: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Deliveries {
+    /// Begins to deliver, unless the configuration says that this hub does not.
+    pub(crate) fn starting(
+        sinew: Sinew,
+        settings: &WebhookSettings,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let shared = Arc::new(Shared { endpoints: Mutex::default(), kicked: Arc::default() });
+        let (ending, ended) = watch::channel(false);
+        let poster = match settings.enabled {
+            true => Poster::new(settings.addresses())
+                .inspect_err(|error| tracing::error!(error, "no webhook is delivered"))
+                .ok(),
+            false => None,
+        };
+        let task = poster.map(|poster| {
+            let runner = Runner {
+                sinew,
+                settings: settings.clone(),
+                poster,
+                room: Room::new(),
+                rooms: BTreeMap::new(),
+                shared: Arc::clone(&shared),
+                running: BTreeMap::new(),
+                ending: BTreeMap::new(),
+                order: RandomState::new(),
+                has_told_of_full: false,
+            };
+            tokio::spawn(async move {
+                runner.run(stopping).await;
+                ending.send_replace(true);
+            })
+        });
+        Self { shared, task, ended }
+    }
+
+    /// What came of the last delivery by this hub.
+    pub(crate) fn last(&self, tenant: Option<&str>, name: &str) -> Option<Last> {
+        let whose = (tenant.map(str::to_owned), name.to_owned());
+        self.shared.endpoints.lock().get(&whose)?.last()
+    }
+
+    /// Looks at the definitions at once: one has changed.
+    pub(crate) fn look_again(&self) {
+        self.shared.kicked.notify_one();
+    }
+
+    /// Turns ready when all deliveries have ended, after the hub was told to stop.
+    pub(crate) async fn ended(&self) {
+        // An error is an end too: no one is left who could say so.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+}
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Runner {
+    async fn run(mut self, stopping: watch::Receiver<bool>) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tries = tokio::time::interval(TRY_EVERY);
+        tries.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let kicked = Arc::clone(&self.shared.kicked);
+        let mut over = std::pin::pin!(stopped(stopping));
+        loop {
+            tokio::select! {
+                () = &mut over => break,
+                _ = tries.tick() => {
+                    self.let_probe();
+                    continue;
+                }
+                _ = looks.tick() => {}
+                () = kicked.notified() => {}
+            }
+            // A store that is away is told of elsewhere; what runs goes on.
+            if let Err(error) = self.look().await {
+                let error = format!("{error:#}");
+                tracing::debug!(error, "the webhooks could not be looked at");
+            }
+        }
+        let running = std::mem::take(&mut self.running);
+        let stopping = join_all(running.into_values().map(|one| one.subscription.stop()));
+        let ending = std::mem::take(&mut self.ending).into_values().map(|one| one.task);
+        tokio::join!(stopping, join_all(ending));
+    }
+
+    /// Its subscription asks for nothing while a breaker is open, and only a call can find it half-open.
+    fn let_probe(&self) {
+        for one in self.running.values() {
+            if one.endpoint.breaker.state() == BreakerState::Open {
+                drop(one.endpoint.breaker.permit());
+            }
+        }
+    }
+
+    /// Makes what runs what is defined.
+    async fn look(&mut self) -> sinew::Result<()> {
+        let wanted = self.wanted().await?;
+        self.end_others(&wanted);
+        self.rooms.retain(|_, room| !room.is_unused());
+        let new = wanted.webhooks.into_iter().filter(|(whose, _)| {
+            !self.running.contains_key(whose) && !self.ending.contains_key(whose)
+        });
+        let mut new: Vec<(Whose, WebhookAt)> = new.collect();
+        new.sort_by_cached_key(|(whose, _)| self.order.hash_one(whose));
+        let mut is_full = false;
+        for (whose, at) in new {
+            is_full = self.running.len() + self.ending.len() >= RUNNING_MAX;
+            if is_full {
+                break;
+            }
+            self.start(whose, at);
+        }
+        if is_full && !self.has_told_of_full {
+            tracing::error!(
+                "more than {RUNNING_MAX} webhooks: those beyond are not delivered by this hub"
+            );
+        }
+        self.has_told_of_full = is_full;
+        Ok(())
+    }
+
+    async fn wanted(&self) -> sinew::Result<Wanted> {
+        let tenants = self.sinew.webhook_tenants().await?;
+        let lists = stream::iter(tenants).map(|tenant| listed(self.sinew.clone(), tenant));
+        let mut lists = lists.buffer_unordered(LISTS_AT_ONCE);
+        let mut wanted = Wanted::default();
+        while let Some((tenant, listed)) = lists.next().await {
+            match listed {
+                Ok(webhooks) => {
+                    let webhooks = webhooks.into_iter().filter(|at| at.paused.is_none());
+                    let webhooks = webhooks.map(|at| ((tenant.clone(), at.name.clone()), at));
+                    wanted.webhooks.extend(webhooks);
+                }
+                Err(error) => {
+                    let (error, whose) = (format!("{error:#}"), tenant.as_deref());
+                    // What runs of it goes on, and the others are looked after no less.
+                    tracing::warn!(
+                        tenant = whose,
+                        error,
+                        "the webhooks of a tenant cannot be looked at"
+                    );
+                    wanted.unknown.insert(tenant);
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Ends those that are no longer defined so, with what they have under way.
+    fn end_others(&mut self, wanted: &Wanted) {
+        let is_over = |one: &Ending| one.is_over.load(Ordering::Acquire) || one.task.is_finished();
+        self.ending.retain(|_, one| !is_over(one));
+        for (whose, one) in std::mem::take(&mut self.running) {
+            let is_wanted = wanted.unknown.contains(&whose.0)
+                || wanted
+                    .webhooks
+                    .get(&whose)
+                    .is_some_and(|at| at.revision == one.endpoint.revision);
+            // One that has ended by itself begins anew: another hub shared its events otherwise, or the store refused.
+            if is_wanted && !one.subscription.has_ended() {
+                self.running.insert(whose, one);
+                continue;
+            }
+            let (name, kicked) = (whose.1.clone(), Arc::clone(&self.shared.kicked));
+            let is_over = Arc::new(AtomicBool::new(false));
+            let over = Arc::clone(&is_over);
+            let task = tokio::spawn(async move {
+                if let Err(error) = one.subscription.stop().await {
+                    let error = format!("{error:#}");
+                    tracing::warn!(webhook = name, error, "the deliveries of a webhook had ended");
+                    one.endpoint.note(error, false);
+                }
+                over.store(true, Ordering::Release);
+                // One that has ended by itself may do so again: it begins with a later look, not with one it asks for.
+                if !is_wanted {
+                    kicked.notify_one();
+                }
+            });
+            self.ending.insert(whose, Ending { is_over, task });
+        }
+        // What is paused keeps its last word.
+        let endpoints = &mut self.shared.endpoints.lock();
+        if endpoints.len() > RUNNING_MAX {
+            endpoints.retain(|whose, _| self.running.contains_key(whose));
+        }
+    }
+
+    fn start(&mut self, whose: Whose, at: WebhookAt) {
+        let endpoint = match self.endpoint(&whose, &at) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                tracing::error!(webhook = at.name, %error, "a webhook has no breaker");
+                return;
+            }
+        };
+        // Another hub may be allowed to deliver it: its events are left to that one.
+        if let Err(what) = self.settings.addresses().url(&at.webhook.url) {
+            if endpoint.last().is_none() {
+                tracing::warn!(webhook = at.name, why = what, "{LEFT}");
+            }
+            endpoint.note(what, false);
+            return;
+        }
+        match self.subscribe(&whose.0, &at, &endpoint) {
+            Ok(subscription) => {
+                self.running.insert(whose, Running { endpoint, subscription });
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(webhook = at.name, error, "a webhook is not delivered");
+                endpoint.note(error, false);
+            }
+        }
+    }
+
+    /// That of the same definition goes on as it is.
+    fn endpoint(&self, whose: &Whose, at: &WebhookAt) -> sinew::Result<Arc<Endpoint>> {
+        let endpoints = &mut self.shared.endpoints.lock();
+        if let Some(known) = endpoints.get(whose).filter(|known| known.revision == at.revision) {
+            return Ok(Arc::clone(known));
+        }
+        let endpoint = Arc::new(Endpoint::new(&at.name, at.revision)?);
+        endpoints.insert(whose.clone(), Arc::clone(&endpoint));
+        Ok(endpoint)
+    }
+
+    fn subscribe(
+        &mut self,
+        tenant: &Tenant,
+        at: &WebhookAt,
+        endpoint: &Arc<Endpoint>,
+    ) -> sinew::Result<Subscription> {
+        let streams = streams_of(&self.sinew, tenant.as_deref())?;
+        let webhook = &at.webhook;
+        let mut subscribe = streams
+            .subscribe_raw(&webhook.topic, &Webhooks::group_of(&at.name))
+            .concurrency(usize::from(webhook.concurrency))
+            .retry(Backoff::exponential(BACKOFF).max_attempts(webhook.attempts))
+            .pause_while_open(&endpoint.breaker)
+            .drain(DRAIN);
+        if webhook.ordered {
+            subscribe = subscribe.ordered_by_key(PARTITIONS);
+        }
+        if !webhook.kinds.is_empty() {
+            subscribe = subscribe.only(webhook.kinds.iter().map(String::as_str));
+        }
+        let room = self.rooms.entry(tenant.clone()).or_insert_with(|| self.room.of_tenant());
+        let delivery = Arc::new(Delivery {
+            tenant: tenant.clone(),
+            name: at.name.clone(),
+            webhook: webhook.clone(),
+            streams,
+            endpoint: Arc::clone(endpoint),
+            poster: self.poster.clone(),
+            room: room.clone(),
+            kicked: Arc::clone(&self.shared.kicked),
+        });
+        subscribe.start(move |event, cx| {
+            let delivery = Arc::clone(&delivery);
+            async move { delivery.run(event, cx).await }
+        })
+    }
+}
+
+async fn listed(sinew: Sinew, tenant: Tenant) -> (Tenant, sinew::Result<Vec<WebhookAt>>) {
+    let listed = match streams_of(&sinew, tenant.as_deref()) {
+        Ok(streams) => streams.webhooks().list().await,
+        Err(error) => Err(error),
+    };
+    (tenant, listed)
+}
+
+fn streams_of(sinew: &Sinew, tenant: Option<&str>) -> sinew::Result<Streams> {
+    match tenant {
+        None => Ok(sinew.streams()),
+        Some(tenant) => Ok(sinew.tenant(tenant)?.streams()),
+    }
+}

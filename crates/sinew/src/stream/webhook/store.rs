@@ -1,0 +1,232 @@
+//! Where webhooks are kept.
+
+// Without Redis, nothing is waited for.
+#![cfg_attr(not(feature = "redis"), allow(clippy::unused_async))]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{TENANTS_MAX, WEBHOOKS_MAX};
+use crate::kernel::error::Result;
+use crate::kernel::expected::Expected;
+use crate::kernel::key::Scope;
+use crate::kernel::name::Prefix;
+#[cfg(feature = "redis")]
+use crate::kernel::redis::Link;
+#[cfg(feature = "redis")]
+use crate::stream::redis::webhooks;
+
+/// What the keys of a scope's webhooks end with.
+const ENDING: &str = "stream:webhooks";
+/// After so long without a failure, one that fails has not failed all the time: it was not tried. An endpoint may ask for
+/// an hour between two tries.
+const FAILING_LAPSE_MS: u64 = 2 * 3_600_000;
+/// What is noted where there is no tenant.
+const NO_TENANT: &str = "_";
+
+/// A change of one webhook.
+pub(in crate::stream) struct Change<'a> {
+    pub(in crate::stream) name: &'a str,
+    pub(in crate::stream) expected: Expected,
+    /// `None` removes it.
+    pub(in crate::stream) text: Option<&'a str>,
+}
+
+/// What became of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::stream) enum Changed {
+    Done {
+        revision: u64,
+        was_there: bool,
+    },
+    /// This revision is there instead; 0 where there is none.
+    Conflict(u64),
+    /// There are as many as there may be.
+    Full,
+}
+
+/// The webhooks of a deployment.
+pub(crate) struct Store {
+    prefix: Prefix,
+    place: Place,
+}
+
+enum Place {
+    Memory(Mutex<Memory>),
+    #[cfg(feature = "redis")]
+    Redis {
+        link: Link,
+        tenants: String,
+    },
+}
+
+#[derive(Default)]
+struct Memory {
+    tenants: BTreeSet<String>,
+    /// By the key that they would have in Redis.
+    webhooks: BTreeMap<String, BTreeMap<String, (u64, String)>>,
+    /// Since when some of them fail, and when they last did, in milliseconds since 1970, by that key and by name.
+    failing: BTreeMap<(String, String), (u64, u64)>,
+    last: u64,
+}
+
+impl Store {
+    /// Of this process.
+    pub(crate) fn embedded(prefix: &Prefix) -> Self {
+        Self { prefix: prefix.clone(), place: Place::Memory(Mutex::default()) }
+    }
+
+    /// Of all who are connected to this Redis.
+    #[cfg(feature = "redis")]
+    pub(crate) fn on_redis(link: Link, prefix: &Prefix) -> Self {
+        let tenants = format!("{}_:stream-webhook-tenants", prefix.as_str());
+        Self { prefix: prefix.clone(), place: Place::Redis { link, tenants } }
+    }
+
+    /// Which tenants have webhooks; `None` is what belongs to no tenant.
+    pub(crate) async fn tenants(&self) -> Result<Vec<Option<String>>> {
+        let noted: Vec<String> = match &self.place {
+            Place::Memory(memory) => memory.lock().tenants.iter().cloned().collect(),
+            #[cfg(feature = "redis")]
+            Place::Redis { link, tenants } => webhooks::tenants(link, tenants, TENANTS_MAX).await?,
+        };
+        let tenants = noted.into_iter().map(|tenant| (tenant != NO_TENANT).then_some(tenant));
+        Ok(tenants.collect())
+    }
+
+    /// False: there are too many.
+    pub(super) async fn note_tenant(&self, scope: &Scope) -> Result<bool> {
+        let tenant = self.tenant_of(&scope.stream_webhooks());
+        match &self.place {
+            Place::Memory(memory) => {
+                let tenants = &mut memory.lock().tenants;
+                let has_room = tenants.len() < TENANTS_MAX || tenants.contains(&tenant);
+                if has_room {
+                    tenants.insert(tenant);
+                }
+                Ok(has_room)
+            }
+            #[cfg(feature = "redis")]
+            Place::Redis { link, tenants } => {
+                webhooks::note_tenant(link, tenants, &tenant, TENANTS_MAX).await
+            }
+        }
+    }
+
+    /// A tenant that has no webhook any more leaves its place to another.
+    pub(super) async fn forget_tenant(&self, scope: &Scope) -> Result<()> {
+        let tenant = self.tenant_of(&scope.stream_webhooks());
+        match &self.place {
+            Place::Memory(memory) => {
+                memory.lock().tenants.remove(&tenant);
+                Ok(())
+            }
+            #[cfg(feature = "redis")]
+            Place::Redis { link, tenants } => webhooks::forget_tenant(link, tenants, &tenant).await,
+        }
+    }
+
+    /// Since when a webhook fails, in milliseconds since 1970: since now, if it did not before, or not for long.
+    pub(super) async fn note_failing(&self, key: &str, name: &str, now_ms: u64) -> Result<u64> {
+        match &self.place {
+            Place::Memory(memory) => {
+                let whose = (key.to_owned(), name.to_owned());
+                let mut memory = memory.lock();
+                let (since_ms, last_ms) = memory.failing.entry(whose).or_insert((now_ms, now_ms));
+                if now_ms.saturating_sub(*last_ms) > FAILING_LAPSE_MS {
+                    *since_ms = now_ms;
+                }
+                *last_ms = now_ms;
+                Ok(*since_ms)
+            }
+            #[cfg(feature = "redis")]
+            Place::Redis { link, .. } => {
+                webhooks::note_failing(link, key, name, now_ms, FAILING_LAPSE_MS).await
+            }
+        }
+    }
+
+    /// It fails no more.
+    pub(super) async fn forget_failing(&self, key: &str, name: &str) -> Result<()> {
+        match &self.place {
+            Place::Memory(memory) => {
+                memory.lock().failing.remove(&(key.to_owned(), name.to_owned()));
+                Ok(())
+            }
+            #[cfg(feature = "redis")]
+            Place::Redis { link, .. } => webhooks::forget_failing(link, key, name).await,
+        }
+    }
+
+    /// A tenant by the key of its webhooks: without one, that is what belongs to none.
+    fn tenant_of(&self, key: &str) -> String {
+        let scope = key.strip_suffix(ENDING).unwrap_or(key);
+        let tenant = scope.strip_prefix(self.prefix.as_str()).unwrap_or(scope);
+        match tenant.strip_suffix(':').unwrap_or(tenant) {
+            "" => NO_TENANT.to_owned(),
+            tenant => tenant.to_owned(),
+        }
+    }
+
+    /// A revision, a space and the text.
+    pub(super) async fn get(&self, key: &str, name: &str) -> Result<Option<Bytes>> {
+        match &self.place {
+            Place::Memory(memory) => {
+                let memory = memory.lock();
+                let found = memory.webhooks.get(key).and_then(|webhooks| webhooks.get(name));
+                Ok(found.map(row))
+            }
+            #[cfg(feature = "redis")]
+            Place::Redis { link, .. } => webhooks::get(link, key, name).await,
+        }
+    }
+
+    pub(super) async fn all(&self, key: &str) -> Result<Vec<(String, Bytes)>> {
+        match &self.place {
+            Place::Memory(memory) => {
+                let memory = memory.lock();
+                let webhooks = memory.webhooks.get(key).into_iter().flatten();
+                Ok(webhooks.map(|(name, found)| (name.clone(), row(found))).collect())
+            }
+            #[cfg(feature = "redis")]
+            Place::Redis { link, .. } => webhooks::all(link, key).await,
+        }
+    }
+
+    pub(super) async fn put(&self, key: &str, change: &Change<'_>) -> Result<Changed> {
+        match &self.place {
+            Place::Memory(memory) => Ok(memory.lock().put(key, change)),
+            #[cfg(feature = "redis")]
+            Place::Redis { link, .. } => webhooks::put(link, key, change, WEBHOOKS_MAX).await,
+        }
+    }
+}
+
+impl Memory {
+    fn put(&mut self, key: &str, change: &Change<'_>) -> Changed {
+        let webhooks = self.webhooks.entry(key.to_owned()).or_default();
+        let found = webhooks.get(change.name).map_or(0, |(revision, _)| *revision);
+        let was_there = found > 0;
+        if change.expected.revision().is_some_and(|expected| expected != found) {
+            return Changed::Conflict(found);
+        }
+        let Some(text) = change.text else {
+            webhooks.remove(change.name);
+            let revision = if was_there { self.last + 1 } else { 0 };
+            self.last = self.last.max(revision);
+            return Changed::Done { revision, was_there };
+        };
+        if !was_there && webhooks.len() >= WEBHOOKS_MAX {
+            return Changed::Full;
+        }
+        self.last += 1;
+        webhooks.insert(change.name.to_owned(), (self.last, text.to_owned()));
+        Changed::Done { revision: self.last, was_there }
+    }
+}
+
+fn row((revision, text): &(u64, String)) -> Bytes {
+    format!("{revision} {text}").into()
+}
