@@ -1,0 +1,351 @@
+//! What streams promise that Redis alone can show, and what they rest on.
+
+use std::time::Duration;
+
+use sinew::stream::{Ack, Backoff, Force, Published, Seek};
+use sinew::{ErrorKind, Streams};
+
+use super::hearing::{Heard, Hearing, all_done};
+use super::{LEASE, publish};
+use crate::laws::{eventually, keep};
+use crate::outage::{blocking, process_at};
+use crate::world::{SHARED_REDIS, SHARED_VALKEY, redis_cli, start_redis};
+
+async fn at(port: u16) -> Streams {
+    process_at(port).await.streams()
+}
+
+/// The only key that matches.
+fn key(port: u16, glob: &str) -> String {
+    let keys = redis_cli(port, &["KEYS", glob]);
+    assert_eq!(keys.lines().count(), 1, "{glob}: {keys}");
+    keys
+}
+
+#[test]
+fn what_others_add_is_an_event_or_a_dead_letter_and_never_holds_up_the_rest() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        publish(&streams, "orders", 1).await;
+        let log = key(server.port, "*:log");
+        redis_cli(server.port, &["XADD", &log, "*", "nothing", "to read"]);
+        redis_cli(server.port, &["XADD", &log, "*", "data", "2", "more", "of it"]);
+        redis_cli(server.port, &["XADD", &log, "*", "data", "not a number"]);
+        // More names and values than Lua hands on at once.
+        let wide: Vec<String> = (0..4_100).map(|n| format!("f{n}")).collect();
+        let mut add = vec!["XADD", &log, "*"];
+        add.extend(wide.iter().flat_map(|name| [name.as_str(), "v"]));
+        redis_cli(server.port, &add);
+        redis_cli(server.port, &["XADD", &log, "*", "dl-group", "mail", "dl-id", "1-1"]);
+        publish(&streams, "orders", 3).await;
+        let mut billing = Hearing::start(streams.subscribe("orders", "billing"), all_done);
+        assert_eq!(billing.numbers(3).await, [1, 2, 3]);
+        eventually("what cannot be read is dead", || async {
+            streams.dead("orders", "billing").list(None, 10).await.unwrap().len() == 4
+        })
+        .await;
+        assert_eq!(streams.dead("orders", "billing").redrive_all().await.unwrap(), 4);
+        eventually("and dead once more", || async {
+            streams.dead("orders", "billing").list(None, 10).await.unwrap().len() == 4
+        })
+        .await;
+        billing.stop().await;
+        assert_eq!(
+            redis_cli(server.port, &["XPENDING", &log, "billing"]).lines().next(),
+            Some("0")
+        );
+    });
+}
+
+#[test]
+fn a_full_redis_refuses_what_is_published_and_lets_its_consumers_finish() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let (here, there) = (at(server.port).await, at(server.port).await);
+        here.publish_many("orders", 0..100_u64).await.unwrap();
+        let set = |bytes: &str| {
+            assert_eq!(redis_cli(server.port, &["CONFIG", "SET", "maxmemory", bytes]), "OK");
+        };
+        set("1");
+        let refused = here.publish("orders", &100_u64).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unavailable { maybe_applied: false }, "{refused}");
+        let decide = |heard: &Heard| match (heard.number % 10, heard.cx.attempt()) {
+            (0, _) => Ok(Ack::DeadLetter { reason: "no good".to_owned() }),
+            (1, 1) => Err("at first".into()),
+            _ => Ok(Ack::Done),
+        };
+        // Also one that begins only now.
+        let subscribe = there.subscribe("orders", "billing").lease(LEASE);
+        let subscribe = subscribe.inbox(Duration::from_secs(600));
+        let subscribe = subscribe.retry(Backoff::fixed(Duration::from_millis(20)));
+        let mut billing = Hearing::start(subscribe, decide);
+        assert_eq!(billing.numbers(110).await.len(), 110, "those that failed run once more");
+        eventually("all is finished", || async {
+            let lag = here.lag("orders").await.unwrap().remove(0);
+            (lag.held, lag.parked, lag.waiting.n, lag.dead) == (0, 0, 0, 10)
+        })
+        .await;
+        let finished = billing.stop().await;
+        assert_eq!((finished.handled, finished.dead, finished.lost), (90, 10, 0));
+        set("0");
+        publish(&here, "orders", 100).await;
+    });
+}
+
+#[test]
+fn a_group_of_someone_else_is_kept_for_as_long_as_it_is_read() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        streams.topic("orders").len_max(3).declare().await.unwrap();
+        for number in 0..3 {
+            publish(&streams, "orders", number).await;
+        }
+        let log = key(server.port, "*:log");
+        redis_cli(server.port, &["XGROUP", "CREATE", &log, "foreign", "0"]);
+        let read = || {
+            let read = ["XREADGROUP", "GROUP", "foreign", "x", "COUNT", "1", "STREAMS", &log, ">"];
+            assert!(redis_cli(server.port, &read).contains("data"));
+        };
+        let is_full = || async { streams.publish("orders", &3_u64).await.is_err() };
+        assert!(is_full().await, "it has read nothing yet");
+        let groups = key(server.port, "*:groups");
+        let was_seen_long_ago =
+            || assert_eq!(redis_cli(server.port, &["HSET", &groups, "foreign:seen", "1"]), "0");
+        was_seen_long_ago();
+        read();
+        assert!(is_full().await, "it is read now");
+        was_seen_long_ago();
+        assert!(!is_full().await, "no one reads it any more");
+    });
+}
+
+#[test]
+fn every_key_of_a_partition_is_in_one_slot_and_a_done_event_leaves_none() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        let mut billing =
+            Hearing::start(streams.subscribe("orders", "billing").lease(LEASE), all_done);
+        publish(&streams, "orders", 1).await;
+        billing.numbers(1).await;
+        billing.stop().await;
+        let keys = redis_cli(server.port, &["KEYS", "*stream:{*"]);
+        let tags = keys.lines().map(|key| key.split(['{', '}']).nth(1).unwrap().to_owned());
+        let mut tags: Vec<String> = tags.collect();
+        tags.dedup();
+        assert!(tags.len() == 1 && tags[0].ends_with("orders:p0"), "{keys}");
+        for nothing in [":due", ":tries", ":members", ":bodies", ":later", ":dead"] {
+            assert!(!keys.lines().any(|key| key.ends_with(nothing)), "{nothing} in {keys}");
+        }
+        let consumers =
+            redis_cli(server.port, &["XINFO", "CONSUMERS", &key(server.port, "*:log"), "billing"]);
+        assert_eq!(consumers, "", "who has left is no consumer any more");
+    });
+}
+
+#[test]
+fn what_was_deleted_under_a_consumer_is_counted_as_lost() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        for number in 1..=3 {
+            publish(&streams, "orders", number).await;
+        }
+        let log = key(server.port, "*:log");
+        // A consumer that takes all and is never heard of again, and then someone who deletes.
+        redis_cli(server.port, &["XGROUP", "CREATE", &log, "billing", "0"]);
+        let read = ["XREADGROUP", "GROUP", "billing", "gone", "STREAMS", &log, ">"];
+        redis_cli(server.port, &read);
+        let second = redis_cli(server.port, &["XRANGE", &log, "-", "+", "COUNT", "2"]);
+        let second = second.lines().filter(|line| line.contains('-')).nth(1).unwrap().to_owned();
+        assert_eq!(redis_cli(server.port, &["XDEL", &log, &second]), "1");
+        let mut billing =
+            Hearing::start(streams.subscribe("orders", "billing").lease(LEASE), all_done);
+        assert_eq!(billing.numbers(2).await, [1, 3]);
+        eventually("it is counted", || async {
+            streams.look("orders").await.unwrap().unwrap().lost == 1
+        })
+        .await;
+        billing.stop().await;
+    });
+}
+
+#[test]
+fn a_log_of_another_type_is_a_conflict() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        publish(&streams, "orders", 1).await;
+        let log = key(server.port, "*:log");
+        redis_cli(server.port, &["DEL", &log]);
+        redis_cli(server.port, &["SET", &log, "no stream"]);
+        let refused = streams.publish("orders", &2).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused:#}");
+    });
+}
+
+#[test]
+fn a_group_that_people_moved_back_is_not_moved_forward_by_what_is_known_of_it() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        let mut billing =
+            Hearing::start(streams.subscribe("orders", "billing").lease(LEASE), all_done);
+        for number in 1..=5 {
+            publish(&streams, "orders", number).await;
+        }
+        assert_eq!(billing.numbers(5).await, [1, 2, 3, 4, 5]);
+        eventually("all is acknowledged", || async {
+            streams.lag("orders").await.unwrap()[0].held == 0
+        })
+        .await;
+        streams.seek("orders", "billing", Seek::Start, Force::No).await.unwrap();
+        // Whoever was waiting joins anew, with its checkpoints.
+        redis_cli(server.port, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        assert_eq!(billing.numbers(5).await, [1, 2, 3, 4, 5]);
+        billing.stop().await;
+    });
+}
+
+#[test]
+fn a_delayed_event_and_a_dedup_id_are_kept_by_redis() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        let later = streams.publish("orders", &1).delay(Duration::from_secs(3_600)).dedup("a b{c}");
+        assert!(matches!(later.await.unwrap(), Published::Later { .. }));
+        let again = at(server.port).await;
+        let again = again.publish("orders", &1).dedup("a b{c}").await.unwrap();
+        assert!(matches!(again, Published::Duplicate(None)), "{again:?}");
+        assert_eq!(redis_cli(server.port, &["ZCARD", &key(server.port, "*:later")]), "1");
+        assert_eq!(redis_cli(server.port, &["HLEN", &key(server.port, "*:bodies")]), "1");
+        let left: i64 =
+            redis_cli(server.port, &["PTTL", &key(server.port, "*:dup:*")]).parse().unwrap();
+        assert!((1..=600_000).contains(&left), "{left} ms");
+    });
+}
+
+/// A server, and a log of this test alone.
+struct Raw(u16, String);
+
+impl Raw {
+    async fn servers() -> [Self; 2] {
+        let ports = blocking(|| [SHARED_REDIS.port, SHARED_VALKEY.port]).await;
+        ports.map(|port| Self(port, format!("facts:{}", std::process::id())))
+    }
+
+    /// The reply to a command, in which `LOG` is the log; this one is named apart from those of other tests.
+    fn call(&self, test: &str, command: &str) -> String {
+        let log = format!("{}:{test}", self.1);
+        let words = command.split(' ').map(|word| if word == "LOG" { log.as_str() } else { word });
+        redis_cli(self.0, &words.collect::<Vec<_>>())
+    }
+}
+
+#[test]
+fn the_server_does_not_look_at_whose_an_entry_is() {
+    keep(|| async {
+        for raw in Raw::servers().await {
+            let call = |command: &str| raw.call("own", command);
+            call("XGROUP CREATE LOG g 0 MKSTREAM");
+            call("XADD LOG 5-1 data 1");
+            call("XREADGROUP GROUP g a STREAMS LOG >");
+            assert_eq!(call("XCLAIM LOG g b 0 5-1 JUSTID"), "5-1", "from anyone");
+            assert_eq!(call("XACK LOG g 5-1"), "1", "by anyone");
+            assert_eq!(call("XACK LOG g 5-1"), "0");
+            call("DEL LOG");
+        }
+    });
+}
+
+#[test]
+fn the_server_drops_what_was_deleted_without_a_word() {
+    keep(|| async {
+        for raw in Raw::servers().await {
+            let call = |command: &str| raw.call("deleted", command);
+            call("XGROUP CREATE LOG g 0 MKSTREAM");
+            call("XADD LOG 5-1 data 1");
+            call("XREADGROUP GROUP g a STREAMS LOG >");
+            call("XDEL LOG 5-1");
+            let history = call("XREADGROUP GROUP g a STREAMS LOG 0");
+            assert!(history.contains("5-1") && !history.contains("data"), "{history}");
+            assert_eq!(call("XCLAIM LOG g b 0 5-1 JUSTID"), "");
+            assert_eq!(call("XPENDING LOG g").lines().next(), Some("0"));
+            // And what a consumer has goes with it.
+            call("XADD LOG 6-1 data 1");
+            call("XREADGROUP GROUP g a STREAMS LOG >");
+            assert_eq!(call("XGROUP DELCONSUMER LOG g a"), "1");
+            assert_eq!(call("XPENDING LOG g").lines().next(), Some("0"));
+            call("DEL LOG");
+        }
+    });
+}
+
+#[test]
+fn the_server_says_that_a_group_is_gone_in_words_that_are_known() {
+    keep(|| async {
+        for raw in Raw::servers().await {
+            let call = |command: &str| raw.call("gone", command);
+            for command in
+                ["XPENDING LOG g", "XCLAIM LOG g a 0 5-1", "XREADGROUP GROUP g a STREAMS LOG >"]
+            {
+                let told = call(command);
+                assert!(told.starts_with("NOGROUP"), "{command}: {told}");
+            }
+            assert!(call("XINFO GROUPS LOG").contains("no such key"));
+            assert!(call("XGROUP CREATECONSUMER LOG g a").contains("requires the key to exist"));
+            assert_eq!(call("XACK LOG g 5-1"), "0");
+            call("XGROUP CREATE LOG g 0 MKSTREAM");
+            for command in ["XGROUP DESTROY LOG g", "DEL LOG"] {
+                call("XGROUP CREATE LOG g 0 MKSTREAM");
+                let (port, log) = (raw.0, format!("{}:gone", raw.1));
+                let blocked = tokio::task::spawn_blocking(move || {
+                    let read = [
+                        "XREADGROUP",
+                        "GROUP",
+                        "g",
+                        "waits",
+                        "BLOCK",
+                        "20000",
+                        "STREAMS",
+                        &log,
+                        ">",
+                    ];
+                    redis_cli(port, &read)
+                });
+                // Sinew's own connections have names.
+                eventually("it waits", || async {
+                    let clients = redis_cli(port, &["CLIENT", "LIST"]);
+                    clients.lines().any(|client| {
+                        client.contains(" name= ") && client.contains("cmd=xreadgroup")
+                    })
+                })
+                .await;
+                call(command);
+                let told = blocked.await.unwrap();
+                let is_known = ["NOGROUP", "UNBLOCKED"].iter().any(|word| told.starts_with(word));
+                assert!(is_known, "{command}: {told}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_server_trims_what_is_pending_and_keeps_whole_nodes() {
+    keep(|| async {
+        for raw in Raw::servers().await {
+            let call = |command: &str| raw.call("trim", command);
+            call("XGROUP CREATE LOG g 0 MKSTREAM");
+            for id in 1..=5 {
+                call(&format!("XADD LOG {id}-1 data 1"));
+            }
+            call("XREADGROUP GROUP g a STREAMS LOG >");
+            assert_eq!(call("XTRIM LOG MINID ~ 4-1"), "0", "a node has more");
+            assert_eq!(call("XTRIM LOG MINID = 4-1"), "3", "although they are pending");
+            assert_eq!(call("XPENDING LOG g").lines().next(), Some("5"));
+            call("DEL LOG");
+        }
+    });
+}
