@@ -3,12 +3,13 @@
 use crate::{setup, step};
 
 /// What can be played, and the test that plays it.
-const NAMES: [(&str, &str); 5] = [
+const NAMES: [(&str, &str); 6] = [
     ("cache", "fleet::no_process_sees_what_was_invalidated_before"),
     ("limit", "limit_fleet::processes_that_are_cut_off_admit_the_limit_between_them"),
     ("link", "torture::link"),
     ("lock", "lock_torture::no_history_breaks_a_promise"),
     ("session", "session_torture::no_session_that_was_ended_answers_again"),
+    ("stream", "stream_torture::no_history_breaks_a_promise"),
 ];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {

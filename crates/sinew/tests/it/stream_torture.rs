@@ -1,0 +1,400 @@
+//! Events of a fleet, tortured: `cargo xtask torture stream --seconds 60 --seed 7`.
+//!
+//! Processes publish and handle the events of a topic, in one group in any order and in another in the
+//! order of each key. Some events fail at first, some always, and some take several leases. Meanwhile
+//! processes are killed and stopped, connections cut and swallowed, replies lost, and Redis is killed and
+//! started with what it had written. What everyone told, the dead letters and the effects in a
+//! database are checked afterwards, by what knows nothing of streams.
+//!
+//! Each process is this test program again, run as [`worker::worker`].
+
+mod checker;
+mod found_out;
+mod history;
+mod producer;
+mod worker;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sinew::{Sinew, Streams};
+
+use crate::lock_torture::history::now_ns;
+use crate::member::setting;
+use crate::world::{
+    Proxy, Server, free_port, signal, start_redis_on, temporary_folder, wait_until,
+};
+use checker::{Margins, Report, check};
+use history::{Event, FaultKind, GROUPS, Group, History, Id, Register, Worker};
+
+const CONSUMERS: u64 = 4;
+const PRODUCERS: u64 = 2;
+const TOPIC: &str = "torture";
+const PARTITIONS: u16 = 16;
+/// Of each partition.
+const LEN_MAX: u64 = 1_000;
+const ATTEMPTS: u32 = 3;
+/// The shortest there is.
+const LEASE: Duration = Duration::from_secs(1);
+/// More than anyone waits, whatever happens.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
+fn millis(from: u64, to: u64, random: &mut fastrand::Rng) -> Duration {
+    Duration::from_millis(random.u64(from..to))
+}
+
+/// How the fleet is set up.
+#[derive(Clone, Copy)]
+struct Settings {
+    seed: u64,
+    /// Of both producers together.
+    events_per_second: u64,
+    acks_first: bool,
+}
+
+/// The processes, and what befalls them.
+struct Fleet {
+    server: Option<Server>,
+    port: u16,
+    folder: PathBuf,
+    register: Arc<Register>,
+    register_port: u16,
+    /// One before each process.
+    proxies: Vec<Proxy>,
+    workers: Vec<(Child, u64)>,
+    settings: Settings,
+}
+
+impl Fleet {
+    fn start(settings: Settings) -> Self {
+        let (port, folder) = (free_port(), temporary_folder("stream-torture"));
+        let register = Arc::new(Register::default());
+        let register_port = listen(&register);
+        let mut fleet = Self {
+            server: None,
+            port,
+            folder,
+            register,
+            register_port,
+            proxies: Vec::new(),
+            workers: Vec::new(),
+            settings,
+        };
+        fleet.start_server();
+        let effects = fleet.effects();
+        fleet.with_streams(move |streams| async move {
+            let topic = streams
+                .topic(TOPIC)
+                .partitions(PARTITIONS)
+                // Producers go no faster than the slower group.
+                .len_max(LEN_MAX)
+                .keep(Duration::from_secs(60));
+            topic.declare().await.expect("a topic");
+            let pool = worker::effects(&effects).await;
+            sinew_outbox::Inbox::new("any").migrate_sqlite(&pool).await.expect("an inbox");
+            let table = "CREATE TABLE effects (consumer TEXT NOT NULL, event TEXT NOT NULL)";
+            sqlx::query(table).execute(&pool).await.expect("a table");
+            pool.close().await;
+        });
+        for process in 0..CONSUMERS + PRODUCERS {
+            fleet.proxies.push(Proxy::start(port));
+            let worker = fleet.spawn(process, 0);
+            fleet.workers.push((worker, 0));
+        }
+        for process in 0..CONSUMERS + PRODUCERS {
+            wait_until("a worker has got something done", || fleet.register.has_heard_of(process));
+        }
+        fleet
+    }
+
+    /// With what it had written, where it was there before.
+    fn start_server(&mut self) {
+        let folder = self.folder.to_string_lossy().into_owned();
+        let settings = ["--dir", &folder, "--appendonly", "yes", "--appendfsync", "always"];
+        self.server = Some(start_redis_on(self.port, &settings));
+    }
+
+    fn effects(&self) -> String {
+        self.folder.join("effects.db").to_string_lossy().into_owned()
+    }
+
+    /// Past all proxies.
+    fn with_streams<T, F: Future<Output = T>>(&self, act: impl FnOnce(Streams) -> F) -> T {
+        let store = format!("redis://127.0.0.1:{}", self.port);
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all();
+        runtime.build().expect("a runtime").block_on(async {
+            let sinew = Sinew::builder().deadline(Duration::from_secs(10)).connect(&store).await;
+            let acted = act(sinew.expect("a connection").streams());
+            let in_time = tokio::time::timeout(WAIT_MAX + Duration::from_secs(30), acted).await;
+            in_time.expect("it comes to its end in time")
+        })
+    }
+
+    fn spawn(&self, process: u64, life: u64) -> Child {
+        let proxy = &self.proxies[usize::try_from(process).expect("a small number")];
+        let Settings { events_per_second, acks_first, seed } = self.settings;
+        Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "stream_torture::worker::worker", "--nocapture"])
+            .env("SINEW_STREAM_WORKER_STORE", format!("redis://127.0.0.1:{}", proxy.port))
+            .env("SINEW_STREAM_WORKER_EFFECTS", self.effects())
+            .env("SINEW_STREAM_WORKER_REGISTER", self.register_port.to_string())
+            .env("SINEW_STREAM_WORKER_PROCESS", process.to_string())
+            .env("SINEW_STREAM_WORKER_LIFE", life.to_string())
+            .env("SINEW_STREAM_WORKER_RATE", (events_per_second / PRODUCERS).to_string())
+            .env("SINEW_STREAM_WORKER_ACKS_FIRST", u8::from(acks_first).to_string())
+            .env("SINEW_TORTURE_SEED", seed.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process")
+    }
+
+    fn inflict(&mut self, misfortune: Misfortune, random: &mut fastrand::Rng) {
+        // Consumers more often than producers.
+        let index = match random.u8(..5) {
+            0 => random.usize(usize::try_from(CONSUMERS).expect("few")..self.workers.len()),
+            _ => random.usize(..usize::try_from(CONSUMERS).expect("few")),
+        };
+        let (from_ns, process) = (now_ns(), index as u64);
+        let lease_ms = u64::try_from(LEASE.as_millis()).expect("a short lease");
+        let kind = match misfortune {
+            Misfortune::Kill => {
+                let killed = self.kill(index);
+                std::thread::sleep(millis(50, 300, random));
+                self.workers[index] = (self.spawn(process, killed.life + 1), killed.life + 1);
+                FaultKind::Killed(killed)
+            }
+            Misfortune::Stop => {
+                let worker = self.workers[index].0.id();
+                signal(worker, "STOP");
+                std::thread::sleep(millis(lease_ms, 3 * lease_ms, random));
+                signal(worker, "CONT");
+                FaultKind::Stopped { process }
+            }
+            Misfortune::Cut => {
+                self.proxies[index].cut();
+                FaultKind::CutOff { process }
+            }
+            Misfortune::LoseReplies => {
+                self.proxies[index].lose_replies();
+                std::thread::sleep(millis(100, 2 * lease_ms, random));
+                self.proxies[index].pass();
+                FaultKind::CutOff { process }
+            }
+            Misfortune::BlackHole => {
+                self.proxies[index].black_hole();
+                std::thread::sleep(millis(100, 2 * lease_ms, random));
+                self.proxies[index].pass();
+                FaultKind::CutOff { process }
+            }
+            Misfortune::Restart => {
+                if let Some(mut server) = self.server.take() {
+                    server.kill();
+                    server.wait_gone();
+                }
+                self.start_server();
+                FaultKind::Restarted
+            }
+        };
+        self.register.note(kind, from_ns);
+    }
+
+    fn kill(&mut self, index: usize) -> Worker {
+        let (worker, life) = &mut self.workers[index];
+        signal(worker.id(), "KILL");
+        let _ = worker.wait();
+        Worker { process: index as u64, life: *life }
+    }
+
+    /// Tells some to come to their end, and waits for it. How many did not.
+    fn end(&mut self, processes: std::ops::Range<u64>) -> usize {
+        let is_told = |index: &usize| processes.contains(&(*index as u64));
+        let told: Vec<usize> = (0..self.workers.len()).filter(is_told).collect();
+        for index in &told {
+            drop(self.workers[*index].0.stdin.take());
+        }
+        let (began, mut hung) = (Instant::now(), 0);
+        for index in told {
+            while self.workers[index].0.try_wait().is_ok_and(|end| end.is_none()) {
+                if began.elapsed() > WAIT_MAX {
+                    hung += 1;
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        hung
+    }
+
+    /// Producers first, then, once nothing waits any more, who handles. All that was told, and how many of
+    /// them, or of their groups, never came to an end.
+    fn finish(mut self, drain_max: Duration) -> (History, usize) {
+        let mut hung = self.end(CONSUMERS..CONSUMERS + PRODUCERS);
+        let effects = self.effects();
+        hung += usize::from(!self.with_streams(|streams| async move {
+            let began = Instant::now();
+            while began.elapsed() < drain_max {
+                if is_drained(&streams).await {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            false
+        }));
+        hung += self.end(0..CONSUMERS);
+        // What they said last is still being heard.
+        let mut heard = 0;
+        while heard < self.register.heard() {
+            heard = self.register.heard();
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let mut history = self.register.history();
+        let (dead, effects) = self.with_streams(move |streams| async move {
+            (dead(&streams).await, effects_in(&effects).await)
+        });
+        (history.dead, history.effects) = (dead, effects);
+        (history, hung)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for (worker, _) in &mut self.workers {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+        self.server = None;
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Nothing is unread, in someone's hands, or to be tried again.
+async fn is_drained(streams: &Streams) -> bool {
+    let groups = streams.lag(TOPIC).await.expect("an answer");
+    groups.len() == GROUPS.len()
+        && groups.iter().all(|group| group.waiting.n + group.held + group.parked == 0)
+}
+
+async fn dead(streams: &Streams) -> Vec<(Group, Id)> {
+    let mut dead = Vec::new();
+    for group in GROUPS {
+        let (letters, mut after) = (streams.dead(TOPIC, group.name()), None);
+        loop {
+            let page = letters.list(after.as_ref(), 1_000).await.expect("an answer");
+            let Some(last) = page.last() else { break };
+            after = Some(last.place);
+            let ids = page.iter().map(|letter| Id::parse(&letter.event.id()).expect("one of ours"));
+            dead.extend(ids.map(|id| (group, id)));
+        }
+    }
+    dead
+}
+
+async fn effects_in(file: &str) -> Vec<(Group, Id)> {
+    let pool = worker::effects(file).await;
+    let rows = sqlx::query_as::<_, (String, String)>("SELECT consumer, event FROM effects");
+    let rows = rows.fetch_all(&pool).await.expect("effects");
+    let effects = rows.into_iter().map(|(consumer, event)| {
+        let group = GROUPS.into_iter().find(|group| group.name() == consumer);
+        (group.expect("one of ours"), Id::parse(&event).expect("one of ours"))
+    });
+    effects.collect()
+}
+
+/// Hears workers until they are gone. Its threads end with the test program.
+fn listen(register: &Arc<Register>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let register = Arc::clone(register);
+    std::thread::spawn(move || {
+        for worker in listener.incoming().map_while(Result::ok) {
+            let register = Arc::clone(&register);
+            std::thread::spawn(move || hear(&register, worker));
+        }
+    });
+    port
+}
+
+fn hear(register: &Register, worker: TcpStream) {
+    let (mut lines, mut line) = (BufReader::new(worker), String::new());
+    while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+        let Some(event) = Event::parse(&line) else { return };
+        register.hear(event);
+        line.clear();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Misfortune {
+    Kill,
+    Stop,
+    Cut,
+    LoseReplies,
+    BlackHole,
+    Restart,
+}
+
+/// A calm time, every misfortune at least once and on for two thirds of the time, a calm time.
+fn play(seconds: u64, settings: Settings) -> (History, usize) {
+    use Misfortune::{BlackHole, Cut, Kill, LoseReplies, Restart, Stop};
+    let mut fleet = Fleet::start(settings);
+    let sixth = Duration::from_secs(seconds) / 6;
+    let mut random = fastrand::Rng::with_seed(settings.seed);
+    let mut first = vec![Kill, Stop, Cut, LoseReplies, BlackHole, Restart];
+    random.shuffle(&mut first);
+    std::thread::sleep(sixth);
+    let began = Instant::now();
+    while !first.is_empty() || began.elapsed() < 4 * sixth {
+        let round = Instant::now();
+        let any = [Kill, Kill, Kill, Kill, Stop, Cut, LoseReplies, BlackHole, Kill, Restart];
+        let next = first.pop().unwrap_or_else(|| any[random.usize(..any.len())]);
+        fleet.inflict(next, &mut random);
+        // One a second, where they do not take longer.
+        std::thread::sleep(Duration::from_secs(1).saturating_sub(round.elapsed()));
+    }
+    std::thread::sleep(sixth);
+    fleet.finish(WAIT_MAX)
+}
+
+fn margins(order: Duration) -> Margins {
+    Margins { aftermath: Duration::from_secs(5), ack: Duration::from_secs(1), order }
+}
+
+/// `cargo xtask torture stream --seconds 600` plays it with a million events.
+#[test]
+fn no_history_breaks_a_promise() {
+    let (seconds, seed) = (setting("SINEW_TORTURE_SECONDS", 5), setting("SINEW_TORTURE_SEED", 1));
+    let events_per_second = if seconds >= 60 { 2_400 } else { 400 };
+    let settings = Settings { seed, events_per_second, acks_first: false };
+    let (history, hung) = play(seconds, settings);
+    // A machine that is busy with other tests keeps a process from asking at all.
+    let order = if setting("SINEW_TORTURE_ALONE", 0) == 1 { 250 } else { 2_000 };
+    let report = check(&history, margins(Duration::from_millis(order)));
+    let Report { published, runs, retried, told, explained, dead, effects, .. } = report;
+    println!(
+        "torture stream: seed {seed}, {seconds} s, {CONSUMERS} consumers, {PRODUCERS} producers, {} faults: {published} events published, {runs} runs, {retried} of them after a failure, {explained} explained by a fault ({told} told of it); {dead} dead letters, {effects} effects; {hung} hung, {} promises broken",
+        history.faults.len(),
+        report.found.len(),
+    );
+    if !report.found.is_empty() {
+        let file = temporary_folder("stream-history").join("events");
+        let lines: String = history.events.iter().map(|event| format!("{event}\n")).collect();
+        std::fs::write(&file, lines).expect("a file in a temporary folder");
+        panic!(
+            "{file:?}, {:#?}: {:#?}",
+            history.faults,
+            &report.found[..report.found.len().min(5)]
+        );
+    }
+    assert_eq!(hung, 0, "someone waits for ever");
+    assert!(published > 100 && retried > 10 && effects > 20, "hardly anything happened");
+    assert!(dead > 0 && explained > 0, "hardly anything befell it");
+    let killed = |fault: &history::Fault| matches!(fault.kind, FaultKind::Killed(_));
+    assert!(history.faults.iter().any(killed), "{:?}", history.faults);
+}
