@@ -6,6 +6,7 @@ use clap::Args;
 use sinew::Tenancy;
 use sinew::limit::http::TrustedProxies;
 use sinew_platform::demo::{PASSWORD, TENANTS, Traffic, USERS, email_of, gateway, seed};
+use sinew_platform::events::Workers;
 use sinew_platform::{Database, rent_tracker};
 
 use crate::auth::settings::AuthSettings;
@@ -124,6 +125,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     };
     let embedded = matches!(config.store, StoreSetting::Embedded);
     println!("\nThe platform's database is {}.", database.name());
+    let workers = Workers::start(hub.sinew(), &database);
     let app = sinew_platform::router(hub.sinew().clone(), database, &TrustedProxies::default());
     let app = match app {
         Ok(app) => app,
@@ -136,6 +138,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     welcome(&hub, &address_of(&hub_listener), &platform, embedded);
     show_cache(&address_of(&hub_listener), &platform, seeded.property, &config.auth);
     show_users(&address_of(&hub_listener), &platform);
+    show_events(&address_of(&hub_listener), &config.auth);
     if let Some(listener) = &gateway_listener {
         show_gateway(&address_of(listener));
     }
@@ -161,6 +164,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         }
     };
     let outcome = until_stopped(&hub, signals, serving).await;
+    workers.stop().await;
     println!("Stopped.");
     outcome
 }
@@ -179,10 +183,8 @@ fn welcome(hub: &Hub, address: &str, platform: &str, embedded: bool) {
 
 fn show_cache(address: &str, platform: &str, property: i64, auth: &AuthSettings) {
     let tenant = TENANTS[0];
-    let (token, bearer) = match auth.is_on() {
-        true => (TOKEN, BEARER),
-        false => ("", ""),
-    };
+    let token = if auth.is_on() { TOKEN } else { "" };
+    let bearer = bearer(auth);
     println!(
         "{token}
 Read a property twice. X-Cache says hit the second time, or at once where the live requests have read it:
@@ -211,6 +213,21 @@ Ask who that is, and have a page made. It says by which model:
 Have it made by the other model, from the next page on. The flag is of no tenant: it is for all of them:
   {program} flag set advanced-ai-models on --listen {address}"
     );
+}
+
+fn show_events(address: &str, auth: &AuthSettings) {
+    let bearer = bearer(auth);
+    println!(
+        "
+Hear of orders, those that were placed and those that the live requests place now and then. Like the flag, they are
+of no tenant, and say whose they are. Ctrl-C ends it:
+  curl -N{bearer} 'http://{address}/v1/streams/orders/tail?from=start'"
+    );
+}
+
+/// With which the hub's lines say who asks, where it wants to know.
+fn bearer(auth: &AuthSettings) -> &'static str {
+    if auth.is_on() { BEARER } else { "" }
 }
 
 /// As it was called: started by `cargo run`, it is in no PATH.

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sinew::flag::Flags;
 use sinew::limit::Limiter;
 use sinew::session::Sessions;
-use sinew::{Locks, Sinew, Stats, Tenancy, Tenant};
+use sinew::{Locks, Sinew, Stats, Streams, Tenancy, Tenant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::auth::Auth;
@@ -16,18 +16,25 @@ use crate::cache::rules::Rules;
 use crate::cache::settings::CacheTable;
 use crate::cache::{Documents, documents};
 use crate::config::Config;
-use crate::dashboard::Series;
+use crate::dashboard::{Histories, Series};
 use crate::flag::table::FlagTable;
 use crate::limit::table::LimitTable;
 use crate::session::settings::SessionSettings;
+use crate::stream::settings::keep_declared;
+use crate::stream::webhook::Deliveries;
+use crate::stream::webhook::address::Addresses;
 
 const CONTACT_EVERY: Duration = Duration::from_millis(50);
 /// Requests that hold megabytes, or look at thousands of keys.
 const HEAVY_AT_ONCE_MAX: usize = 4;
 /// Requests that wait in line for a lock: they need little, but a place among all requests.
 const WAITING_AT_ONCE_MAX: usize = 1_024;
-/// Streams that tell of changed flags: each is a connection.
+/// Streams that tell of changed flags, or of lags: each is a connection.
 const LISTENING_AT_ONCE_MAX: usize = 1_024;
+/// Streams that tell of events: each is a connection to the store, too.
+const TAILING_AT_ONCE_MAX: usize = 128;
+/// Pulls of events that wait for the first: each has connections to the store, too.
+const PULLING_AT_ONCE_MAX: usize = 256;
 /// Of bodies that are read before their request has such a place, in bytes.
 const HELD_LEN_MAX: usize = 128 << 20;
 /// What is said when there is no place for one more of them.
@@ -47,12 +54,17 @@ struct Inner {
     limits: LimitTable,
     sessions: SessionSettings,
     flags: FlagTable,
+    deliveries: Deliveries,
+    addresses: Addresses,
     tenancy: Tenancy,
     metrics: PrometheusHandle,
     series: Series,
+    histories: Histories,
     heavy: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     listening: Arc<Semaphore>,
+    tailing: Arc<Semaphore>,
+    pulling: Arc<Semaphore>,
     held: Arc<Semaphore>,
     up_since: Instant,
     stopping: watch::Sender<bool>,
@@ -66,26 +78,33 @@ impl Hub {
     /// As [`Config::open_empty`], and `Rejected` for sessions of the dashboard that cannot be as long as they
     /// are said to be.
     pub fn new(sinew: Sinew, config: &Config, metrics: PrometheusHandle) -> sinew::Result<Self> {
+        let stopping = watch::Sender::new(false);
         let hub = Self(Arc::new(Inner {
             auth: Auth::open(&sinew, &config.auth)?,
             series: Series::sampling(sinew.clone()),
             rehearsal: config.open_empty()?,
             limits: LimitTable::new(&sinew, config.limits.clone()),
             flags: FlagTable::new(config.flags_env.clone()),
+            deliveries: Deliveries::starting(sinew.clone(), &config.webhooks, stopping.subscribe()),
+            addresses: config.webhooks.addresses(),
             sinew,
             caches: config.caches.clone(),
             sessions: config.sessions.clone(),
             tenancy: config.tenancy(),
             metrics,
+            histories: Histories::default(),
             heavy: Arc::new(Semaphore::new(HEAVY_AT_ONCE_MAX)),
             waiting: Arc::new(Semaphore::new(WAITING_AT_ONCE_MAX)),
             listening: Arc::new(Semaphore::new(LISTENING_AT_ONCE_MAX)),
+            tailing: Arc::new(Semaphore::new(TAILING_AT_ONCE_MAX)),
+            pulling: Arc::new(Semaphore::new(PULLING_AT_ONCE_MAX)),
             held: Arc::new(Semaphore::new(HELD_LEN_MAX)),
             up_since: Instant::now(),
-            stopping: watch::Sender::new(false),
+            stopping,
             was_up: OnceLock::new(),
         }));
         tokio::spawn(hub.clone().note_first_contact());
+        tokio::spawn(keep_declared(hub.sinew().clone(), config.topics.clone()));
         Ok(hub)
     }
 
@@ -108,6 +127,11 @@ impl Hub {
 
     pub(crate) fn series(&self) -> &Series {
         &self.0.series
+    }
+
+    /// How far behind groups were, of the topics that are looked at.
+    pub(crate) fn histories(&self) -> &Histories {
+        &self.0.histories
     }
 
     pub(crate) fn metrics(&self) -> String {
@@ -194,9 +218,27 @@ impl Hub {
         self.0.flags.open(&scope, tenant, env).await
     }
 
+    /// The streams of a tenant.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) fn streams(&self, tenant: Option<&Tenant>) -> Result<Streams, String> {
+        Ok(scope_of(&self.0.sinew, tenant)?.streams())
+    }
+
     /// The environment whose flags are meant where none is named.
     pub(crate) fn flags_env(&self) -> &str {
         self.0.flags.default_env()
+    }
+
+    /// The webhooks that this hub delivers.
+    pub(crate) fn deliveries(&self) -> &Deliveries {
+        &self.0.deliveries
+    }
+
+    /// Where webhooks may be delivered to.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.0.addresses
     }
 
     /// How caches are kept.
@@ -228,9 +270,19 @@ impl Hub {
         Arc::clone(&self.0.waiting).try_acquire_owned().ok()
     }
 
-    /// A place among those who are told of changed flags, if there is one.
+    /// A place among those who are told of changed flags or of lags, if there is one.
     pub(crate) fn listening_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.listening).try_acquire_owned().ok()
+    }
+
+    /// A place among those who are told of events, if there is one.
+    pub(crate) fn tailing_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.tailing).try_acquire_owned().ok()
+    }
+
+    /// A place among the pulls that wait for an event, if there is one.
+    pub(crate) fn pulling_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.pulling).try_acquire_owned().ok()
     }
 
     /// Room for so many bytes of a body, if there is some.

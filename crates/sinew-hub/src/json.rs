@@ -1,8 +1,13 @@
 //! Bodies of JSON, and what is wrong with them.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use sinew::http::Problem;
 
 /// For all bodies that are not told to be longer.
@@ -19,6 +24,37 @@ const FAULTS: [&str; 7] = [
     "missing field ",
     "duplicate field ",
 ];
+
+/// What is read of an object alone: serde takes an array for one, field by field.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+/// A body that is an object, and what it should have been.
+pub(crate) fn object<T>(
+    body: Result<Json<Object<T>>, JsonRejection>,
+    expected: &str,
+) -> Result<T, Problem> {
+    read(body, expected).map(|Object(body)| body)
+}
 
 /// A body of JSON, and what it should have been.
 pub(crate) fn read<T>(body: Result<Json<T>, JsonRejection>, expected: &str) -> Result<T, Problem> {
@@ -88,6 +124,8 @@ fn shown(field: &str) -> String {
 /// Rust's names of types, as those of JSON.
 fn in_words(what: &str) -> String {
     match what {
+        "u16" => "a whole number, 0 to 65,535".to_owned(),
+        "u32" => "a whole number, 0 to 4,294,967,295".to_owned(),
         "u64" | "usize" => "a whole number, 0 or more".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a sequence" => "an array".to_owned(),
@@ -191,6 +229,20 @@ mod tests {
         ] {
             assert_eq!(told(body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn an_array_is_no_object_whatever_is_in_it() {
+        let read =
+            |body: &str| object(Json::<Object<Part>>::from_bytes(body.as_bytes()), "like this");
+        let part = read(r#"{"name": "a", "count": 7}"#).unwrap();
+        assert_eq!((part.name.as_str(), part.count), ("a", Some(7)));
+        for body in [r#"["a", 7, null, null]"#, r#"["a"]"#, "[]", "7"] {
+            let told = format!("{:?}", read(body).unwrap_err());
+            assert!(told.contains("expected a JSON body, like this"), "{told}");
+        }
+        let told = format!("{:?}", read(r#"{"name": "a", "count": -1}"#).unwrap_err());
+        assert!(told.contains("count: expected a whole number, 0 or more"), "{told}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | [`lock`] | locks over HTTP and on the command line |
 //! | [`redis`] | Redis itself: its circuit breakers |
 //! | [`session`] | sessions over HTTP and on the command line |
+//! | [`stream`] | event streams over HTTP and on the command line |
 //!
 //! It is built from the library's public handles only.
 
@@ -35,6 +36,7 @@ pub mod redis;
 mod serve;
 pub mod session;
 mod size;
+pub mod stream;
 mod telemetry;
 mod unseen;
 

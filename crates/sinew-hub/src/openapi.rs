@@ -35,6 +35,7 @@ pub(crate) struct ProblemBody {
         (name = "lock", description = "Locks with fences, held by a token"),
         (name = "redis", description = "The store itself, for operators"),
         (name = "session", description = "Sessions of users, by a token of their own"),
+        (name = "stream", description = "Events that are handled by every group, or say why not"),
         (name = "audit", description = "Who has changed what"),
         (name = "health", description = "For load balancers and orchestrators"),
     ),

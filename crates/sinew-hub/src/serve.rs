@@ -23,7 +23,7 @@ use utoipa_axum::routes;
 use crate::hub::Hub;
 use crate::json::BODY_LEN_MAX;
 use crate::openapi::{Api, with_limits, with_scopes};
-use crate::{audit, auth, cache, dashboard, flag, health, limit, lock, redis, session};
+use crate::{audit, auth, cache, dashboard, flag, health, limit, lock, redis, session, stream};
 
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 const REQUESTS_AT_ONCE_MAX: usize = 4_096;
@@ -40,6 +40,7 @@ pub(crate) fn api(value_len_max: usize) -> OpenApiRouter<Hub> {
         .merge(lock::http::routes())
         .merge(redis::http::routes())
         .merge(session::http::routes())
+        .merge(stream::http::routes(value_len_max))
 }
 
 /// All routes of a hub.

@@ -23,6 +23,11 @@ impl Actor {
         Self { name: None, tenant: None }
     }
 
+    /// A hub, by itself.
+    pub(crate) fn hub() -> Self {
+        Self { name: Some("hub".into()), tenant: None }
+    }
+
     pub(super) fn named(name: &str, tenant: Option<&Tenant>) -> Self {
         Self { name: Some(name.into()), tenant: tenant.cloned() }
     }

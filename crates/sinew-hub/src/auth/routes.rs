@@ -42,7 +42,7 @@ enum By {
 const OPEN: [&str; 2] = ["/assets", "/openapi.json"];
 
 /// What begins so is for programs.
-const FOR_PROGRAMS: [(&str, Capability, Reach, By); 10] = [
+const FOR_PROGRAMS: [(&str, Capability, Reach, By); 12] = [
     ("/v1/cache", Capability::Cache, Reach::Tenant, By::Method),
     ("/v1/locks", Capability::Lock, Reach::Tenant, By::Method),
     ("/v1/limits", Capability::Limit, Reach::Tenant, By::Method),
@@ -50,6 +50,8 @@ const FOR_PROGRAMS: [(&str, Capability, Reach, By); 10] = [
     ("/v1/users", Capability::Session, Reach::Tenant, By::Method),
     ("/v1/flags", Capability::Flag, Reach::Tenant, By::Method),
     ("/v1/flag-segments", Capability::Flag, Reach::Tenant, By::Method),
+    ("/v1/streams", Capability::Stream, Reach::Tenant, By::Method),
+    ("/v1/subscriptions", Capability::Stream, Reach::Tenant, By::Method),
     ("/v1/redis", Capability::Redis, Reach::All, By::Method),
     ("/v1/audit", Capability::Audit, Reach::All, By::Method),
     // An evaluation is a POST, since a context is too long for a URL.
@@ -57,13 +59,14 @@ const FOR_PROGRAMS: [(&str, Capability, Reach, By); 10] = [
 ];
 
 /// What begins so is a page, or a part of one.
-const PAGES: [(&str, Reach); 6] = [
+const PAGES: [(&str, Reach); 7] = [
     ("/overview", Reach::All),
     ("/caches", Reach::Tenant),
     ("/locks", Reach::Tenant),
     ("/limits", Reach::All),
     ("/sessions", Reach::Tenant),
     ("/flags", Reach::Tenant),
+    ("/streams", Reach::Tenant),
 ];
 
 /// What its prefix and its method do not say of a route.
@@ -76,7 +79,7 @@ struct Special {
 }
 
 /// The first that fits holds.
-static SPECIAL: [Special; 25] = [
+static SPECIAL: [Special; 35] = [
     // They count the look-ups of all tenants.
     of("GET", "/v1/cache", Capability::Cache, Verb::Read, Reach::All),
     of("GET", "/v1/cache/{cache}/stats", Capability::Cache, Verb::Read, Reach::All),
@@ -102,11 +105,44 @@ static SPECIAL: [Special; 25] = [
     of("DELETE", "/v1/flag-segments/{name}", Capability::Flag, Verb::Admin, Reach::Tenant),
     // Before the change that has defined it, there was none: it is removed.
     of("POST", "/v1/flags/{key}/roll-back", Capability::Flag, Verb::Admin, Reach::Tenant),
+    // It goes over all that a group has not finished, or all that it has given up.
+    of(
+        "DELETE",
+        "/v1/streams/{topic}/groups/{group}",
+        Capability::Stream,
+        Verb::Admin,
+        Reach::Tenant,
+    ),
+    of(
+        "POST",
+        "/v1/streams/{topic}/groups/{group}/seek",
+        Capability::Stream,
+        Verb::Admin,
+        Reach::Tenant,
+    ),
+    of(
+        "DELETE",
+        "/v1/streams/{topic}/groups/{group}/dead",
+        Capability::Stream,
+        Verb::Admin,
+        Reach::Tenant,
+    ),
+    of("POST", "/v1/streams/{topic}/trim", Capability::Stream, Verb::Admin, Reach::Tenant),
+    // What is kept for no time is gone at the next trim; with no room, nobody publishes.
+    of("PUT", "/v1/streams/{topic}", Capability::Stream, Verb::Admin, Reach::Tenant),
+    // It says where a tenant's events are sent.
+    of("PUT", "/v1/subscriptions/{name}", Capability::Stream, Verb::Admin, Reach::Tenant),
+    of("DELETE", "/v1/subscriptions/{name}", Capability::Stream, Verb::Admin, Reach::Tenant),
     of("PUT", "/v1/redis/breakers/{node}", Capability::Redis, Verb::Admin, Reach::All),
     // Flags are each tenant's own. A query that says several kinds is of the others.
     Special {
         when: |uri| asks(uri, "kind").eq(["flag"]),
         ..of("GET", "/v1/audit", Capability::Flag, Verb::Read, Reach::Tenant)
+    },
+    // And so are streams.
+    Special {
+        when: |uri| asks(uri, "kind").eq(["stream"]),
+        ..of("GET", "/v1/audit", Capability::Stream, Verb::Read, Reach::Tenant)
     },
     page("GET", "/caches/{cache}/now", Verb::Read, Reach::All),
     page("GET", "/caches/{cache}/events", Verb::Read, Reach::All),
@@ -115,6 +151,9 @@ static SPECIAL: [Special; 25] = [
     page("DELETE", "/locks/release", Verb::Admin, Reach::Tenant),
     // It may remove the flag, as it may for programs.
     page("PUT", "/flags/{flag}/roll-back", Verb::Admin, Reach::Tenant),
+    // As it is for programs.
+    page("DELETE", "/streams/{topic}/groups/{group}/forget", Verb::Admin, Reach::Tenant),
+    page("DELETE", "/streams/{topic}/groups/{group}/dead/remove", Verb::Admin, Reach::Tenant),
     // All of a user's, as it is for programs.
     Special {
         when: |uri| asks(uri, "id").all(|id| id.is_empty()),
@@ -194,8 +233,11 @@ mod tests {
 
     /// The paths of the dashboard's routes, as its source has them.
     fn pages() -> Vec<&'static str> {
-        let sources =
-            [include_str!("../dashboard/mod.rs"), include_str!("../dashboard/flag/mod.rs")];
+        let sources = [
+            include_str!("../dashboard/mod.rs"),
+            include_str!("../dashboard/flag/mod.rs"),
+            include_str!("../dashboard/stream/mod.rs"),
+        ];
         let routes = sources.into_iter().flat_map(|source| source.split(".route(").skip(1));
         routes.filter_map(|route| route.split('"').nth(1)).collect()
     }
@@ -269,6 +311,30 @@ mod tests {
             ("GET", "/v1/redis/breakers", "", "redis:read", Reach::All),
             ("GET", "/v1/audit", "kind=limit", "audit:read", Reach::All),
             ("GET", "/v1/audit", "kind=flag", "flag:read", Reach::Tenant),
+            ("GET", "/v1/audit", "kind=stream", "stream:read", Reach::Tenant),
+            ("GET", "/v1/audit", "kind=stream&kind=limit", "audit:read", Reach::All),
+            ("POST", "/v1/streams/{topic}", "", "stream:write", Reach::Tenant),
+            ("GET", "/v1/streams/{topic}/tail", "", "stream:read", Reach::Tenant),
+            ("POST", "/v1/streams/{topic}/groups/{group}/pull", "", "stream:write", Reach::Tenant),
+            ("POST", "/v1/streams/{topic}/groups/{group}/seek", "", "stream:admin", Reach::Tenant),
+            ("DELETE", "/v1/streams/{topic}/groups/{group}", "", "stream:admin", Reach::Tenant),
+            (
+                "POST",
+                "/v1/streams/{topic}/groups/{group}/dead/redrive",
+                "",
+                "stream:write",
+                Reach::Tenant,
+            ),
+            (
+                "DELETE",
+                "/v1/streams/{topic}/groups/{group}/dead",
+                "",
+                "stream:admin",
+                Reach::Tenant,
+            ),
+            ("PUT", "/v1/streams/{topic}", "", "stream:admin", Reach::Tenant),
+            ("PUT", "/v1/subscriptions/{name}", "", "stream:admin", Reach::Tenant),
+            ("POST", "/v1/subscriptions/{name}/pause", "", "stream:write", Reach::Tenant),
             ("GET", "/v1/audit", "kind=flag&kind=limit", "audit:read", Reach::All),
             ("GET", "/v1/audit", "", "audit:read", Reach::All),
         ] {
@@ -299,8 +365,13 @@ mod tests {
     }
 
     #[test]
-    fn a_page_asks_for_no_less_than_the_api_to_take_a_lock_away_and_to_roll_a_flag_back() {
-        for (method, path) in [("DELETE", "/locks/release"), ("PUT", "/flags/{flag}/roll-back")] {
+    fn a_page_asks_for_no_less_than_the_api_for_what_cannot_be_undone() {
+        for (method, path) in [
+            ("DELETE", "/locks/release"),
+            ("PUT", "/flags/{flag}/roll-back"),
+            ("DELETE", "/streams/{topic}/groups/{group}/forget"),
+            ("DELETE", "/streams/{topic}/groups/{group}/dead/remove"),
+        ] {
             let needed = |method: &str| needed(method, path, "");
             assert_eq!(needed(method), Some(Need::User(Verb::Admin, Reach::Tenant)), "{path}");
             assert_eq!(needed("GET"), Some(Need::User(Verb::Read, Reach::Tenant)), "{path}");

@@ -11,6 +11,7 @@ pub(crate) enum Capability {
     Limit,
     Session,
     Flag,
+    Stream,
     Redis,
     Metrics,
     Audit,
@@ -48,15 +49,16 @@ pub(crate) enum Role {
 }
 
 /// What a scope looks like, for messages.
-pub(crate) const EXPECTED: &str = "expected one like \"cache:read\", of cache, lock, limit, session, flag, redis, metrics or audit and read, write or admin, or \"*\"";
+pub(crate) const EXPECTED: &str = "expected one like \"cache:read\", of cache, lock, limit, session, flag, stream, redis, metrics or audit and read, write or admin, or \"*\"";
 
 impl Capability {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Cache,
         Self::Lock,
         Self::Limit,
         Self::Session,
         Self::Flag,
+        Self::Stream,
         Self::Redis,
         Self::Metrics,
         Self::Audit,
@@ -69,6 +71,7 @@ impl Capability {
             Self::Limit => "limit",
             Self::Session => "session",
             Self::Flag => "flag",
+            Self::Stream => "stream",
             Self::Redis => "redis",
             Self::Metrics => "metrics",
             Self::Audit => "audit",

@@ -25,6 +25,7 @@ use crate::lock::command::LockCommand;
 use crate::redis::command::RedisCommand;
 use crate::serve::StopSignals;
 use crate::session::command::SessionCommand;
+use crate::stream::command::StreamCommand;
 use crate::{serve, telemetry};
 
 pub(crate) use output::{Outcome, print_json};
@@ -45,11 +46,13 @@ Examples:
   sinew lock run nightly -- /opt/nightly.sh         run a command on one machine only
   sinew limit define per-user --quota 100 --per 1m  limit requests over all machines
   sinew flag set new-ui on --rollout 10             show something to a tenth of the users
+  sinew stream lag --fail-above 1000                are events waiting for someone
   sinew token new billing --scope cache:write       let a program in at a hub, and not everyone
 
 Exit codes:
   0  it worked          1  it did not work
-  2  bad input          3  there is no such entry, limit, session or flag
+  2  bad input          3  there is no such entry, limit, session, flag,
+                           topic or group
   75 someone else holds the lock (sinew lock run, which otherwise ends as
      its command does), or the limit denies it (sinew limit check)"
 )]
@@ -122,6 +125,18 @@ Each tenant has flags of its own, in each environment (--env), and so has who
 names no tenant. What is changed holds everywhere within a tenth of a second."
     )]
     Flag(FlagCommand),
+    /// Publish events, look at what became of them, and put right what went wrong
+    #[command(
+        subcommand,
+        after_help = "\
+With --store redis://… a command works on Redis itself, under --prefix and
+--tenancy; otherwise it asks the hub at --listen, which has its own, and keeps
+an audit of what is changed (GET /v1/audit?kind=stream).
+
+What goes over many (drop-dead --all, seek, forget) asks first, unless told
+--yes."
+    )]
+    Stream(StreamCommand),
     /// Look at a hub's Redis
     #[command(subcommand)]
     Redis(RedisCommand),
@@ -190,6 +205,7 @@ pub async fn run() -> ExitCode {
         Command::Limit(command) => command.run().await,
         Command::Session(command) => command.run().await,
         Command::Flag(command) => command.run().await,
+        Command::Stream(command) => command.run().await,
         Command::Redis(command) => command.run().await,
         Command::Token(command) => command.run(),
         Command::User(command) => command.run(),
@@ -324,7 +340,8 @@ pub(crate) async fn until_stopped(
     };
     tracing::info!("stopping");
     hub.stop();
-    match served(serving.await) {
+    let (served_to_the_end, ()) = tokio::join!(serving, hub.deliveries().ended());
+    match served(served_to_the_end) {
         Outcome::Worked => outcome,
         failed => failed,
     }

@@ -21,6 +21,8 @@ pub(crate) enum Outcome {
     NoSuchSession(String),
     /// 3, and which
     NoSuchFlag(String),
+    /// 3, and which: a topic, a group, an event
+    NoSuchStream(String),
     /// 75, as `EX_TEMPFAIL` of sysexits: someone else holds the lock, or a limit denies it
     NotNow(String),
     /// As a command that was run, and what is to be said of it
@@ -51,7 +53,8 @@ impl Outcome {
             Self::NoSuchEntry => ("no such entry".to_owned(), 3),
             Self::NoSuchLimit(message)
             | Self::NoSuchSession(message)
-            | Self::NoSuchFlag(message) => (message, 3),
+            | Self::NoSuchFlag(message)
+            | Self::NoSuchStream(message) => (message, 3),
         };
         eprintln!("error: {}", message.replace('\n', "\nerror: "));
         ExitCode::from(code)

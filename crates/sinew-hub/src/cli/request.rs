@@ -83,6 +83,8 @@ pub(crate) struct Request {
     pub(crate) revision: Option<u64>,
     /// By what the hub knows who asks.
     pub(crate) token: Option<String>,
+    /// With which the same is done once, however often it is asked for.
+    pub(crate) idempotency_key: Option<String>,
     /// How long a reply may take.
     pub(crate) patience: Duration,
     /// Of a body.
@@ -109,7 +111,15 @@ impl Request {
 
     fn of(url: reqwest::Url) -> Self {
         let (patience, content_type) = (REQUEST_MAX, "application/json");
-        Self { url, tenant: None, revision: None, token: None, patience, content_type }
+        Self {
+            url,
+            tenant: None,
+            revision: None,
+            token: None,
+            idempotency_key: None,
+            patience,
+            content_type,
+        }
     }
 
     /// The same, by someone whom the hub knows.
@@ -148,6 +158,9 @@ impl Request {
         if let Some(revision) = self.revision {
             request = request.header("if-match", format!("\"{revision}\""));
         }
+        if let Some(key) = &self.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
         if let Some(body) = body {
             request = request.header("content-type", self.content_type).body(body);
         }
@@ -164,6 +177,24 @@ impl Request {
         let reply = request.send().await.map_err(unreachable)?;
         let status = reply.status();
         Ok((status, reply.text().await.map_err(unreachable)?))
+    }
+
+    /// A reply that goes on for as long as both sides want.
+    pub(crate) async fn open(&self) -> Result<reqwest::Response, Outcome> {
+        let client = reqwest::Client::builder().connect_timeout(self.patience).no_proxy().build();
+        let mut request = client.map_err(|e| Outcome::Failed(e.to_string()))?.get(self.url.clone());
+        if let Some(tenant) = &self.tenant {
+            request = request.header(TENANT_HEADER, tenant);
+        }
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.map_err(|_| {
+            Outcome::Failed(format!(
+                "no hub answers at {}: start one with `sinew serve`, name another with --listen, or work on Redis with --store redis://…",
+                self.hub()
+            ))
+        })
     }
 
     fn hub(&self) -> String {

@@ -15,11 +15,15 @@ use super::limits;
 use super::read;
 use super::rls::{self, RuleList};
 use super::sessions;
+use super::topics;
+use super::webhooks;
 use super::{Config, Fault, Origin, StoreSetting};
 use crate::cache::settings::{CacheSettings, CacheTable};
 use crate::duration;
 use crate::flag::env;
 use crate::session::settings::SessionSettings;
+use crate::stream::settings::TopicSettings;
+use crate::stream::webhook::settings::WebhookSettings;
 
 const DEFAULT_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_VALUE_LEN: usize = 1 << 20;
@@ -46,6 +50,8 @@ pub(super) struct Layers {
     limits: BTreeMap<String, Limit>,
     rules: RuleList,
     sessions: SessionSettings,
+    topics: Vec<TopicSettings>,
+    webhooks: WebhookSettings,
     auth: AuthTables,
     faults: Vec<Fault>,
 }
@@ -111,6 +117,14 @@ impl Layers {
                     origin,
                     "sessions: expected a table, like [sessions] idle = \"30m\"".to_owned(),
                 ),
+                ("topics", _, DeValue::Array(tables)) => {
+                    self.topics = topics::read(file, tables, &mut self.faults);
+                }
+                ("topics", _, _) => self.fault(origin, topics::EXPECTED.to_owned()),
+                ("webhooks", _, DeValue::Table(said)) => {
+                    self.webhooks = webhooks::read(file, said, &mut self.faults);
+                }
+                ("webhooks", _, _) => self.fault(origin, webhooks::EXPECTED.to_owned()),
                 ("rls", _, DeValue::Array(rules)) => {
                     self.rules.read(file, rules, &mut self.faults);
                 }
@@ -138,7 +152,7 @@ impl Layers {
                     self.fault(
                         origin,
                         format!(
-                            "unknown key {unknown:?}: expected one of {}, caches, limits, rls, sessions, tokens, users, dashboard",
+                            "unknown key {unknown:?}: expected one of {}, caches, limits, rls, sessions, topics, webhooks, tokens, users, dashboard",
                             names.join(", ")
                         ),
                     );
@@ -240,6 +254,8 @@ impl Layers {
             flags_env,
             rls,
             sessions: self.sessions,
+            topics: self.topics,
+            webhooks: self.webhooks,
             auth,
             doubts,
             exposed,

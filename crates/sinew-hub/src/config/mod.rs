@@ -11,6 +11,8 @@ mod rls;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod topics;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +27,8 @@ use crate::auth::settings::AuthSettings;
 use crate::cache::settings::CacheTable;
 use crate::limit::rls::rules::Rules;
 use crate::session::settings::SessionSettings;
+use crate::stream::settings::TopicSettings;
+use crate::stream::webhook::settings::WebhookSettings;
 use layers::Layers;
 
 #[cfg(feature = "demo")]
@@ -49,6 +53,10 @@ pub struct Config {
     pub(crate) rls: Rules,
     /// How the sessions of users are kept.
     pub(crate) sessions: SessionSettings,
+    /// The topics that it declares.
+    pub(crate) topics: Vec<TopicSettings>,
+    /// Whether this hub delivers webhooks, and where to.
+    pub(crate) webhooks: WebhookSettings,
     /// Who may do what.
     pub(crate) auth: AuthSettings,
     /// What is likely a slip, and may not be.

@@ -156,6 +156,26 @@ async fn a_demonstration_that_asks_who_one_is_says_so_in_its_lines() {
 }
 
 #[tokio::test]
+async fn the_line_that_hears_of_orders_shows_one_that_is_placed() {
+    let hub = blocking(|| Hub::demo(&["--traffic", "0"])).await;
+    let order = json!({"orderId": "a-1", "userId": "ada", "units": 7});
+    let path = "/api/billing/orders";
+    let placed = hub.platform(Method::POST, path, "tenant123", Some(order)).await;
+    assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.text);
+    blocking(move || {
+        let lines = hub.curl_lines();
+        let tail = lines.iter().find(|line| line.contains("/v1/streams/orders/tail")).expect("it");
+        // It would go on for ever.
+        let all = format!("{tail} -sS | sed '/^data:/q'");
+        let output = Command::new("sh").arg("-c").arg(all).output().expect("sh");
+        let (told, errors) = (text(&output.stdout), text(&output.stderr));
+        assert!(told.contains("\"orderId\":\"a-1\""), "{told} {errors}");
+        assert!(told.contains("\"tenant\":\"tenant123\""), "{told} {errors}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_gateway_of_the_demonstration_limits_who_is_not_signed_in() {
     let arguments = ["--traffic", "0", "--gateway-listen", "127.0.0.1:0"];
     let hub = blocking(move || Hub::demo(&arguments)).await;

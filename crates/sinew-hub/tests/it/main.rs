@@ -26,6 +26,10 @@ mod ofrep;
 mod session_api;
 mod session_cli;
 mod session_page;
+mod stream_api;
+mod stream_cli;
+mod stream_page;
+mod webhook;
 
 // One world for all crates' tests; each needs a part of it.
 #[allow(dead_code, unused_imports)]

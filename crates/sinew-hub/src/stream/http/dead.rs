@@ -1,0 +1,235 @@
+//! What a group has given up.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sinew::http::Problem;
+use sinew::stream::{DeadLetters, Place};
+use sinew::{Streams, Tenant};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{OfGroup, asked, count, place};
+use super::look::{PAGE, PageQuery};
+use super::{busy, known, problem, unreadable};
+use crate::auth::Actor;
+use crate::hub::Hub;
+use crate::json;
+use crate::openapi::ProblemBody;
+use crate::stream::audit::{self, Act};
+use crate::stream::body::{LetterBody, LettersBody, ReasonBody, RedrivenBody, RemovedBody};
+
+/// Of those that are named one by one.
+pub(crate) const PLACES_MAX: usize = 256;
+/// Of those that are removed at once, where all are meant.
+pub(crate) const PAGE_LEN: usize = 1_000;
+
+pub(super) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new()
+        .routes(routes!(list_dead, drop_dead))
+        .routes(routes!(dead_errors))
+        .routes(routes!(redrive_dead))
+}
+
+/// The dead letters of a group, the oldest first.
+///
+/// A page may be shorter than was asked for, as long events make it: after the last one, `next` is left out.
+#[utoipa::path(get, path = "/v1/streams/{topic}/groups/{group}/dead", tag = "stream",
+    params(
+        ("topic" = String, Path, description = "Name of the topic"),
+        ("group" = String, Path, description = "Name of the group"),
+        ("X-Tenant-Id" = Option<String>, Header, description = "Whose topic"),
+        PageQuery,
+    ),
+    responses(
+        (status = 200, body = LettersBody, description = "The oldest first"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, or too many look at lists at once"),
+    ))]
+async fn list_dead(
+    State(hub): State<Hub>,
+    OfGroup { streams, topic, group, .. }: OfGroup,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<LettersBody>, Problem> {
+    let PageQuery { after, count: said } = asked(query, PAGE)?;
+    let (after, count) = (after.map(|after| place(&after)).transpose()?, count(said)?);
+    let _place = hub.heavy_place().ok_or_else(busy)?;
+    known(&streams, &topic).await?;
+    let found = streams.dead(&topic, &group).list(after.as_ref(), count).await.map_err(problem)?;
+    // Long events make a short page: only an empty one is the last.
+    let next = found.last().map(|last| last.place.to_string());
+    let letters: serde_json::Result<_> = found.into_iter().map(LetterBody::of).collect();
+    Ok(Json(LettersBody { letters: letters.map_err(unreadable)?, next }))
+}
+
+/// The dead letters of a group by what went wrong.
+///
+/// The most frequent first, over ten thousand letters at most.
+#[utoipa::path(get, path = "/v1/streams/{topic}/groups/{group}/dead/errors", tag = "stream",
+    params(
+        ("topic" = String, Path, description = "Name of the topic"),
+        ("group" = String, Path, description = "Name of the group"),
+        ("X-Tenant-Id" = Option<String>, Header, description = "Whose topic"),
+    ),
+    responses(
+        (status = 200, body = [ReasonBody], description = "The most frequent first"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, or too many look at lists at once"),
+    ))]
+async fn dead_errors(
+    State(hub): State<Hub>,
+    OfGroup { streams, topic, group, .. }: OfGroup,
+) -> Result<Json<Vec<ReasonBody>>, Problem> {
+    let _place = hub.heavy_place().ok_or_else(busy)?;
+    known(&streams, &topic).await?;
+    let found = streams.dead(&topic, &group).groups().await.map_err(problem)?;
+    Ok(Json(found.into_iter().map(ReasonBody::from).collect()))
+}
+
+/// Which letters: one of both.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WhichBody {
+    /// 256 at most
+    #[schema(example = json!(["3:1795316265410-0"]))]
+    places: Option<Vec<String>>,
+    /// `true`: all that there are now
+    #[serde(default)]
+    all: bool,
+}
+
+/// Which letters.
+enum Which {
+    These(Vec<Place>),
+    All,
+}
+
+impl Which {
+    fn read(body: Result<Json<json::Object<WhichBody>>, JsonRejection>) -> Result<Self, Problem> {
+        const EXPECTED: &str = r#"like {"places": ["3:1795316265410-0"]} or {"all": true}"#;
+        match json::object(body, EXPECTED)? {
+            WhichBody { places: None, all: true } => Ok(Self::All),
+            WhichBody { places: Some(places), all: false }
+                if (1..=PLACES_MAX).contains(&places.len()) =>
+            {
+                let places = places.iter().map(|text| place(text));
+                Ok(Self::These(places.collect::<Result<_, _>>()?))
+            }
+            _ => Err(Problem::bad_request(format!(
+                "expected 1 to {PLACES_MAX} places, or all: {EXPECTED}"
+            ))),
+        }
+    }
+
+    fn told(&self, topic: &str, group: &str) -> Value {
+        let places: Option<Vec<String>> = match self {
+            Self::These(places) => Some(places.iter().map(ToString::to_string).collect()),
+            Self::All => None,
+        };
+        json!({ "topic": topic, "group": group, "places": places, "all": places.is_none() })
+    }
+}
+
+/// What is known of the letters before.
+async fn before(streams: &Streams, topic: &str, group: &str) -> Result<Value, Problem> {
+    let groups = known(streams, topic).await?.groups;
+    let dead = groups.into_iter().find(|one| one.group == group).map(|one| one.dead);
+    Ok(json!({ "dead": dead }))
+}
+
+/// Give letters back to their group, and to no other: as new events, whose failures are forgotten.
+#[utoipa::path(post, path = "/v1/streams/{topic}/groups/{group}/dead/redrive", tag = "stream",
+    params(
+        ("topic" = String, Path, description = "Name of the topic"),
+        ("group" = String, Path, description = "Name of the group"),
+        ("X-Tenant-Id" = Option<String>, Header, description = "Whose topic"),
+    ),
+    request_body = WhichBody,
+    responses(
+        (status = 200, body = RedrivenBody, description = "How many of them were there"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
+        (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The topic is full, the audit has no room, or the store is away: some may be given back"),
+    ))]
+async fn redrive_dead(
+    actor: Actor,
+    OfGroup { streams, tenant, topic, group }: OfGroup,
+    body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
+) -> Result<Json<RedrivenBody>, Problem> {
+    let which = Which::read(body)?;
+    let before = before(&streams, &topic, &group).await?;
+    let what = which.told(&topic, &group);
+    audit::note(&streams, Act::Redrive, &actor, what, before, json!(null)).await?;
+    let dead = streams.dead(&topic, &group);
+    let redriven = match which {
+        Which::These(places) => dead.redrive(&places).await,
+        Which::All => dead.redrive_all().await,
+    }
+    .map_err(problem)?;
+    let (by, tenant) = (actor.by(audit::BY), tenant.as_ref().map(Tenant::as_str));
+    tracing::warn!(by, tenant, topic, group, redriven, "dead letters were redriven over HTTP");
+    Ok(Json(RedrivenBody { redriven }))
+}
+
+/// Remove letters for good.
+#[utoipa::path(delete, path = "/v1/streams/{topic}/groups/{group}/dead", tag = "stream",
+    params(
+        ("topic" = String, Path, description = "Name of the topic"),
+        ("group" = String, Path, description = "Name of the group"),
+        ("X-Tenant-Id" = Option<String>, Header, description = "Whose topic"),
+    ),
+    request_body = WhichBody,
+    responses(
+        (status = 200, body = RemovedBody, description = "How many of them were there"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
+        (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
+        (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The audit has no room, or the store is away: some may be removed"),
+    ))]
+async fn drop_dead(
+    actor: Actor,
+    OfGroup { streams, tenant, topic, group }: OfGroup,
+    body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
+) -> Result<Json<RemovedBody>, Problem> {
+    let which = Which::read(body)?;
+    let before = before(&streams, &topic, &group).await?;
+    let what = which.told(&topic, &group);
+    audit::note(&streams, Act::DropDead, &actor, what, before, json!(null)).await?;
+    let dead = streams.dead(&topic, &group);
+    let removed = match which {
+        Which::These(places) => dead.remove(&places).await,
+        Which::All => remove_all(&dead).await,
+    }
+    .map_err(problem)?;
+    let (by, tenant) = (actor.by(audit::BY), tenant.as_ref().map(Tenant::as_str));
+    tracing::warn!(by, tenant, topic, group, removed, "dead letters were removed over HTTP");
+    Ok(Json(RemovedBody { removed }))
+}
+
+/// Removes the letters that there are now, the oldest first; those that come meanwhile stay.
+pub(crate) async fn remove_all(dead: &DeadLetters) -> sinew::Result<u64> {
+    let (mut removed, begun, mut after) = (0, std::time::SystemTime::now(), None);
+    loop {
+        let page = dead.list(after.as_ref(), PAGE_LEN).await?;
+        let old = page.iter().filter(|letter| letter.dead_at <= begun);
+        let places: Vec<Place> = old.map(|letter| letter.place).collect();
+        for some in places.chunks(PLACES_MAX) {
+            removed += dead.remove(some).await?;
+        }
+        // An empty page is the last one.
+        let Some(last) = page.last().filter(|_| places.len() == page.len()) else {
+            return Ok(removed);
+        };
+        after = Some(last.place);
+    }
+}

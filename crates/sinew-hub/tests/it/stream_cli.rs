@@ -1,0 +1,242 @@
+//! `sinew stream …`: events as people publish them, look at them, and put right what went wrong.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::hub::{BINARY, Hub, exit_code, sinew, text};
+use crate::world::{Server, redis_cli, start_redis};
+
+/// A Redis, a hub on it, and commands at both.
+struct Fleet {
+    server: Server,
+    store: String,
+    hub: Hub,
+    runtime: Runtime,
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let server = start_redis();
+        let store = format!("redis://127.0.0.1:{}", server.port);
+        let hub = Hub::serve(&["--store", &store]);
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(hub.until("ready"));
+        Self { server, store, hub, runtime }
+    }
+
+    fn places(&self) -> [[&str; 2]; 2] {
+        let listen = self.hub.url.trim_start_matches("http://");
+        [["--store", &self.store], ["--listen", listen]]
+    }
+
+    /// What a group pulls.
+    fn pull(&self, group: &str) -> Value {
+        let url = format!("{}/v1/streams/orders/groups/{group}/pull", self.hub.url);
+        let body = Some(json!({ "lease": "30s" }).to_string());
+        self.runtime.block_on(self.hub.send(reqwest::Method::POST, &url, None, body)).body
+    }
+
+    /// Adds what is no event, as no one of ours would.
+    fn add_strange(&self) {
+        let keys = redis_cli(self.server.port, &["--raw", "keys", "*orders:p0}:log"]);
+        redis_cli(self.server.port, &["xadd", keys.trim(), "*", "colour", "red"]);
+    }
+}
+
+fn stream(words: &[&str], place: &[&str]) -> Output {
+    sinew(&[&["stream"], words, place].concat())
+}
+
+fn worked(output: &Output) -> String {
+    assert_eq!(exit_code(output), 0, "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_str(&worked(output)).expect("JSON")
+}
+
+#[test]
+fn what_is_published_at_one_place_is_looked_at_in_both() {
+    let fleet = Fleet::start();
+    for place in fleet.places() {
+        let words =
+            ["publish", "orders", r#"{"n": 1.10}"#, "--type", "OrderPlaced", "--key", "ada"];
+        let at = worked(&stream(&words, &place));
+        let shown = stream(&["show", "orders", at.trim()], &place);
+        assert!(worked(&shown).contains("1.10"), "as it was written");
+        assert_eq!(json_of(&shown)["type"], "OrderPlaced");
+    }
+    for place in fleet.places() {
+        let listed = json_of(&stream(&["list", "--json"], &place));
+        assert_eq!((&listed[0]["topic"], &listed[0]["len"]), (&json!("orders"), &json!(2)));
+        let told = worked(&stream(&["tail", "orders", "--from", "start", "--count", "2"], &place));
+        let types: Vec<Value> =
+            told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(types.len(), 2, "{told}");
+        assert!(types.iter().all(|event| event["type"] == "OrderPlaced"), "{told}");
+    }
+}
+
+#[test]
+fn a_dedup_id_publishes_once_from_either_side() {
+    let fleet = Fleet::start();
+    let [redis, hub] = fleet.places();
+    let words = ["publish", "orders", "1", "--dedup", "order-7"];
+    let first = worked(&stream(&words, &hub));
+    for place in [redis, hub] {
+        assert_eq!(worked(&stream(&words, &place)).trim(), format!("{} duplicate", first.trim()));
+    }
+}
+
+/// The same, with something to read.
+fn fed(words: &[&str], place: &[&str], input: &str) -> Output {
+    let mut command = Command::new(BINARY);
+    command.arg("stream").args(words).args(place).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_batch_is_published_once_and_tells_what_was_published_before_it_broke_off() {
+    let fleet = Fleet::start();
+    let [redis, hub] = fleet.places();
+    let input: String = (0..200).map(|n| format!("{{\"n\": {n}.10}}\n")).collect();
+    let words = ["publish", "orders", "--batch", "--dedup", "monday"];
+    let first = worked(&fed(&words, &hub, &input));
+    assert_eq!(first.lines().count(), 200);
+    let again = worked(&fed(&words, &redis, &input));
+    assert_eq!(again.lines().filter(|line| line.ends_with(" duplicate")).count(), 200, "{again}");
+
+    let url = format!("{}/v1/streams/small", fleet.hub.url);
+    let body = Some(json!({ "partitions": 1, "len_max": 150 }).to_string());
+    let declared = fleet.runtime.block_on(fleet.hub.send(reqwest::Method::PUT, &url, None, body));
+    assert_eq!(declared.status, reqwest::StatusCode::OK, "{}", declared.text);
+    for place in [hub, redis] {
+        let broken = fed(&["publish", "small", "--batch"], &place, &input);
+        assert_eq!(exit_code(&broken), 1);
+        let told = text(&broken.stderr);
+        // The second finds no room for its first part.
+        let (lines, before) = if place == hub { (128, 129) } else { (0, 1) };
+        assert_eq!(text(&broken.stdout).lines().count(), lines, "{told}");
+        assert!(told.contains(&format!("lines before {before} are published")), "{told}");
+    }
+}
+
+#[test]
+fn dead_letters_are_looked_at_as_a_topic() {
+    let fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    worked(&stream(&["publish", "orders", "1"], &redis));
+    let pulled = fleet.pull("billing");
+    let given_up =
+        json!([{ "place": pulled["events"][0]["place"], "dead": true, "error": "lost" }]);
+    let body = Some(json!({ "lease": pulled["lease"], "places": given_up }).to_string());
+    let url = format!("{}/v1/streams/orders/groups/billing/nack", fleet.hub.url);
+    fleet.runtime.block_on(fleet.hub.send(reqwest::Method::POST, &url, None, body));
+    for place in fleet.places() {
+        let words = ["tail", "orders.dead", "--from", "start", "--count", "1"];
+        let letter: Value = serde_json::from_str(&worked(&stream(&words, &place))).unwrap();
+        assert_eq!(letter["deadgroup"], "billing", "{letter}");
+        let (reason, original) = (&letter["deadreason"], &letter["deadoriginal"]);
+        assert_eq!((reason, original), (&json!("lost"), &pulled["events"][0]["place"]), "{letter}");
+        assert_eq!(exit_code(&stream(&["tail", "other.dead"], &place)), 3);
+        assert_eq!(exit_code(&stream(&["dead", "orders", "nobody"], &place)), 3);
+    }
+    let url = format!("{}/v1/streams/orders.dead", fleet.hub.url);
+    let looked = fleet.runtime.block_on(fleet.hub.send(reqwest::Method::GET, &url, None, None));
+    assert_eq!(looked.body["len"], 1, "{}", looked.text);
+}
+
+#[test]
+fn a_webhook_keeps_what_has_no_flag() {
+    let fleet = Fleet::start();
+    let [_, hub] = fleet.places();
+    let put = |more: &[&str]| stream(&[&["webhook", "put", "mail"], more].concat(), &hub);
+    assert_eq!(exit_code(&put(&["--timeout", "5s"])), 2, "there is none yet");
+    let new = ["--topic", "orders", "--url", "https://example.com/a", "--mode", "binary"];
+    assert!(
+        json_of(&put(&[&new[..], &["--type", "Paid", "--ordered"]].concat()))["secret"].is_string()
+    );
+    let changed = json_of(&put(&["--url", "https://example.com/b", "--attempts", "7"]));
+    let expected = json!(["https://example.com/b", 7, "binary", ["Paid"], true, "10s"]);
+    let names = ["url", "attempts", "mode", "kinds", "ordered", "timeout"];
+    assert_eq!(Value::from_iter(names.map(|name| changed[name].clone())), expected, "{changed}");
+    let all = json_of(&put(&["--all-types", "--ordered=false"]));
+    assert_eq!((&all["kinds"], &all["ordered"]), (&json!([]), &json!(false)));
+    let removed = worked(&stream(&["webhook", "remove", "mail"], &hub));
+    assert!(removed.contains("sinew stream forget orders webhook.mail"), "{removed}");
+}
+
+#[test]
+fn lag_fails_where_a_group_is_too_far_behind() {
+    let fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    worked(&stream(&["publish", "orders", "1"], &redis));
+    assert_eq!(fleet.pull("billing")["events"].as_array().map(Vec::len), Some(1));
+    for place in fleet.places() {
+        assert_eq!(exit_code(&stream(&["lag", "orders", "--fail-above", "1"], &place)), 0);
+        let late = stream(&["lag", "orders", "--fail-above", "0"], &place);
+        assert_eq!(exit_code(&late), 1);
+        assert!(text(&late.stderr).contains("expected at most 0"), "{}", text(&late.stderr));
+        assert_eq!(exit_code(&stream(&["lag", "nothing"], &place)), 3);
+    }
+}
+
+#[test]
+fn dead_letters_are_listed_and_removed_and_given_back() {
+    let fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    worked(&stream(&["publish", "orders", "1"], &redis));
+    fleet.add_strange();
+    fleet.add_strange();
+    fleet.pull("billing");
+    for place in fleet.places() {
+        let listed = json_of(&stream(&["dead", "orders", "billing", "--json"], &place));
+        let letters = listed["letters"].as_array().unwrap();
+        assert_eq!(letters.len(), 2, "{listed}");
+        let errors = json_of(&stream(&["dead", "orders", "billing", "--errors", "--json"], &place));
+        assert_eq!(errors[0]["count"], 2, "{errors}");
+        let dry = ["drop-dead", "orders", "billing", "--all", "--dry-run"];
+        assert!(worked(&stream(&dry, &place)).contains("At most 2"));
+        assert_eq!(exit_code(&stream(&["drop-dead", "orders", "billing", "--all"], &place)), 2);
+    }
+    let [redis, hub] = fleet.places();
+    let listed = json_of(&stream(&["dead", "orders", "billing", "--json"], &redis));
+    let at = listed["letters"][0]["place"].as_str().unwrap();
+    let given = stream(&["redrive", "orders", "billing", at, "--json"], &redis);
+    assert_eq!(json_of(&given), json!({ "redriven": 1 }));
+    let removed = stream(&["drop-dead", "orders", "billing", "--all", "--yes", "--json"], &hub);
+    assert_eq!(json_of(&removed), json!({ "removed": 1 }));
+}
+
+#[test]
+fn a_group_is_neither_moved_nor_removed_while_consumers_hold_events() {
+    let fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    worked(&stream(&["publish", "orders", "1"], &redis));
+    fleet.pull("billing");
+    for place in fleet.places() {
+        for words in [
+            &["forget", "orders", "billing", "--yes"][..],
+            &["seek", "orders", "billing", "--to", "end", "--yes"],
+        ] {
+            let held = stream(words, &place);
+            assert_eq!(exit_code(&held), 1, "{}", text(&held.stderr));
+            assert!(text(&held.stderr).contains("still hold 1 event:"), "{}", text(&held.stderr));
+        }
+        assert_eq!(exit_code(&stream(&["forget", "orders", "nobody", "--yes"], &place)), 3);
+        let bad = stream(&["seek", "orders", "billing", "--to", "soon", "--yes"], &place);
+        assert_eq!(exit_code(&bad), 2);
+    }
+    let [_, hub] = fleet.places();
+    worked(&stream(&["seek", "orders", "billing", "--to", "start", "--force", "--yes"], &hub));
+    let again = fleet.pull("billing");
+    assert_eq!(again["events"].as_array().map(Vec::len), Some(1), "{again}");
+    worked(&stream(&["forget", "orders", "billing", "--force", "--yes"], &hub));
+    assert_eq!(json_of(&stream(&["groups", "orders", "--json"], &redis)), json!([]));
+}
