@@ -31,6 +31,11 @@ const CHARTS = {
     },
     most: 5,
   },
+  lag: {
+    lines: [["not finished", "--faint"], ["oldest, s", "--bad"]],
+    values: (recent) => [recent.at(-1).behind, recent.at(-1).oldest_s],
+    most: 5,
+  },
   levels: {
     // Each is drawn over the one before, up to the sum of itself and those after it.
     lines: [["miss", "--miss"], ["stale", "--stale"], ["Redis", "--redis"], ["this process", "--local"]],
@@ -77,6 +82,10 @@ function start(place) {
   );
   addEventListener("resize", () => chart.setSize(size()));
   const columns = [...data, ...said];
+  // Where a stream tells of many, each has its points under its name.
+  const { of: name } = place.dataset;
+  const own = (points) =>
+    name === undefined ? points : points.filter(({ of }) => Object.hasOwn(of, name)).map(({ at, of }) => ({ at, ...of[name] }));
 
   return {
     clear() {
@@ -84,7 +93,7 @@ function start(place) {
       recent = [];
     },
     add(points) {
-      for (const point of points) {
+      for (const point of own(points)) {
         // One may come twice: as the last so far, and as the first new one.
         if (point.at <= data[0].at(-1)) continue;
         recent = [...recent, point].slice(-SHARE_SECONDS);

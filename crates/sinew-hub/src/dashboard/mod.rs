@@ -14,6 +14,7 @@ mod overview;
 mod series;
 mod session;
 mod show;
+mod stream;
 
 use axum::Router;
 use axum::routing::get;
@@ -23,6 +24,7 @@ use crate::hub::Hub;
 pub(crate) use extract::OurPage;
 pub(crate) use series::Series;
 pub(crate) use show::{in_words, render};
+pub(crate) use stream::Histories;
 
 pub(crate) fn routes() -> Router<Hub> {
     Router::new()
@@ -55,5 +57,6 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/sessions/found", get(session::found))
         .route("/sessions/end", get(session::confirm).delete(session::end))
         .merge(flag::routes())
+        .merge(stream::routes())
         .route("/assets/{*path}", get(assets::asset))
 }

@@ -1,0 +1,191 @@
+//! What a group has given up: by what went wrong, one by one, and what becomes of it.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+use sinew::Streams;
+use sinew::stream::DeadLetter;
+
+use super::event::Row;
+use super::extract::{OfTopic, WhichPlace, Whose, asked};
+use super::time;
+use crate::auth::Actor;
+use crate::dashboard::extract::{Asked, OurPage};
+use crate::dashboard::show::{Fault, render, visible};
+use crate::hub::{BUSY, Hub};
+use crate::stream::audit::{self, Act};
+use crate::stream::http::dead::remove_all;
+
+/// So many letters are shown.
+const SHOWN: usize = 50;
+
+#[derive(Template)]
+#[template(path = "stream_dead.html")]
+struct Page {
+    whose: Whose,
+}
+
+#[derive(Template)]
+#[template(path = "stream_dead_letters.html")]
+struct Letters {
+    whose: Whose,
+    reasons: Vec<Reason>,
+    letters: Vec<Letter>,
+    vals: String,
+}
+
+struct Reason {
+    reason: String,
+    count: u64,
+    first: String,
+    last: String,
+}
+
+struct Letter {
+    event: Row,
+    original: String,
+    reason: String,
+    attempts: u32,
+    crashes: u32,
+    first: String,
+    dead: String,
+    /// When and what, the newest last.
+    errors: Vec<(String, String)>,
+}
+
+#[derive(Template)]
+#[template(path = "stream_dead_confirm.html")]
+struct Confirm {
+    whose: Whose,
+    /// Empty: all of them.
+    place: String,
+    is_removal: bool,
+    /// Where the answer goes: a form would be in the body.
+    to: String,
+    vals: String,
+}
+
+#[derive(Template)]
+#[template(path = "stream_dead_done.html")]
+struct Done {
+    whose: Whose,
+    is_removal: bool,
+    count: u64,
+    vals: String,
+}
+
+pub(super) async fn page(OfTopic { whose, .. }: OfTopic) -> Response {
+    render(&Page { whose })
+}
+
+pub(super) async fn letters(
+    State(hub): State<Hub>,
+    OfTopic { streams, whose }: OfTopic,
+) -> Result<Response, Fault> {
+    let _place = hub.heavy_place().ok_or_else(|| Fault::part(BUSY))?;
+    let dead = streams.dead(&whose.topic, &whose.group);
+    let reasons = dead.groups().await?.into_iter().map(|group| Reason {
+        reason: visible(&group.reason),
+        count: group.count,
+        first: time(group.first),
+        last: time(group.last),
+    });
+    let reasons = reasons.collect();
+    let letters = dead.list(None, SHOWN).await?;
+    let letters = letters.into_iter().map(|letter| Letter::of(&whose, letter)).collect();
+    let vals = whose.vals("");
+    Ok(render(&Letters { whose, reasons, letters, vals }))
+}
+
+pub(super) async fn confirm_redrive(
+    of: OfTopic,
+    Asked(which): Asked<WhichPlace>,
+) -> Result<Response, Fault> {
+    confirm(of, which, false)
+}
+
+pub(super) async fn confirm_removal(
+    of: OfTopic,
+    Asked(which): Asked<WhichPlace>,
+) -> Result<Response, Fault> {
+    confirm(of, which, true)
+}
+
+/// The second thought: which of them, or all.
+fn confirm(of: OfTopic, which: WhichPlace, is_removal: bool) -> Result<Response, Fault> {
+    let place = which.read()?.map_or_else(String::new, |place| place.to_string());
+    let act = if is_removal { "remove" } else { "redrive" };
+    let (topic, group) = (&of.whose.topic, &of.whose.group);
+    let asked = asked(&[("tenant", &of.whose.tenant), ("place", &place)]);
+    let to = format!("/streams/{topic}/groups/{group}/dead/{act}{asked}");
+    let vals = of.whose.vals("");
+    Ok(render(&Confirm { whose: of.whose, place, is_removal, to, vals }))
+}
+
+pub(super) async fn redrive(
+    _: OurPage,
+    actor: Actor,
+    OfTopic { streams, whose }: OfTopic,
+    Asked(which): Asked<WhichPlace>,
+) -> Result<Response, Fault> {
+    let place = which.read()?;
+    note(&streams, &actor, Act::Redrive, &whose).await?;
+    let dead = streams.dead(&whose.topic, &whose.group);
+    let count = match place {
+        Some(place) => dead.redrive(&[place]).await?,
+        None => dead.redrive_all().await?,
+    };
+    let (topic, group, by) = (whose.topic.as_str(), whose.group.as_str(), actor.by("dashboard"));
+    tracing::info!(topic, group, count, by, "dead letters were redriven on the dashboard");
+    let vals = whose.vals("");
+    Ok(render(&Done { whose, is_removal: false, count, vals }))
+}
+
+pub(super) async fn remove(
+    _: OurPage,
+    actor: Actor,
+    OfTopic { streams, whose }: OfTopic,
+    Asked(which): Asked<WhichPlace>,
+) -> Result<Response, Fault> {
+    let place = which.read()?;
+    note(&streams, &actor, Act::DropDead, &whose).await?;
+    let dead = streams.dead(&whose.topic, &whose.group);
+    let count = match place {
+        Some(place) => dead.remove(&[place]).await?,
+        None => remove_all(&dead).await?,
+    };
+    let (topic, group, by) = (whose.topic.as_str(), whose.group.as_str(), actor.by("dashboard"));
+    tracing::warn!(topic, group, count, by, "dead letters were removed on the dashboard");
+    let vals = whose.vals("");
+    Ok(render(&Done { whose, is_removal: true, count, vals }))
+}
+
+/// What cannot be noted is not done.
+pub(super) async fn note(
+    streams: &Streams,
+    actor: &Actor,
+    act: Act,
+    whose: &Whose,
+) -> Result<(), Fault> {
+    let what = json!({ "topic": whose.topic, "group": whose.group, "by": "dashboard" });
+    audit::note(streams, act, actor, what, Value::Null, Value::Null).await.map_err(|_| {
+        Fault::part("this cannot be noted in the audit now, and is not done: try again soon")
+    })
+}
+
+impl Letter {
+    fn of(whose: &Whose, letter: DeadLetter) -> Self {
+        let errors = letter.errors.iter().map(|(at, error)| (time(*at), visible(error)));
+        Self {
+            errors: errors.collect(),
+            event: Row::of(whose, &letter.place.to_string(), &letter.event),
+            original: letter.original.to_string(),
+            reason: visible(&letter.reason),
+            attempts: letter.attempts,
+            crashes: letter.crashes,
+            first: time(letter.first_at),
+            dead: time(letter.dead_at),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What pages of streams take from a request.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use sinew::Streams;
+use sinew::stream::Place;
+
+use crate::dashboard::extract::{Asked, named};
+use crate::dashboard::show::Fault;
+use crate::hub::Hub;
+use crate::stream::audit;
+
+/// Of a topic; groups are shorter.
+const NAME_LEN_MAX: usize = 128;
+
+/// The streams of a tenant.
+pub(super) struct OfStreams {
+    pub(super) streams: Streams,
+    pub(super) tenant: String,
+}
+
+/// A topic of a tenant. It need not be there.
+pub(super) struct OfTopic {
+    pub(super) streams: Streams,
+    pub(super) whose: Whose,
+}
+
+/// Which topic, and which of its groups where there is one, as the path and the query say it.
+pub(super) struct Whose {
+    pub(super) tenant: String,
+    pub(super) topic: String,
+    /// Empty on the page of a topic.
+    pub(super) group: String,
+}
+
+#[derive(Deserialize)]
+struct Tenant {
+    #[serde(default)]
+    tenant: String,
+}
+
+/// An event of the topic, or a letter of the group.
+#[derive(Deserialize)]
+pub(super) struct WhichPlace {
+    #[serde(default)]
+    pub(super) place: String,
+}
+
+impl WhichPlace {
+    /// `None`: no one is named, hence all are meant.
+    pub(super) fn read(&self) -> Result<Option<Place>, Fault> {
+        match self.place.trim() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Fault::part("that is no place of an event: expected one like 3:1795316265410-0")
+            }),
+        }
+    }
+}
+
+impl Whose {
+    /// What a link says after the path.
+    pub(super) fn query(&self) -> String {
+        query(&self.tenant)
+    }
+
+    /// What a button says.
+    pub(super) fn vals(&self, place: &str) -> String {
+        serde_json::json!({ "tenant": self.tenant, "place": place }).to_string()
+    }
+}
+
+/// What an address says after the path.
+pub(super) fn asked(pairs: &[(&str, &str)]) -> String {
+    let pair = |(name, value): &(&str, &str)| {
+        format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))
+    };
+    format!("?{}", pairs.iter().map(pair).collect::<Vec<_>>().join("&"))
+}
+
+/// Of a tenant: what a link says after the path.
+pub(super) fn query(tenant: &str) -> String {
+    match tenant.trim() {
+        "" => String::new(),
+        tenant => asked(&[("tenant", tenant)]),
+    }
+}
+
+impl FromRequestParts<Hub> for OfStreams {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Fault> {
+        let Asked(Tenant { tenant }) = Asked::<Tenant>::from_request_parts(parts, hub).await?;
+        let streams = hub.streams(named(&tenant)?.as_ref()).map_err(|what| Fault::part(&what))?;
+        Ok(Self { streams, tenant })
+    }
+}
+
+impl FromRequestParts<Hub> for OfTopic {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Fault> {
+        let Path(mut path) = Path::<BTreeMap<String, String>>::from_request_parts(parts, hub)
+            .await
+            .map_err(|_| Fault::page("the address is not text: expected the name of a topic"))?;
+        let OfStreams { streams, tenant } = OfStreams::from_request_parts(parts, hub).await?;
+        let mut said = |name: &str| path.remove(name).unwrap_or_default();
+        let whose = Whose { tenant, topic: said("topic"), group: said("group") };
+        // They stand in the paths that a page asks for: one with dots and slashes would lead to another's reply.
+        if !is_plain(&whose.topic) || !(whose.group.is_empty() || is_plain(&whose.group)) {
+            return Err(Fault::page(
+                "no topic or group is called so: expected A-Z a-z 0-9 . _ - and not only dots",
+            ));
+        }
+        // As it is for programs.
+        if whose.topic == audit::TOPIC && !parts.method.is_safe() {
+            return Err(Fault::part("this is the audit of streams: it is read only"));
+        }
+        Ok(Self { streams, whose })
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    name.len() <= NAME_LEN_MAX
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && name.bytes().any(|byte| byte != b'.')
+}
