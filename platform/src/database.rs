@@ -61,6 +61,11 @@ impl Database {
         metrics::counter!("platform_database_queries_total", "query" => name).increment(1);
         &self.0
     }
+
+    /// The connection, for what is nobody's query.
+    pub(crate) fn connection(&self) -> &DatabaseConnection {
+        &self.0
+    }
 }
 
 async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {

@@ -11,6 +11,11 @@ pub(crate) fn is_plain(text: &str) -> bool {
     date.is_some_and(|date| (1900..=2999).contains(&date.year()) && date.to_string() == text)
 }
 
+/// The day of a time, in UTC.
+pub(crate) fn day(at: SystemTime) -> String {
+    timestamp(at).strftime("%Y-%m-%d").to_string()
+}
+
 /// A time, to the millisecond.
 pub(crate) fn timestamp(at: SystemTime) -> Timestamp {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -7,6 +7,7 @@
 //! | `auth` | sessions behind bearer tokens, passwords, limits on guessing |
 //! | `user` | cached profiles and preferences, a list of where one is signed in |
 //! | `generator` | a flag that chooses the model, watched and never asked for |
+//! | [`events`] | what these tell each other: an outbox, consumers, effects that happen once |
 //! | [`gateway`] | rate limits per user, per address and against floods, over all instances |
 //!
 //! It is also the example to copy: routes, service, repository and cache keys, a file each.
@@ -17,6 +18,7 @@ mod commit;
 mod database;
 mod date;
 pub mod demo;
+pub mod events;
 pub mod gateway;
 mod generator;
 mod migration;
@@ -33,8 +35,9 @@ use sinew::{Result, Sinew};
 use billing::Billing;
 pub use database::{Database, OpenError};
 
-/// All modules, on one database and one Sinew. The [`gateway`] goes in front of it, or of each module in
-/// a process of its own; of a client's address, the word of those that are `trusted` counts.
+/// The routes of all modules, on one database and one Sinew. The [`gateway`] goes in front of it, or of each module in
+/// a process of its own; of a client's address, the word of those that are `trusted` counts. What the modules tell each
+/// other is published and heard by [`events::Workers`], which are started beside the routes.
 ///
 /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: who logs in has to have an address,
 /// and is answered 500 otherwise.

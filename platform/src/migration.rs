@@ -1,6 +1,7 @@
 //! The tables, step by step. A step that shipped is never changed.
 
 mod auth;
+mod events;
 mod generator;
 mod user;
 
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(auth::Auth),
             Box::new(user::User),
             Box::new(generator::Generator),
+            Box::new(events::Events),
         ]
     }
 }

@@ -13,6 +13,7 @@ use super::invoice::{self, Invoice, UNIT_CENTS};
 use super::month::Month;
 use super::usage::{self, UsageInput};
 use crate::database::Database;
+use crate::events::{InvoiceCreated, inbox, outbox};
 
 /// How many users are read together.
 const BATCH: u64 = 500;
@@ -32,18 +33,25 @@ impl Repository {
         tenant: &Tenant,
         input: &UsageInput,
     ) -> Result<(), BillingError> {
-        let row = usage::ActiveModel {
-            tenant_id: Set(tenant.as_str().to_owned()),
-            user_id: Set(input.user_id.clone()),
-            used_on: Set(input.used_on.clone()),
-            units: Set(input.units),
-            invoice_id: Set(None),
-            ..Default::default()
-        };
-        usage::Entity::insert(row)
-            .exec_without_returning(self.database.query("record_usage"))
-            .await?;
+        insert_usage(self.database.query("record_usage"), tenant, input).await?;
         Ok(())
+    }
+
+    /// The same for an event of this name. Whether it is the first time: otherwise it is recorded.
+    pub(super) async fn record_usage_once(
+        &self,
+        tenant: &Tenant,
+        input: &UsageInput,
+        event: &str,
+    ) -> Result<bool, BillingError> {
+        let transaction = self.database.query("record_usage_once").begin().await?;
+        if !inbox::is_first(&transaction, event).await? {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        insert_usage(&transaction, tenant, input).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     pub(super) async fn invoices(
@@ -99,8 +107,8 @@ impl Repository {
         Ok(is_latest(self.database.query("take_over"), tenant, fence).await?)
     }
 
-    /// Writes a user's invoice, with all that is in none yet. Whether it was: not if someone with a
-    /// later fence has taken over.
+    /// Writes a user's invoice, with all that is in none yet, and the event of it. Whether it was: not
+    /// if someone with a later fence has taken over.
     pub(super) async fn write_invoice(
         &self,
         tenant: &Tenant,
@@ -148,9 +156,34 @@ impl Repository {
             .filter(invoice::Column::Id.eq(row.id))
             .exec(&transaction)
             .await?;
+        let created = InvoiceCreated {
+            invoice_id: row.id,
+            user_id: row.user_id,
+            month: row.month,
+            units,
+            amount_cents: units * UNIT_CENTS,
+        };
+        outbox::tell(&transaction, tenant, &created).await?;
         transaction.commit().await?;
         Ok(true)
     }
+}
+
+async fn insert_usage(
+    connection: &impl ConnectionTrait,
+    tenant: &Tenant,
+    input: &UsageInput,
+) -> Result<(), DbErr> {
+    let row = usage::ActiveModel {
+        tenant_id: Set(tenant.as_str().to_owned()),
+        user_id: Set(input.user_id.clone()),
+        used_on: Set(input.used_on.clone()),
+        units: Set(input.units),
+        invoice_id: Set(None),
+        ..Default::default()
+    };
+    usage::Entity::insert(row).exec_without_returning(connection).await?;
+    Ok(())
 }
 
 /// Notes the fence, unless a later one was noted. Whether it did.

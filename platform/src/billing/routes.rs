@@ -13,6 +13,7 @@ use sinew::http::{Problem, RequestTenant};
 
 use super::error::BillingError;
 use super::month::Month;
+use super::order::OrderInput;
 use super::run::MonthlyRun;
 use super::service::Billing;
 use super::usage::UsageInput;
@@ -23,6 +24,7 @@ const BODY_LEN_MAX: usize = 64 << 10;
 pub(crate) fn router(billing: Billing) -> Router {
     Router::new()
         .route("/api/billing/usage", post(record_usage))
+        .route("/api/billing/orders", post(place_order))
         .route("/api/billing/runs", post(run))
         .route("/api/billing/runs/{month}", get(progress))
         .route("/api/billing/users/{user_id}/invoices", get(invoices))
@@ -45,6 +47,16 @@ async fn record_usage(
 ) -> Result<StatusCode, Problem> {
     billing.record_usage(&tenant, &input).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn place_order(
+    State(billing): State<Billing>,
+    RequestTenant(tenant): RequestTenant,
+    Body(input): Body<OrderInput>,
+) -> Result<Response, Problem> {
+    let id = input.order_id.clone();
+    let is_new = billing.place_order(&tenant, input).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "orderId": id, "isNew": is_new }))).into_response())
 }
 
 async fn run(

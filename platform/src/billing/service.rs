@@ -1,18 +1,22 @@
 //! What billing does, with its lock and its cache.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Serialize;
+use sinew::stream::{NewEvent, Published};
 use sinew::{LoadError, Sinew, Tenant, Traced};
 
 use super::cache_keys::{Caches, InvoicesOf};
 use super::error::BillingError;
 use super::invoice::Invoice;
 use super::month::Month;
+use super::order::OrderInput;
 use super::repository::Repository;
 use super::run::{LOCK, MonthlyRun, run_monthly};
 use super::usage::{UsageInput, check_user};
 use crate::database::Database;
+use crate::events::{self, Fact, OrderPlaced};
 
 /// What users used, and their invoices. Cheap to clone.
 #[derive(Clone)]
@@ -76,6 +80,24 @@ impl Billing {
     ) -> Result<(), BillingError> {
         input.check()?;
         self.repository.record_usage(tenant, input).await
+    }
+
+    /// Publishes an order. Whether it is new: otherwise one of this id was placed before.
+    pub(super) async fn place_order(
+        &self,
+        tenant: &Tenant,
+        input: OrderInput,
+    ) -> Result<bool, BillingError> {
+        input.check()?;
+        let OrderInput { order_id, user_id, units } = input;
+        let id = Some(order_id.clone());
+        let event = events::event(tenant, &OrderPlaced { order_id, user_id, units })?;
+        // With it, an order whose reply is lost on the way from Redis is sent again.
+        let dedup = id.as_ref().map(|id| format!("{}/{id}", tenant.as_str()));
+        // Said, so that it is used on that day also if it is handled on another.
+        let event = NewEvent { id, dedup, time: Some(SystemTime::now()), ..event };
+        let published = self.sinew.streams().publish_event(OrderPlaced::TOPIC, event).await?;
+        Ok(!matches!(published, Published::Duplicate(_)))
     }
 
     pub(super) async fn invoices(

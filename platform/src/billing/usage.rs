@@ -45,10 +45,14 @@ impl UsageInput {
                 "a date from 1900 to 2999, like 2026-11-21",
             ));
         }
-        if !(1..=UNITS_MAX).contains(&self.units) {
-            return Err(BillingError::rejected("units", "1 to 1000000"));
-        }
-        Ok(())
+        check_units(self.units)
+    }
+}
+
+pub(super) fn check_units(units: i64) -> Result<(), BillingError> {
+    match (1..=UNITS_MAX).contains(&units) {
+        true => Ok(()),
+        false => Err(BillingError::rejected("units", "1 to 1000000")),
     }
 }
 

@@ -13,6 +13,8 @@ use super::{PASSWORD, TENANTS, USERS, email_of};
 const REQUEST_MAX: Duration = Duration::from_secs(5);
 /// One request in so many is a write.
 const WRITE_EVERY: u32 = 20;
+/// One visit in so many places an order: a number by which all tenants and users come by.
+const ORDER_EVERY: u32 = 67;
 /// Who has so many projects makes no more.
 const PROJECTS_MAX: usize = 10;
 
@@ -88,6 +90,9 @@ impl Traffic {
         let user = USERS[n as usize % USERS.len()];
         let invoices = format!("/api/billing/users/{user}/invoices");
         let _: serde_json::Value = self.get(tenant, &invoices).await?;
+        if n.is_multiple_of(ORDER_EVERY) {
+            self.place_order(tenant, user).await?;
+        }
         let token = match tokens.get(&(tenant, user)) {
             Some(token) => token.clone(),
             None => self.log_in(tenant, user).await?,
@@ -124,6 +129,18 @@ impl Traffic {
             let request = request.header(TENANT_HEADER, tenant).bearer_auth(token).json(&input);
             request.send().await?.error_for_status()?;
         }
+        Ok(())
+    }
+
+    async fn place_order(&self, tenant: &str, user: &str) -> Result<(), reqwest::Error> {
+        let order = json!({
+            "orderId": format!("demo-{:016x}", fastrand::u64(..)),
+            "userId": user,
+            "units": fastrand::i64(1..=100),
+        });
+        let url = format!("{}/api/billing/orders", self.base);
+        let request = self.client.post(url).header(TENANT_HEADER, tenant).json(&order);
+        request.send().await?.error_for_status()?;
         Ok(())
     }
 

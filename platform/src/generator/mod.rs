@@ -8,6 +8,8 @@
 //!
 //! Every key is under `{prefix}{tenant}:`, for 10 minutes. A project is its user's: nobody else finds it.
 //!
+//! A page is committed with its [event](crate::events), and is billed for it.
+//!
 //! # Which model
 //!
 //! `local-advanced` where the flag `advanced-ai-models` is on for the user, else `local-simple`. Every project says

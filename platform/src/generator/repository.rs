@@ -1,12 +1,16 @@
 //! The rows, always of one tenant.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    TransactionTrait,
+};
 use sinew::Tenant;
 
 use super::error::GeneratorError;
 use super::model::Model;
 use super::project::{self, Project};
 use crate::database::Database;
+use crate::events::{ImageGenerated, outbox};
 
 /// How many projects a list has: the latest.
 const LIST_LEN_MAX: u64 = 50;
@@ -21,6 +25,7 @@ impl Repository {
         Self { database }
     }
 
+    /// Writes a project, and the event of it.
     pub(super) async fn create(
         &self,
         tenant: &Tenant,
@@ -37,9 +42,15 @@ impl Repository {
             reason: Set(reason.to_owned()),
             ..Default::default()
         };
-        let row = project::Entity::insert(row)
-            .exec_with_returning(self.database.query("create_project"))
-            .await?;
+        let transaction = self.database.query("create_project").begin().await?;
+        let row = project::Entity::insert(row).exec_with_returning(&transaction).await?;
+        let generated = ImageGenerated {
+            project_id: row.id,
+            user_id: row.user_id.clone(),
+            model: row.model.clone(),
+        };
+        outbox::tell(&transaction, tenant, &generated).await?;
+        transaction.commit().await?;
         Ok(row.into())
     }
 

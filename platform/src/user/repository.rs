@@ -1,13 +1,19 @@
 //! The rows, always of one user of one tenant.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, EntityTrait};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use sinew::Tenant;
 
 use super::error::UserError;
+use super::notice::{self, Notice};
 use super::preferences::{self, Preferences};
 use super::profile::{self, Profile, ProfileInput};
 use crate::database::Database;
+
+/// How many notices a list has: the latest.
+const NOTICES_LEN_MAX: u64 = 50;
 
 #[derive(Clone)]
 pub(super) struct Repository {
@@ -93,6 +99,51 @@ impl Repository {
             .exec_without_returning(self.database.query("write_preferences"))
             .await?;
         Ok(())
+    }
+
+    pub(super) async fn notices(
+        &self,
+        tenant: &Tenant,
+        user: &str,
+    ) -> Result<Vec<Notice>, UserError> {
+        let rows = notice::Entity::find()
+            .filter(notice::Column::TenantId.eq(tenant.as_str()))
+            .filter(notice::Column::UserId.eq(user))
+            .order_by_desc(notice::Column::Id)
+            .limit(NOTICES_LEN_MAX)
+            .all(self.database.query("notices"))
+            .await?;
+        Ok(rows.into_iter().map(Notice::from).collect())
+    }
+
+    /// Writes the notice of an event of this name. Whether it is the first time: otherwise it is written.
+    pub(super) async fn write_notice(
+        &self,
+        tenant: &Tenant,
+        user: &str,
+        event: String,
+        (kind, words, happened_at): (&str, String, String),
+    ) -> Result<bool, UserError> {
+        let (tenant_id, user_id) = id(tenant, user);
+        let row = notice::ActiveModel {
+            tenant_id: Set(tenant_id),
+            user_id: Set(user_id),
+            event: Set(event),
+            kind: Set(kind.to_owned()),
+            words: Set(words),
+            happened_at: Set(happened_at),
+            ..Default::default()
+        };
+        let once = OnConflict::column(notice::Column::Event).do_nothing().to_owned();
+        let written = notice::Entity::insert(row)
+            .on_conflict(once)
+            .exec_without_returning(self.database.query("write_notice"))
+            .await;
+        match written {
+            Ok(0) | Err(DbErr::RecordNotInserted) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

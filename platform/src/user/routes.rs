@@ -14,6 +14,7 @@ use sinew::http::{Problem, RequestTenant};
 use sinew::session::http::SessionUser;
 use sinew::session::{Session, SessionId, SessionInfo};
 
+use super::notice::Notice;
 use super::preferences::Preferences;
 use super::profile::{Profile, ProfileInput};
 use super::repository::Repository;
@@ -30,6 +31,7 @@ pub(crate) fn router(sinew: Sinew, database: Database) -> Router {
     Router::new()
         .route("/api/users/me", get(profile).put(write_profile))
         .route("/api/users/me/preferences", get(preferences).put(write_preferences))
+        .route("/api/users/me/notices", get(notices))
         .route("/api/users/me/sessions", get(sessions))
         .route("/api/users/me/sessions/{id}", delete(end_session))
         .method_not_allowed_fallback(|| async { method_not_allowed() })
@@ -97,6 +99,14 @@ async fn write_preferences(
     Body(input): Body<Preferences>,
 ) -> Result<Json<Preferences>, Problem> {
     Ok(Json(users.write_preferences(tenant, user, input).await?))
+}
+
+async fn notices(
+    State(users): State<Users>,
+    RequestTenant(tenant): RequestTenant,
+    SessionUser(user): SessionUser,
+) -> Result<Json<Vec<Notice>>, Problem> {
+    Ok(Json(users.notices(&tenant, &user).await?))
 }
 
 async fn sessions(

@@ -7,6 +7,7 @@ use sinew::{LoadError, Sinew, Tenant, Traced};
 
 use super::cache_keys::Caches;
 use super::error::UserError;
+use super::notice::Notice;
 use super::preferences::Preferences;
 use super::profile::{Profile, ProfileInput};
 use super::repository::Repository;
@@ -72,6 +73,14 @@ impl Users {
             written.map(|()| input)
         })
         .await
+    }
+
+    pub(super) async fn notices(
+        &self,
+        tenant: &Tenant,
+        user: &str,
+    ) -> Result<Vec<Notice>, UserError> {
+        self.repository.notices(tenant, user).await
     }
 
     pub(super) async fn sessions(

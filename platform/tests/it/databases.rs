@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use sea_orm::ConnectionTrait;
+
 use crate::world::{Server, start_postgres};
 
 static POSTGRES: LazyLock<Server> = LazyLock::new(start_postgres);
@@ -10,6 +12,17 @@ static POSTGRES: LazyLock<Server> = LazyLock::new(start_postgres);
 pub async fn postgres_url() -> String {
     let port = tokio::task::spawn_blocking(|| POSTGRES.port).await.unwrap();
     format!("postgres://postgres@127.0.0.1:{port}/postgres")
+}
+
+/// A database there that no other test has.
+pub async fn postgres_of_its_own() -> String {
+    let shared = postgres_url().await;
+    let name = format!("d{:x}", fastrand::u64(..));
+    let connection = sea_orm::Database::connect(shared.as_str()).await.expect("a database");
+    let create = format!("CREATE DATABASE {name}");
+    connection.execute_unprepared(&create).await.expect("a database of its own");
+    let (server, _) = shared.rsplit_once('/').expect("a URL");
+    format!("{server}/{name}")
 }
 
 /// Makes a test of each promise on every database: SQLite in memory, SQLite in a file, PostgreSQL.

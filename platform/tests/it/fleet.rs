@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sinew::Sinew;
 use sinew::limit::http::TrustedProxies;
+use sinew_platform::events::Workers;
 use sinew_platform::{Database, router};
 use tower::ServiceExt;
 
@@ -76,6 +77,16 @@ impl Fleet {
         let Self { redis_port, prefix, tenant, database, .. } = &*self;
         let again = Instance::start(*redis_port, prefix, tenant, database).await;
         self.first = again;
+    }
+
+    /// What goes on beside the routes of another instance.
+    pub async fn workers(&self) -> Workers {
+        let sinew = sinew_on(self.redis_port, &self.prefix).await;
+        Workers::start(&sinew, &self.database)
+    }
+
+    pub fn tenant(&self) -> &str {
+        &self.tenant
     }
 
     /// Somebody new.

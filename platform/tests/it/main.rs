@@ -3,6 +3,7 @@
 mod auth;
 mod billing;
 mod databases;
+mod events;
 mod fleet;
 mod gateway;
 mod generator;
