@@ -14,6 +14,7 @@ mod measure;
 mod peer;
 mod process;
 mod session;
+mod stream;
 
 // The same servers as the tests'.
 #[allow(dead_code, unused_imports)]
@@ -61,6 +62,9 @@ async fn main() {
     }
     if wanted("flag") {
         rows.extend(flag::run(effort).await);
+    }
+    if wanted("stream") {
+        rows.extend(stream::run(effort).await);
     }
     for row in rows {
         println!("{}", serde_json::to_string(&row).expect("plain data"));

@@ -70,10 +70,19 @@ fn rounded(number: f64, digits: i32) -> f64 {
     (number * unit).round() / unit
 }
 
+/// What half of them keep to, in milliseconds.
+pub fn p50_ms(times: Vec<Duration>) -> f64 {
+    percentile_ms(times, 50)
+}
+
 /// What 99 of 100 keep to, in milliseconds.
-pub fn p99_ms(mut times: Vec<Duration>) -> f64 {
+pub fn p99_ms(times: Vec<Duration>) -> f64 {
+    percentile_ms(times, 99)
+}
+
+fn percentile_ms(mut times: Vec<Duration>, percent: usize) -> f64 {
     times.sort();
-    times[times.len() * 99 / 100].as_secs_f64() * 1_000.0
+    times[times.len() * percent / 100].as_secs_f64() * 1_000.0
 }
 
 /// Rates of both sides: the median of rounds in which each has its turn, ours first in every

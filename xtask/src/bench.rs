@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::{setup, step};
 
-const CAPABILITIES: [&str; 6] = ["link", "cache", "lock", "limit", "session", "flag"];
+const CAPABILITIES: [&str; 7] = ["link", "cache", "lock", "limit", "session", "flag", "stream"];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     let known =

@@ -18,10 +18,12 @@ Commands:
   test                             setup, check, then every test and doc-test; CI runs this
   check                            format, lints, documentation, licences, the architecture's rules
   bench [CAPABILITY] [--quick] [--json]
-                                   measure beside peers, and write docs/benchmarks.md
+                                   measure beside peers, and write docs/benchmarks.md;
+                                   CAPABILITY is link, cache, lock, limit, session, flag
+                                   or stream
   torture NAME [--seconds N] [--seed S]
                                    a long history under random faults; NAME is cache, limit,
-                                   link, lock or session
+                                   link, lock, session or stream
 
 Examples:
   cargo xtask test

@@ -8,5 +8,6 @@ pub mod limits;
 pub mod locks;
 pub mod maps;
 pub mod sessions;
+pub mod streams;
 
 pub use bare::{caching_connection, client, raw_connection, tracking_connection};
