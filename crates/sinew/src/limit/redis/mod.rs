@@ -13,15 +13,14 @@ use super::definitions::{Edit, Edited, Rows};
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{Key, Scope};
 use crate::kernel::name::Prefix;
-use crate::kernel::redis::{Link, Rerun};
-use gather::Gathering;
+use crate::kernel::redis::{Gathering, Link, Rerun};
 
 #[cfg(test)]
 pub(crate) use scripts::{check_at, settle_at};
 
 pub(crate) struct RedisBackend {
     link: Link,
-    gathering: Gathering,
+    gathering: Gathering<gather::Request>,
     /// Where processes say that they live.
     processes: String,
     /// Where limits are defined, and who has done so.
@@ -41,7 +40,9 @@ impl Backend for RedisBackend {
     async fn check(&self, demands: &[(&Key, Demand)], mode: Mode) -> Result<Reply> {
         // In a cluster, two requests are seldom of one slot.
         match mode {
-            Mode::Charge if !self.link.is_cluster() => self.gathering.charge(demands).await,
+            Mode::Charge if !self.link.is_cluster() => {
+                gather::charge(&self.link, &self.gathering, demands).await
+            }
             _ => scripts::check_at(&self.link, demands, mode, None).await,
         }
     }
