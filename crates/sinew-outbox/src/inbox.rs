@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::error::OutboxError;
 use crate::event::millis;
+use crate::row::{OutboxConnection, OutboxValue};
 use crate::table::{Dialect, check_table};
 
 const TABLE_DEFAULT: &str = "sinew_inbox";
@@ -28,7 +29,7 @@ const TABLE_DEFAULT: &str = "sinew_inbox";
 /// // In the handler of an event, twice:
 /// for expected in [true, false] {
 ///     let mut transaction = pool.begin().await?;
-///     let is_first = inbox.first_sqlite(&mut transaction, &name_of(&event)).await?;
+///     let is_first = inbox.first(&mut *transaction, &name_of(&event)).await?;
 ///     if is_first {
 ///         // … the effect …
 ///     }
@@ -103,8 +104,8 @@ impl Inbox {
         crate::postgres::migrate(pool, &self.table, self.schema(Dialect::Postgres)).await
     }
 
-    /// The statement that notes an event: consumer, [`name_of`] the event, and the time in milliseconds since
-    /// 1970. It changes one row where the event is new, and none where it was had before.
+    /// The statement that notes an event, with a place for each of [`Inbox::values`]. It changes one row where
+    /// the event is new, and none where it was had before.
     #[must_use]
     pub fn insert_sql(&self, dialect: Dialect) -> String {
         let places = match dialect {
@@ -117,43 +118,45 @@ impl Inbox {
         )
     }
 
+    /// What belongs into the places, in their order, of an event by [`name_of`] it.
+    #[must_use]
+    pub fn values(&self, name: &str) -> [OutboxValue; 3] {
+        [
+            OutboxValue::Text(self.consumer.clone()),
+            OutboxValue::Text(name.to_owned()),
+            OutboxValue::Int(millis(SystemTime::now())),
+        ]
+    }
+
     /// Notes an event by [`name_of`] it, within a transaction that is best begun with this. Whether it is the
-    /// first time: otherwise the effect is there already, and the event is done.
+    /// first time: otherwise the effect is there already, and the event is done. On PostgreSQL, where another
+    /// transaction has noted it and is still open, this waits for its end.
     ///
     /// # Errors
     /// What the database says; the transaction is then not to be committed.
-    #[cfg(feature = "sqlite")]
-    pub async fn first_sqlite(
+    pub async fn first<'c>(
         &self,
-        transaction: &mut sqlx::SqliteConnection,
+        transaction: impl Into<OutboxConnection<'c>>,
         name: &str,
     ) -> Result<bool, OutboxError> {
-        let insert = AssertSqlSafe(self.insert_sql(Dialect::Sqlite));
-        let note = sqlx::query::<sqlx::Sqlite>(insert)
-            .bind(self.consumer.as_str())
-            .bind(name)
-            .bind(millis(SystemTime::now()));
-        Ok(note.execute(transaction).await?.rows_affected() == 1)
-    }
-
-    /// Notes an event by [`name_of`] it, within a transaction. Whether it is the first time: otherwise the
-    /// effect is there already, and the event is done. Where another transaction has noted it and is still
-    /// open, this waits for its end.
-    ///
-    /// # Errors
-    /// What the database says; the transaction is then not to be committed.
-    #[cfg(feature = "postgres")]
-    pub async fn first_postgres(
-        &self,
-        transaction: &mut sqlx::PgConnection,
-        name: &str,
-    ) -> Result<bool, OutboxError> {
-        let insert = AssertSqlSafe(self.insert_sql(Dialect::Postgres));
-        let note = sqlx::query::<sqlx::Postgres>(insert)
-            .bind(self.consumer.as_str())
-            .bind(name)
-            .bind(millis(SystemTime::now()));
-        Ok(note.execute(transaction).await?.rows_affected() == 1)
+        let (consumer, at_ms) = (self.consumer.as_str(), millis(SystemTime::now()));
+        let noted = match transaction.into() {
+            #[cfg(feature = "sqlite")]
+            OutboxConnection::Sqlite(connection) => {
+                let insert = AssertSqlSafe(self.insert_sql(Dialect::Sqlite));
+                let note =
+                    sqlx::query::<sqlx::Sqlite>(insert).bind(consumer).bind(name).bind(at_ms);
+                note.execute(connection).await?.rows_affected()
+            }
+            #[cfg(feature = "postgres")]
+            OutboxConnection::Postgres(connection) => {
+                let insert = AssertSqlSafe(self.insert_sql(Dialect::Postgres));
+                let note =
+                    sqlx::query::<sqlx::Postgres>(insert).bind(consumer).bind(name).bind(at_ms);
+                note.execute(connection).await?.rows_affected()
+            }
+        };
+        Ok(noted == 1)
     }
 
     /// Forgets what this consumer had before a time, and says how much that was. What is forgotten and
@@ -161,36 +164,27 @@ impl Inbox {
     ///
     /// # Errors
     /// What the database says.
-    #[cfg(feature = "sqlite")]
-    pub async fn forget_before_sqlite(
+    pub async fn forget_before<'c>(
         &self,
-        connection: &mut sqlx::SqliteConnection,
+        connection: impl Into<OutboxConnection<'c>>,
         time: SystemTime,
     ) -> Result<u64, OutboxError> {
-        let Self { table, .. } = self;
-        let delete = format!("DELETE FROM {table} WHERE consumer = ? AND at_ms < ?");
-        let forgotten = sqlx::query::<sqlx::Sqlite>(AssertSqlSafe(delete))
-            .bind(self.consumer.as_str())
-            .bind(millis(time));
-        Ok(forgotten.execute(connection).await?.rows_affected())
-    }
-
-    /// Forgets what this consumer had before a time, and says how much that was. What is forgotten and
-    /// delivered once more has its effect once more: keep it for longer than a topic keeps its events.
-    ///
-    /// # Errors
-    /// What the database says.
-    #[cfg(feature = "postgres")]
-    pub async fn forget_before_postgres(
-        &self,
-        connection: &mut sqlx::PgConnection,
-        time: SystemTime,
-    ) -> Result<u64, OutboxError> {
-        let Self { table, .. } = self;
-        let delete = format!("DELETE FROM {table} WHERE consumer = $1 AND at_ms < $2");
-        let forgotten = sqlx::query::<sqlx::Postgres>(AssertSqlSafe(delete))
-            .bind(self.consumer.as_str())
-            .bind(millis(time));
-        Ok(forgotten.execute(connection).await?.rows_affected())
+        let Self { consumer, table } = self;
+        // With places that `sqlx` knows in both.
+        let delete =
+            AssertSqlSafe(format!("DELETE FROM {table} WHERE consumer = $1 AND at_ms < $2"));
+        let (consumer, before_ms) = (consumer.as_str(), millis(time));
+        Ok(match connection.into() {
+            #[cfg(feature = "sqlite")]
+            OutboxConnection::Sqlite(connection) => {
+                let forget = sqlx::query::<sqlx::Sqlite>(delete).bind(consumer).bind(before_ms);
+                forget.execute(connection).await?.rows_affected()
+            }
+            #[cfg(feature = "postgres")]
+            OutboxConnection::Postgres(connection) => {
+                let forget = sqlx::query::<sqlx::Postgres>(delete).bind(consumer).bind(before_ms);
+                forget.execute(connection).await?.rows_affected()
+            }
+        })
     }
 }

@@ -61,6 +61,13 @@ async fn round_on<S>(
 where
     S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
 {
+    let (ids, marks) = publisher.owed();
+    if !ids.is_empty() {
+        let delete = format!("DELETE FROM {table} WHERE id = ANY($1) AND mark = ANY($2)");
+        let delete = sqlx::query::<sqlx::Postgres>(AssertSqlSafe(delete)).bind(ids).bind(marks);
+        in_time(delete.execute(&mut *connection)).await?;
+    }
+    publisher.has_paid();
     let held = publisher.held();
     let mut but = String::new();
     for at in 0..held.len() {
@@ -101,6 +108,7 @@ where
             settle(&mut transaction, aside, settled.refused).await?;
         }
         in_time(transaction.commit()).await?;
+        publisher.has_paid();
     }
     Ok(next)
 }

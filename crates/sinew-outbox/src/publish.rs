@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::event;
 
-/// So many topics are left out at a time because they take nothing.
-const HELD_MAX: usize = 64;
+/// So many topics are left out at a time because they take nothing: SQLite takes no statement of 1,000 such terms.
+const HELD_MAX: usize = 512;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -70,8 +70,15 @@ pub(crate) struct Publisher<S> {
     streams: S,
     table: String,
     held: Vec<Held>,
+    /// It was told that more topics take nothing than are left out.
+    is_crowded: bool,
+    /// When the oldest row was written that was read since the age was told.
     oldest: Option<SystemTime>,
+    /// When the last look came to its end.
+    looked_at: SystemTime,
     looking: Duration,
+    /// Published by this relay, and not known to be deleted: the database has refused, or has not answered.
+    owed: Vec<(i64, String)>,
     pub(crate) published: u64,
 }
 
@@ -81,7 +88,17 @@ where
 {
     pub(crate) fn new(streams: S, table: &str) -> Self {
         let (held, oldest, looking) = (Vec::new(), None, Duration::ZERO);
-        Self { streams, table: table.to_owned(), held, oldest, looking, published: 0 }
+        Self {
+            streams,
+            table: table.to_owned(),
+            held,
+            is_crowded: false,
+            oldest,
+            looked_at: SystemTime::now(),
+            looking,
+            owed: Vec::new(),
+            published: 0,
+        }
     }
 
     /// Tenants and topics whose rows are not to be read in the look that begins.
@@ -94,6 +111,7 @@ where
             }
             !held.is_tried
         });
+        self.is_crowded &= self.held.len() >= HELD_MAX;
         for held in &mut self.held {
             held.is_tried = held.until <= now;
         }
@@ -107,19 +125,33 @@ where
     }
 
     /// For how long the database is to be left alone: where it passes over the rows of topics that are held, it looks at
-    /// each of them. A tenth of the time is enough.
+    /// each of them. A tenth of the time is enough; and less where it finds those that cannot be left out.
     pub(crate) fn rest(&mut self) -> Duration {
         let looking = std::mem::take(&mut self.looking);
         match self.held.is_empty() {
             true => Duration::ZERO,
+            false if self.is_crowded => PAUSE_MAX,
             false => (10 * looking).min(PAUSE_MAX),
         }
+    }
+
+    /// What is to be deleted before any row is read: after ten minutes each would be one more event. By their marks, too:
+    /// a database that takes the place of another may have given the numbers to other rows.
+    pub(crate) fn owed(&self) -> (Vec<i64>, Vec<String>) {
+        self.owed.iter().cloned().unzip()
+    }
+
+    /// All that was published is deleted.
+    pub(crate) fn has_paid(&mut self) {
+        self.owed.clear();
     }
 
     /// Publishes what it can.
     pub(crate) async fn publish(&mut self, rows: Vec<Waiting>) -> Settled {
         let (mut settled, mut topics) = (Settled::default(), BTreeMap::<_, Vec<Waiting>>::new());
+        let mut marks = BTreeMap::new();
         for row in rows {
+            marks.insert(row.id, row.mark.clone());
             topics.entry((row.tenant.clone(), row.topic.clone())).or_default().push(row);
         }
         for ((tenant, topic), rows) in topics {
@@ -127,17 +159,31 @@ where
         }
         let done = u64::try_from(settled.done.len()).unwrap_or(u64::MAX);
         self.published += done;
-        metrics::counter!("sinew_outbox_relayed_total").increment(done);
+        self.owed.extend(settled.done.iter().filter_map(|id| marks.remove_entry(id)));
+        metrics::counter!("sinew_outbox_relayed_total", "table" => self.table.clone())
+            .increment(done);
         settled
     }
 
-    /// Tells how long the oldest row has waited that was seen since the last call.
+    /// Tells after a look how long the oldest row has waited that was seen.
     pub(crate) fn tell_age(&mut self) {
-        metrics::gauge!("sinew_outbox_oldest_age_seconds").set(self.age().as_secs_f64());
+        self.set_age();
+        (self.oldest, self.looked_at) = (None, SystemTime::now());
     }
 
-    fn age(&mut self) -> Duration {
-        let oldest = self.held.iter().map(|held| held.since).chain(self.oldest.take()).min();
+    /// Tells that no one can look: a row may wait since the last one that could.
+    pub(crate) fn tell_age_unseen(&mut self) {
+        self.oldest = self.oldest.into_iter().chain([self.looked_at]).min();
+        self.set_age();
+    }
+
+    fn set_age(&self) {
+        metrics::gauge!("sinew_outbox_oldest_age_seconds", "table" => self.table.clone())
+            .set(self.age().as_secs_f64());
+    }
+
+    fn age(&self) -> Duration {
+        let oldest = self.held.iter().map(|held| held.since).chain(self.oldest).min();
         let age = oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok());
         age.unwrap_or_default()
     }
@@ -231,6 +277,7 @@ where
     fn hold(&mut self, tenant: &str, topic: &str, oldest: SystemTime, error: &sinew::Error) {
         let now = Instant::now();
         let jittered = |pause: Duration| now + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let has_room = self.held.len() < HELD_MAX;
         let is_it = |held: &&mut Held| held.tenant == tenant && held.topic == topic;
         match self.held.iter_mut().find(is_it) {
             Some(held) if held.is_tried => {
@@ -240,14 +287,20 @@ where
                 held.since = oldest;
             }
             Some(held) => held.since = held.since.min(oldest),
-            None => {
+            None if has_room => {
                 tracing::warn!("events of {} for {topic} wait: {error:#}", self.table);
-                if self.held.len() < HELD_MAX {
-                    let (tenant, topic) = (tenant.to_owned(), topic.to_owned());
-                    let (until, pause) = (jittered(PAUSE_MIN), PAUSE_MIN);
-                    let since = oldest;
-                    self.held.push(Held { tenant, topic, until, pause, since, is_tried: false });
-                }
+                let (tenant, topic) = (tenant.to_owned(), topic.to_owned());
+                let (until, pause) = (jittered(PAUSE_MIN), PAUSE_MIN);
+                let since = oldest;
+                self.held.push(Held { tenant, topic, until, pause, since, is_tried: false });
+            }
+            None if self.is_crowded => {}
+            None => {
+                self.is_crowded = true;
+                tracing::error!(
+                    "events of {} for more than {HELD_MAX} topics wait, and may hold up others: {error:#}",
+                    self.table
+                );
             }
         }
     }
@@ -258,10 +311,14 @@ mod tests {
     use super::*;
 
     fn row(id: i64, key: &str) -> Waiting {
+        row_for("full", id, key)
+    }
+
+    fn row_for(topic: &str, id: i64, key: &str) -> Waiting {
         let event = NewEvent { key: Some(key.to_owned()), ..NewEvent::default() };
         let mark = event::mark().expect("random");
         let event = event::to_json(event, &mark, SystemTime::now()).expect("JSON");
-        let (tenant, topic) = (String::new(), "full".to_owned());
+        let (tenant, topic) = (String::new(), topic.to_owned());
         let written_at = SystemTime::now() - Duration::from_secs(3_600);
         Waiting { id, tenant, topic, mark, event, written_at }
     }
@@ -290,6 +347,7 @@ mod tests {
         let (_, mut publisher) = publisher().await;
         publisher.publish(vec![row(1, "ada"), row(2, "ada")]).await;
         assert!(publisher.age() >= Duration::from_secs(3_600));
+        publisher.tell_age();
         assert_eq!(publisher.held().len(), 1);
         tokio::time::sleep(PAUSE_MIN).await;
         // It is looked for again, and there is nothing.
@@ -299,6 +357,16 @@ mod tests {
         assert_eq!(publisher.age(), Duration::ZERO);
         publisher.looked(Instant::now());
         assert_eq!(publisher.rest(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_one_can_look_at_is_told_to_wait() {
+        let (_, mut publisher) = publisher().await;
+        publisher.looked_at = SystemTime::now() - Duration::from_secs(60);
+        publisher.tell_age_unseen();
+        assert!(publisher.age() >= Duration::from_secs(60));
+        publisher.tell_age();
+        assert_eq!(publisher.age(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,5 +382,24 @@ mod tests {
             publisher.publish(vec![row(id, "ada")]).await;
         }
         assert_eq!(publisher.held().len(), 1, "it was refused again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_more_topics_are_full_than_can_be_left_out_looks_are_few() {
+        let (streams, mut publisher) = publisher().await;
+        for topic in 0..=HELD_MAX {
+            assert_eq!(publisher.rest(), Duration::ZERO, "topic {topic}");
+            let topic = format!("full{topic}");
+            streams.topic(&topic).partitions(1).len_max(1).declare().await.expect("a topic");
+            publisher.publish(vec![row_for(&topic, 1, "ada"), row_for(&topic, 2, "ada")]).await;
+        }
+        assert_eq!(publisher.rest(), PAUSE_MAX);
+        assert_eq!(publisher.held().len(), HELD_MAX);
+        tokio::time::sleep(PAUSE_MIN).await;
+        assert!(publisher.held().is_empty());
+        // Others have published what was there.
+        publisher.publish(Vec::new()).await;
+        assert!(publisher.held().is_empty());
+        assert_eq!(publisher.rest(), Duration::ZERO);
     }
 }

@@ -154,6 +154,7 @@ impl Relay {
                 }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
+                    publisher.tell_age_unseen();
                     tracing::warn!("the outbox {} cannot be read: {error}", self.outbox.name());
                     pause = (pause * 2).min(PAUSE_MAX);
                     (Duration::ZERO, pause.mul_f64(0.5 + fastrand::f64() / 2.0))

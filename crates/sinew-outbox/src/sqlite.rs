@@ -28,6 +28,15 @@ pub(crate) async fn round<S>(
 where
     S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
 {
+    let (ids, marks) = publisher.owed();
+    if !ids.is_empty() {
+        let places = vec!["?"; ids.len()].join(", ");
+        let delete = format!("DELETE FROM {table} WHERE id IN ({places}) AND mark IN ({places})");
+        let delete = sqlx::query::<sqlx::Sqlite>(AssertSqlSafe(delete));
+        let delete = ids.into_iter().fold(delete, sqlx::query::Query::bind);
+        marks.into_iter().fold(delete, sqlx::query::Query::bind).execute(pool).await?;
+    }
+    publisher.has_paid();
     let held = publisher.held();
     let but = " AND NOT (tenant = ? AND topic = ?)".repeat(held.len());
     let select =
@@ -46,6 +55,7 @@ where
     let settled = publisher.publish(rows).await;
     let is_full = read == batch && settled.len() > 0;
     settle(pool, format!("DELETE FROM {table}"), settled.done).await?;
+    publisher.has_paid();
     settle(pool, format!("UPDATE {table} SET shard = -1"), settled.refused).await?;
     Ok(if is_full { Next::Again } else { Next::Wait })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sinew::stream::NewEvent;
+use sinew::stream::{NewEvent, check_topic};
 
 use crate::error::OutboxError;
 use crate::event;
@@ -11,7 +11,6 @@ use crate::row::OutboxRow;
 
 const TABLE_DEFAULT: &str = "sinew_outbox";
 const TABLE_LEN_MAX: usize = 48;
-const TOPIC_LEN_MAX: usize = 128;
 
 /// Whose SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +107,8 @@ impl Outbox {
     /// `Rejected` for a topic that cannot be published to. An event that is too long is found out by
     /// the relay, which sets it aside.
     pub fn row(&self, topic: &str, event: NewEvent) -> Result<OutboxRow, OutboxError> {
-        check_topic(topic)?;
+        // Found out here, where the caller can still be told.
+        check_topic(topic).map_err(|error| OutboxError::rejected(error.to_string()))?;
         let (mark, shard) = (event::mark()?, event::shard(event.key.as_deref()));
         let event = event::to_json(event, &mark, SystemTime::now())?;
         Ok(OutboxRow::new(Arc::clone(&self.table), topic.to_owned(), mark, shard, event))
@@ -144,24 +144,6 @@ pub(crate) fn check_table(name: &str) -> Result<(), OutboxError> {
     }
 }
 
-/// Found out here, where the caller can still be told.
-fn check_topic(topic: &str) -> Result<(), OutboxError> {
-    let is_one = !topic.is_empty()
-        && topic.len() <= TOPIC_LEN_MAX
-        && topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if !is_one {
-        return Err(OutboxError::rejected(format!(
-            "expected a topic of 1 to {TOPIC_LEN_MAX} of A-Z, a-z, 0-9, `.`, `_` and `-`, not {topic:?}"
-        )));
-    }
-    match topic.ends_with(".dead") {
-        false => Ok(()),
-        true => Err(OutboxError::rejected(format!(
-            "{topic} is for dead letters: expected a topic that is published to"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Dialect, Outbox};
@@ -178,7 +160,7 @@ mod tests {
     #[test]
     fn a_topic_that_cannot_be_published_to_is_refused_before_it_is_written() {
         let row = |topic: &str| Outbox::new().row(topic, NewEvent::default());
-        for topic in ["", "or ders", "orders.dead", &"a".repeat(129)] {
+        for topic in ["", ".", "..", "or ders", "orders.dead", &"a".repeat(129)] {
             assert!(row(topic).is_err(), "{topic}");
         }
         assert!(row("Orders-7.eu_1").is_ok());

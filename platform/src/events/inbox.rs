@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 use sinew_outbox::{Inbox, OutboxError};
 
 use super::BILLING;
-use super::outbox::dialect_of;
+use super::outbox::{dialect_of, value_of};
 use crate::database::Database;
 
 /// Dead letters are kept for 90 days, and may be given back until then.
@@ -21,11 +20,9 @@ pub(crate) async fn is_first(
     transaction: &DatabaseTransaction,
     event: &str,
 ) -> Result<bool, DbErr> {
-    let backend = transaction.get_database_backend();
-    let insert = Inbox::new(BILLING).insert_sql(dialect_of(backend));
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-    let values = [Value::from(BILLING), Value::from(event), Value::from(now_ms)];
+    let (backend, inbox) = (transaction.get_database_backend(), Inbox::new(BILLING));
+    let insert = inbox.insert_sql(dialect_of(backend));
+    let values = inbox.values(event).map(value_of);
     let note = Statement::from_sql_and_values(backend, insert, values);
     Ok(transaction.execute_raw(note).await?.rows_affected() == 1)
 }
@@ -47,11 +44,11 @@ async fn forget(database: &Database, before: SystemTime) -> Result<u64, OutboxEr
     match connection.get_database_backend() {
         DbBackend::Postgres => {
             let mut held = connection.get_postgres_connection_pool().acquire().await?;
-            inbox.forget_before_postgres(&mut held, before).await
+            inbox.forget_before(&mut *held, before).await
         }
         _ => {
             let mut held = connection.get_sqlite_connection_pool().acquire().await?;
-            inbox.forget_before_sqlite(&mut held, before).await
+            inbox.forget_before(&mut *held, before).await
         }
     }
 }

@@ -17,12 +17,7 @@ pub(crate) async fn tell<F: Fact>(
     let backend = transaction.get_database_backend();
     let event = event(tenant, fact).map_err(custom)?;
     let row = Outbox::new().row(F::TOPIC, event).map_err(custom)?;
-    let values = row.values().map(|value| match value {
-        OutboxValue::Text(text) => Value::from(text),
-        OutboxValue::Int(number) => Value::from(number),
-        OutboxValue::Bytes(bytes) => Value::from(bytes),
-    });
-    let insert = row.insert_sql(dialect_of(backend));
+    let (insert, values) = (row.insert_sql(dialect_of(backend)), row.values().map(value_of));
     transaction.execute_raw(Statement::from_sql_and_values(backend, insert, values)).await?;
     Ok(())
 }
@@ -41,6 +36,14 @@ pub(crate) fn dialect_of(backend: DbBackend) -> Dialect {
     match backend {
         DbBackend::Postgres => Dialect::Postgres,
         _ => Dialect::Sqlite,
+    }
+}
+
+pub(super) fn value_of(value: OutboxValue) -> Value {
+    match value {
+        OutboxValue::Text(text) => Value::from(text),
+        OutboxValue::Int(number) => Value::from(number),
+        OutboxValue::Bytes(bytes) => Value::from(bytes),
     }
 }
 

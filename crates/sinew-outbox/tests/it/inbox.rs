@@ -30,7 +30,7 @@ async fn first(database: &Database, inbox: &Inbox, event: &str, end: End) -> boo
     match database {
         Database::Sqlite(pool) => {
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
-            let is_first = inbox.first_sqlite(&mut transaction, event).await.expect("an answer");
+            let is_first = inbox.first(&mut *transaction, event).await.expect("an answer");
             if end == End::Commit {
                 transaction.commit().await.expect("a commit");
             }
@@ -38,7 +38,7 @@ async fn first(database: &Database, inbox: &Inbox, event: &str, end: End) -> boo
         }
         Database::Postgres(pool) => {
             let mut transaction = pool.begin().await.expect("a transaction");
-            let is_first = inbox.first_postgres(&mut transaction, event).await.expect("an answer");
+            let is_first = inbox.first(&mut *transaction, event).await.expect("an answer");
             if end == End::Commit {
                 transaction.commit().await.expect("a commit");
             }
@@ -82,11 +82,11 @@ async fn what_is_forgotten_is_new_again(database: Database) {
         let forgotten = match &database {
             Database::Sqlite(pool) => {
                 let mut connection = pool.acquire().await.expect("a connection");
-                inbox.forget_before_sqlite(&mut connection, time).await
+                inbox.forget_before(&mut *connection, time).await
             }
             Database::Postgres(pool) => {
                 let mut connection = pool.acquire().await.expect("a connection");
-                inbox.forget_before_postgres(&mut connection, time).await
+                inbox.forget_before(&mut *connection, time).await
             }
         };
         assert_eq!(forgotten.expect("an answer"), expected);

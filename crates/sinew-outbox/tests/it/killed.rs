@@ -1,6 +1,6 @@
 //! A service that is killed between its commit and the publication, over and over.
 //!
-//! The service is this test program again, run as [`worker`].
+//! The service is this test program again, run as [`worker`]. `SINEW_OUTBOX_KILLS=200` is the long run.
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,8 @@ use sinew_outbox::Outbox;
 use crate::world::{SHARED_REDIS, temporary_folder};
 use crate::{Database, eventually, keep, keep_for, keyed, said, sinew_at, unique};
 
-const KILLS: u64 = 200;
+/// Unless the environment says how many.
+const KILLS: u64 = 40;
 /// Each of them is a process, a database and a connection that are opened.
 const KILLS_MAX: Duration = Duration::from_secs(600);
 const WAITING: &str = "SELECT COUNT(*) FROM sinew_outbox";
@@ -90,8 +91,10 @@ fn every_committed_order_has_its_event_and_every_event_its_order() {
         let database = Database::sqlite_at(&file).await;
         database.migrate(&Outbox::new()).await;
         database.run("CREATE TABLE orders (name TEXT PRIMARY KEY)").await;
+        let kills = std::env::var("SINEW_OUTBOX_KILLS");
+        let kills = kills.map_or(KILLS, |kills| kills.parse().expect("a number"));
         let mut unpublished = 0;
-        for life in 0..KILLS {
+        for life in 0..kills {
             let service = start(&file, port, &prefix, life);
             let killed = tokio::task::spawn_blocking(move || kill_after_a_commit(service));
             killed.await.expect("it committed something");
@@ -113,7 +116,7 @@ fn every_committed_order_has_its_event_and_every_event_its_order() {
         assert_eq!(distinct, orders.iter().collect::<HashSet<_>>());
         assert_eq!(events.len(), orders.len(), "each is there once");
         println!(
-            "{KILLS} kills, {unpublished} of them before all was published: {} orders",
+            "{kills} kills, {unpublished} of them before all was published: {} orders",
             orders.len()
         );
     });

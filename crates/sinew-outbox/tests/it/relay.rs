@@ -7,8 +7,10 @@ use sinew::stream::NewEvent;
 use sinew::{Sinew, Streams};
 use sinew_outbox::{Outbox, OutboxRow, Relay};
 
-use crate::world::{free_port, start_redis_on};
-use crate::{Database, End, events, eventually, keyed, on_databases, said, sinew};
+use crate::world::{SHARED_REDIS, free_port, redis_cli, start_redis_on};
+use crate::{
+    Database, End, events, eventually, keyed, on_databases, said, sinew, sinew_at, unique,
+};
 
 on_databases! {
     what_is_committed_arrives_once_and_in_order
@@ -20,6 +22,8 @@ on_databases! {
     an_event_that_can_never_be_published_is_set_aside
     a_relay_that_is_woken_does_not_wait_for_its_next_look
     a_row_goes_to_its_tenant
+    what_is_published_and_cannot_be_deleted_is_not_published_again
+    a_row_with_the_number_of_one_that_was_published_is_another
     a_table_that_is_not_there_ends_a_relay
 }
 
@@ -262,6 +266,73 @@ async fn a_row_goes_to_its_tenant(database: Database) {
     database.relay().run(of, until).await.expect("a table");
     let streams = sinew.tenant("acme").expect("a tenant").streams();
     assert_eq!(said(&streams, "orders").await, ["acme's", "a name that cannot be"]);
+}
+
+/// How deleting from the outbox is refused, and allowed again.
+async fn deletes(database: &Database) -> (&'static str, &'static str) {
+    match database {
+        Database::Sqlite(_) => (
+            "CREATE TRIGGER is_full BEFORE DELETE ON sinew_outbox BEGIN SELECT RAISE(ABORT, 'full'); END",
+            "DROP TRIGGER is_full",
+        ),
+        Database::Postgres(_) => {
+            let function = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                            $$ BEGIN RAISE EXCEPTION 'full'; END $$";
+            database.run(function).await;
+            (
+                "CREATE TRIGGER is_full BEFORE DELETE ON sinew_outbox FOR EACH ROW EXECUTE FUNCTION refuse()",
+                "DROP TRIGGER is_full ON sinew_outbox",
+            )
+        }
+    }
+}
+
+async fn a_row_with_the_number_of_one_that_was_published_is_another(database: Database) {
+    let streams = sinew().await.streams();
+    database.migrate(&Outbox::new()).await;
+    let rows = vec![row("orders", keyed("ada", "one"))];
+    database.write(rows, End::Commit).await.expect("a commit");
+    let (refuse, allow) = deletes(&database).await;
+    database.run(refuse).await;
+    let of_streams = streams.clone();
+    let until = async {
+        eventually("it is published", || async { said(&streams, "orders").await.len() == 1 }).await;
+        // As where a database that was behind takes the place of this one, and gives its numbers again.
+        database.run("UPDATE sinew_outbox SET mark = 'of another'").await;
+        database.run(allow).await;
+        eventually("all is relayed", || async { database.number(WAITING).await == 0 }).await;
+    };
+    database.relay().run(move |_| Ok(of_streams.clone()), until).await.expect("a table");
+    assert_eq!(said(&streams, "orders").await, ["one", "one"]);
+}
+
+async fn what_is_published_and_cannot_be_deleted_is_not_published_again(database: Database) {
+    let port = tokio::task::spawn_blocking(|| SHARED_REDIS.port).await.expect("a server");
+    let prefix = format!("{}_", unique("outbox"));
+    let streams = sinew_at(port, &prefix).await.streams();
+    database.migrate(&Outbox::new()).await;
+    let rows = vec![row("orders", keyed("ada", "one")), row("orders", keyed("ada", "two"))];
+    database.write(rows, End::Commit).await.expect("a commit");
+    let (refuse, allow) = deletes(&database).await;
+    database.run(refuse).await;
+    let of_streams = streams.clone();
+    let until = async {
+        let are_there = || async { said(&streams, "orders").await.len() == 2 };
+        eventually("both are published", are_there).await;
+        // As ten minutes would, after which nothing tells that they were.
+        let pattern = format!("{prefix}*:dup:*");
+        let marks = redis_cli(port, &["--scan", "--pattern", &pattern]);
+        let marks: Vec<&str> = marks.lines().collect();
+        assert_eq!(marks.len(), 2, "{marks:?}");
+        assert_eq!(redis_cli(port, &[&["DEL"][..], &marks[..]].concat()), "2");
+        let rows = vec![row("orders", keyed("ada", "three"))];
+        database.write(rows, End::Commit).await.expect("a commit");
+        database.run(allow).await;
+        eventually("all is relayed", || async { database.number(WAITING).await == 0 }).await;
+    };
+    let relay = database.relay();
+    relay.run(move |_| Ok(of_streams.clone()), until).await.expect("a table");
+    assert_eq!(said(&streams, "orders").await, ["one", "two", "three"]);
 }
 
 async fn a_table_that_is_not_there_ends_a_relay(database: Database) {
