@@ -21,9 +21,10 @@ Commands:
                                    measure beside peers, and write docs/benchmarks.md;
                                    CAPABILITY is link, cache, lock, limit, session, flag
                                    or stream
-  torture NAME [--seconds N] [--seed S]
+  torture NAME [--seconds N] [--seed S] [--release]
                                    a long history under random faults; NAME is cache, limit,
-                                   link, lock, session or stream
+                                   link, lock, session or stream; --release builds longer
+                                   and plays faster
 
 Examples:
   cargo xtask test

@@ -8,6 +8,8 @@ use crate::{check, setup, step};
 
 /// What every law runs on.
 const STORES: [&str; 4] = ["memory", "redis", "cluster", "valkey"];
+/// Most tests wait for servers and leases: of two processors, one at a time each would be idle.
+const THREADS: &str = "4";
 
 pub(crate) fn run() -> Result<(), String> {
     setup::run()?;
@@ -27,7 +29,9 @@ pub(crate) fn run() -> Result<(), String> {
 /// Runs all tests; counts those named `{capability}::{store}::{law}` in the library's suite.
 fn run_tests() -> Result<BTreeMap<String, u32>, String> {
     println!("\n=== cargo test");
+    let threads = std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| THREADS.to_owned());
     let mut child = step::command(&["cargo", "test", "--workspace", "--no-fail-fast"])
+        .env("RUST_TEST_THREADS", threads)
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| format!("cargo: {e}"))?;

@@ -13,18 +13,20 @@ const NAMES: [(&str, &str); 6] = [
 ];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
-    let expected = "expected NAME [--seconds N] [--seed S], where NAME is one of";
+    let expected = "expected NAME [--seconds N] [--seed S] [--release], where NAME is one of";
     let usage = || format!("{expected} {}", NAMES.map(|(name, _)| name).join(", "));
     let [name, options @ ..] = options else { return Err(usage()) };
     let Some((_, test)) = NAMES.iter().find(|(known, _)| known == name) else {
         return Err(usage());
     };
     let (mut seconds, mut seed) = (60, u64::from(std::process::id()));
-    for pair in options.chunks(2) {
-        let number = pair.get(1).and_then(|value| value.parse().ok()).ok_or_else(usage)?;
-        match pair[0] {
-            "--seconds" => seconds = number,
-            "--seed" => seed = number,
+    let (mut options, mut profile) = (options.iter(), None);
+    while let Some(&option) = options.next() {
+        let mut number = || options.next().and_then(|value| value.parse().ok()).ok_or_else(usage);
+        match option {
+            "--seconds" => seconds = number()?,
+            "--seed" => seed = number()?,
+            "--release" => profile = Some(option),
             _ => return Err(usage()),
         }
     }
@@ -32,6 +34,7 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     step::run(
         &format!("torture {name}: {seconds} s, seed {seed}"),
         step::command(&["cargo", "test", "-q", "-p", "sinew", "--all-features", "--test", "it"])
+            .args(profile)
             .args(["--", "--exact", test, "--nocapture"])
             .env("SINEW_TORTURE_SECONDS", seconds.to_string())
             .env("SINEW_TORTURE_SEED", seed.to_string())
