@@ -105,8 +105,14 @@ impl Fleet {
             let worker = fleet.spawn(process, 0);
             fleet.workers.push((worker, 0));
         }
-        for process in 0..CONSUMERS + PRODUCERS {
-            wait_until("a worker has got something done", || fleet.register.has_heard_of(process));
+        for (process, proxy) in (0..).zip(&fleet.proxies) {
+            // By chance, one that only shares partitions has none: then it is enough that it is there.
+            let may_be_idle =
+                process < CONSUMERS && !worker::groups_of(process).contains(&Group::Any);
+            wait_until("a worker has got something done", || match may_be_idle {
+                true => proxy.connections() > 0,
+                false => fleet.register.has_heard_of(process),
+            });
         }
         fleet
     }
@@ -212,18 +218,18 @@ impl Fleet {
         Worker { process: index as u64, life: *life }
     }
 
-    /// Tells some to come to their end, and waits for it. How many did not.
-    fn end(&mut self, processes: std::ops::Range<u64>) -> usize {
+    /// Tells some to come to their end, and waits for it. Who did not.
+    fn end(&mut self, processes: std::ops::Range<u64>) -> Vec<String> {
         let is_told = |index: &usize| processes.contains(&(*index as u64));
         let told: Vec<usize> = (0..self.workers.len()).filter(is_told).collect();
         for index in &told {
             drop(self.workers[*index].0.stdin.take());
         }
-        let (began, mut hung) = (Instant::now(), 0);
+        let (began, mut hung) = (Instant::now(), Vec::new());
         for index in told {
             while self.workers[index].0.try_wait().is_ok_and(|end| end.is_none()) {
                 if began.elapsed() > WAIT_MAX {
-                    hung += 1;
+                    hung.push(format!("process {index} does not end"));
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -232,22 +238,22 @@ impl Fleet {
         hung
     }
 
-    /// Producers first, then, once nothing waits any more, who handles. All that was told, and how many of
-    /// them, or of their groups, never came to an end.
-    fn finish(mut self, drain_max: Duration) -> (History, usize) {
+    /// Producers first, then, once nothing waits any more, who handles. All that was told, and which of them, or of
+    /// their groups, never came to an end.
+    fn finish(mut self, drain_max: Duration) -> (History, Vec<String>) {
         let mut hung = self.end(CONSUMERS..CONSUMERS + PRODUCERS);
         let effects = self.effects();
-        hung += usize::from(!self.with_streams(|streams| async move {
+        hung.extend(self.with_streams(|streams| async move {
             let began = Instant::now();
-            while began.elapsed() < drain_max {
-                if is_drained(&streams).await {
-                    return true;
+            while !is_drained(&streams).await {
+                if began.elapsed() > drain_max {
+                    return Some(format!("left: {:?}", streams.look(TOPIC).await));
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            false
+            None
         }));
-        hung += self.end(0..CONSUMERS);
+        hung.extend(self.end(0..CONSUMERS));
         // What they said last is still being heard.
         let mut heard = 0;
         while heard < self.register.heard() {
@@ -277,8 +283,7 @@ impl Drop for Fleet {
 /// Nothing is unread, in someone's hands, or to be tried again.
 async fn is_drained(streams: &Streams) -> bool {
     let groups = streams.lag(TOPIC).await.expect("an answer");
-    groups.len() == GROUPS.len()
-        && groups.iter().all(|group| group.waiting.n + group.held + group.parked == 0)
+    groups.len() == GROUPS.len() && groups.iter().all(|group| group.unfinished() == 0)
 }
 
 async fn dead(streams: &Streams) -> Vec<(Group, Id)> {
@@ -324,8 +329,13 @@ fn listen(register: &Arc<Register>) -> u16 {
 fn hear(register: &Register, worker: TcpStream) {
     let (mut lines, mut line) = (BufReader::new(worker), String::new());
     while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-        let Some(event) = Event::parse(&line) else { return };
-        register.hear(event);
+        match (Event::parse(&line), history::parse_stall(&line)) {
+            (Some(event), _) => register.hear(event),
+            (None, Some((process, from_ns))) => {
+                register.note(FaultKind::Stopped { process }, from_ns);
+            }
+            (None, None) => return,
+        }
         line.clear();
     }
 }
@@ -341,7 +351,7 @@ enum Misfortune {
 }
 
 /// A calm time, every misfortune at least once and on for two thirds of the time, a calm time.
-fn play(seconds: u64, settings: Settings) -> (History, usize) {
+fn play(seconds: u64, settings: Settings) -> (History, Vec<String>) {
     use Misfortune::{BlackHole, Cut, Kill, LoseReplies, Restart, Stop};
     let mut fleet = Fleet::start(settings);
     let sixth = Duration::from_secs(seconds) / 6;
@@ -366,7 +376,7 @@ fn margins(order: Duration) -> Margins {
     Margins { aftermath: Duration::from_secs(5), ack: Duration::from_secs(1), order }
 }
 
-/// `cargo xtask torture stream --seconds 600` plays it with a million events.
+/// `cargo xtask torture stream --seconds 1200 --release` plays it with a million events.
 #[test]
 fn no_history_breaks_a_promise() {
     let (seconds, seed) = (setting("SINEW_TORTURE_SECONDS", 5), setting("SINEW_TORTURE_SEED", 1));
@@ -378,21 +388,21 @@ fn no_history_breaks_a_promise() {
     let report = check(&history, margins(Duration::from_millis(order)));
     let Report { published, runs, retried, told, explained, dead, effects, .. } = report;
     println!(
-        "torture stream: seed {seed}, {seconds} s, {CONSUMERS} consumers, {PRODUCERS} producers, {} faults: {published} events published, {runs} runs, {retried} of them after a failure, {explained} explained by a fault ({told} told of it); {dead} dead letters, {effects} effects; {hung} hung, {} promises broken",
+        "torture stream: seed {seed}, {seconds} s, {CONSUMERS} consumers, {PRODUCERS} producers, {} faults: {published} events published, {runs} runs, {retried} of them after a failure, {explained} explained by a fault ({told} told of it); {dead} dead letters, {effects} effects; {} hung, {} promises broken",
         history.faults.len(),
+        hung.len(),
         report.found.len(),
     );
-    if !report.found.is_empty() {
+    if !report.found.is_empty() || !hung.is_empty() {
         let file = temporary_folder("stream-history").join("events");
         let lines: String = history.events.iter().map(|event| format!("{event}\n")).collect();
         std::fs::write(&file, lines).expect("a file in a temporary folder");
         panic!(
-            "{file:?}, {:#?}: {:#?}",
+            "{file:?}, {:#?}: {hung:#?}, {:#?}",
             history.faults,
             &report.found[..report.found.len().min(5)]
         );
     }
-    assert_eq!(hung, 0, "someone waits for ever");
     assert!(published > 100 && retried > 10 && effects > 20, "hardly anything happened");
     assert!(dead > 0 && explained > 0, "hardly anything befell it");
     let killed = |fault: &history::Fault| matches!(fault.kind, FaultKind::Killed(_));

@@ -141,6 +141,16 @@ impl Event {
     }
 }
 
+/// That a process has stood still since then, until now.
+pub fn stall(process: u64, from_ns: u64) -> String {
+    format!("Stalled {process} {from_ns}\n")
+}
+
+pub fn parse_stall(line: &str) -> Option<(u64, u64)> {
+    let (process, from_ns) = line.strip_prefix("Stalled ")?.strip_suffix('\n')?.split_once(' ')?;
+    Some((process.parse().ok()?, from_ns.parse().ok()?))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// A process was ended, in this life.

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use super::history::{Event as Told, Group, Id, What, Worker};
+use super::history::{Event as Told, Group, Id, What, Worker, stall};
 use super::producer::{TASKS, produce};
 use super::{ATTEMPTS, CONSUMERS, LEASE, PARTITIONS, TOPIC};
 use crate::laws::keep_for;
@@ -43,12 +43,7 @@ fn worker() {
         if teller.by.process < CONSUMERS {
             let file = std::env::var("SINEW_STREAM_WORKER_EFFECTS").unwrap();
             let effects = effects(&file).await;
-            // Half of them in the one, all in the other.
-            let groups: &[Group] = match teller.by.process % 2 {
-                0 => &[Group::Any, Group::Key],
-                _ => &[Group::Key],
-            };
-            for group in groups {
+            for group in groups_of(teller.by.process) {
                 let consumer = Consumer::new(*group, &teller, &effects);
                 tasks.spawn(consumer.consume(sinew.streams(), Arc::clone(&running)));
             }
@@ -59,6 +54,10 @@ fn worker() {
                 tasks.spawn(produce(sinew.streams(), teller, task, per_second, running));
             }
         }
+        // Alone, whatever holds it up is its own fault.
+        if setting("SINEW_TORTURE_ALONE", 0) == 0 {
+            tokio::spawn(watch(Arc::clone(&teller)));
+        }
         // Its input ends with the test, however the test ends.
         let input = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         let _ = input.await;
@@ -67,6 +66,27 @@ fn worker() {
             ended.unwrap();
         }
     });
+}
+
+/// Half of the consumers are in the one, all in the other.
+pub fn groups_of(process: u64) -> &'static [Group] {
+    match process % 2 {
+        0 => &[Group::Any, Group::Key],
+        _ => &[Group::Key],
+    }
+}
+
+/// Tells when a machine that is busy with other tests has this process stand still, as if it had been stopped.
+async fn watch(teller: Arc<Teller>) {
+    loop {
+        let from_ns = now_ns();
+        tokio::time::sleep(LEASE / 20).await;
+        if Duration::from_nanos(now_ns() - from_ns) > LEASE / 4 {
+            let stall = stall(teller.by.process, from_ns);
+            let mut register = teller.register.lock().await;
+            register.write_all(stall.as_bytes()).await.expect("a register");
+        }
+    }
 }
 
 /// The database of effects, which all workers share.
@@ -202,7 +222,7 @@ impl Consumer {
     async fn affect(&self, id: Id) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut transaction = self.effects.begin_with("BEGIN IMMEDIATE").await?;
         let name = id.to_string();
-        if self.inbox.first_sqlite(&mut transaction, &name).await? {
+        if self.inbox.first(&mut *transaction, &name).await? {
             let insert = "INSERT INTO effects (consumer, event) VALUES (?, ?)";
             let effect = sqlx::query(insert).bind(self.group.name()).bind(name);
             effect.execute(&mut *transaction).await?;
