@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sinew::Streams;
 use sinew::http::Problem;
-use sinew::stream::{Force, From as Begin, NewEvent, Seek, StoredEvent};
+use sinew::stream::{Force, NewEvent, Seek, StartFrom, StoredEvent};
 
 use super::http::problem;
 use crate::auth::Actor;
@@ -79,7 +79,7 @@ async fn make_room(streams: &Streams) -> sinew::Result<()> {
     let oldest = streams.events(TOPIC, None, OLDEST).await?;
     let Some(last) = oldest.last() else { return Ok(()) };
     // From the end it takes nothing: it is there then.
-    streams.pull(TOPIC, GROUP).from(Begin::End).pull(1, Duration::ZERO).await?;
+    streams.pull(TOPIC, GROUP).from(StartFrom::End).pull(1, Duration::ZERO).await?;
     streams.seek(TOPIC, GROUP, Seek::Place(last.place), Force::Yes).await?;
     Ok(())
 }

@@ -130,7 +130,7 @@ pub(crate) struct ConsumerBody {
     /// As it calls itself
     pub(crate) label: String,
     pub(crate) held: u64,
-    /// How long it has unless it is heard of; null where its lease is over
+    /// How long it has unless it is heard of: 0 where its lease is over; null of one that Sinew did not make
     pub(crate) lease_left_ms: Option<u64>,
     /// Those that are its own, where the group keeps the order of keys
     pub(crate) partitions: Vec<u16>,
@@ -343,7 +343,9 @@ pub(crate) struct TrimmedBody {
 }
 
 pub(crate) fn time(time: SystemTime) -> Timestamp {
-    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+    let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    // As precise as anyone needs it.
+    time.round(jiff::Unit::Millisecond).unwrap_or(time)
 }
 
 pub(crate) fn millis(time: Duration) -> u64 {

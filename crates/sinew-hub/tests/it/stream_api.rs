@@ -1,6 +1,6 @@
 //! Event streams over HTTP: published, pulled, acknowledged, tailed and put right.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -314,6 +314,35 @@ async fn what_is_done_to_a_group_is_noted_before_it_is_done() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_noted_is_not_done() {
+    let server = blocking(start_redis).await;
+    let hub = start(&format!("redis://127.0.0.1:{}", server.port)).await;
+    let place = published(&post(&hub, "/streams/orders", json!({ "data": 1 })).await);
+    let pulled = pull(&hub, "billing").await;
+    let path = "/streams/orders/groups/billing";
+    let ack = json!({ "lease": pulled.body["lease"], "places": [place] });
+    post(&hub, &format!("{path}/ack"), ack).await;
+    let seek = async |to: &str| post(&hub, &format!("{path}/seek"), json!({ "to": to })).await;
+    assert_eq!(seek("end").await.status, StatusCode::OK);
+
+    // From now on nothing can be added to it.
+    let audit = redis_cli(server.port, &["--scan", "--pattern", "*sinew.audit*:log"]);
+    assert_eq!(redis_cli(server.port, &["DEL", &audit]), "1", "{audit}");
+    assert_eq!(redis_cli(server.port, &["SET", &audit, "no log"]), "OK");
+    let sought = seek("start").await;
+    assert_eq!(sought.status, StatusCode::BAD_GATEWAY, "{}", sought.text);
+    let removed = call(&hub, Method::DELETE, path, NONE, None).await;
+    assert_eq!(removed.status, StatusCode::BAD_GATEWAY, "{}", removed.text);
+    let group = get(&hub, path).await;
+    assert_eq!(
+        (group.status, &group.body["waiting"]),
+        (StatusCode::OK, &json!(0)),
+        "{}",
+        group.text
+    );
+}
+
+#[tokio::test]
 async fn how_far_a_pulled_group_is_can_be_watched() {
     let hub = start("embedded").await;
     published(&post(&hub, "/streams/orders", json!({ "data": 1 })).await);
@@ -335,4 +364,42 @@ async fn how_far_a_pulled_group_is_can_be_watched() {
     assert!(is_told("sinew_stream_lag_messages", " 1"), "{metrics}");
     assert!(is_told("sinew_stream_oldest_unacked_age_seconds", ""), "{metrics}");
     assert!(is_told("sinew_stream_dead_lettered_total", " 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn groups_of_one_name_are_watched_together_whosever_they_are() {
+    let hub = start("embedded").await;
+    let (acme, beta) = ([("x-tenant-id", "acme")], [("x-tenant-id", "beta")]);
+    for _ in 0..2 {
+        let body = Some(json!({ "data": 1 }));
+        published(&call(&hub, Method::POST, "/streams/orders", &acme, body).await);
+    }
+    for (of, status) in [(&acme, StatusCode::OK), (&beta, StatusCode::NO_CONTENT)] {
+        let body = Some(json!({ "lease": "30s" }));
+        let path = "/streams/orders/groups/billing/pull";
+        let pulled = call(&hub, Method::POST, path, of, body).await;
+        assert_eq!(pulled.status, status, "{}", pulled.text);
+    }
+    let metrics = hub.get("/metrics").await.text;
+    let lag = metrics.lines().find(|line| line.starts_with("sinew_stream_lag_messages{"));
+    assert!(lag.is_some_and(|line| line.ends_with(" 2")), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_pulled_group_is_watched_although_nobody_pulls_any_more() {
+    let hub = start("embedded").await;
+    published(&post(&hub, "/streams/orders", json!({ "data": 1 })).await);
+    let pulled = pull(&hub, "billing").await;
+    assert_eq!(pulled.status, StatusCode::OK, "{}", pulled.text);
+    published(&post(&hub, "/streams/orders", json!({ "data": 2 })).await);
+    let began = Instant::now();
+    loop {
+        let metrics = hub.get("/metrics").await.text;
+        let lag = metrics.lines().find(|line| line.starts_with("sinew_stream_lag_messages{"));
+        if lag.is_some_and(|line| line.ends_with(" 2")) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{metrics}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

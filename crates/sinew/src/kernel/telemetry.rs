@@ -44,9 +44,9 @@ pub(crate) const STREAM_PUBLISHED: &str = "sinew_stream_published_total";
 pub(crate) const STREAM_HANDLED: &str = "sinew_stream_handled_total";
 /// Seconds that handlers took, by `topic` and `group`.
 pub(crate) const STREAM_HANDLE_DURATION: &str = "sinew_stream_handle_duration_seconds";
-/// Events that a group has not finished, by `topic` and `group`.
+/// Events that a group has not finished, by `topic` and `group`: of all tenants of a process together.
 pub(crate) const STREAM_LAG: &str = "sinew_stream_lag_messages";
-/// The age in seconds of the oldest of them, by `topic` and `group`.
+/// The age in seconds of the oldest of them, by `topic` and `group`: of whichever tenant it is.
 pub(crate) const STREAM_OLDEST_AGE: &str = "sinew_stream_oldest_unacked_age_seconds";
 /// Events that became dead letters, by `topic` and `group`.
 pub(crate) const STREAM_DEAD_LETTERED: &str = "sinew_stream_dead_lettered_total";

@@ -1,10 +1,13 @@
 //! The atomic steps that streams need from a store, and what waits for news.
 
+use std::collections::BTreeMap;
+
 use super::memory::{MemoryBackend, MemoryReader, MemoryTail, MemoryWaker};
 use super::model::{
-    Bury, Claim, Consumer, Declared, Due, Entry, EntryId, Force, GroupLook, Joined, Joining, Left,
-    Next, Noted, Outgoing, Parking, PartitionLook, Promoted, Read, ReadFrom, Redriven, Reply,
-    Settlement, Sought, Span, Start, Take, Taken, Tick, Ticking, Trim, Trimming, Who, Written,
+    Bury, Claim, Consumer, Declared, Due, Entry, EntryId, Force, GroupChange, GroupLook, Joined,
+    Joining, Left, Next, Noted, Outgoing, Parking, PartitionLook, Promoted, Read, ReadFrom,
+    Redriven, Reply, Settlement, Span, Start, Take, Taken, Tick, Ticking, Trim, Trimming, Who,
+    Written,
 };
 #[cfg(feature = "redis")]
 use super::redis::{RedisBackend, RedisReader, RedisTail, RedisWaker};
@@ -216,10 +219,13 @@ backend! {
         group: &GroupKeys,
         to: Start,
         how: Force
-    ) -> Result<Reply<Sought>>;
+    ) -> Result<GroupChange>;
+
+    /// Says that a group is not to be forgotten, where it is there.
+    async fn keep(&self, keys: &PartitionKeys, group: &GroupKeys) -> Result<()>;
 
     /// Removes a group, with all that is kept of it.
-    async fn forget(&self, keys: &PartitionKeys, group: &GroupKeys, how: Force) -> Result<Reply<Sought>>;
+    async fn forget(&self, keys: &PartitionKeys, group: &GroupKeys, how: Force) -> Result<GroupChange>;
 
     /// Which of these events were finished before.
     async fn inbox(&self, group: &GroupKeys, events: &[&str]) -> Result<Vec<bool>>;
@@ -256,14 +262,18 @@ pub(super) enum TailReader {
 }
 
 impl Store {
-    /// Partitions with the same number can be waited for together.
-    #[cfg_attr(not(feature = "redis"), allow(unused_variables))]
-    pub(super) fn together(&self, keys: &PartitionKeys) -> u16 {
-        match self {
-            Self::Memory(_) => 0,
-            #[cfg(feature = "redis")]
-            Self::Redis(backend) => backend.together(keys),
+    /// Partitions, parted into those that can be waited for together.
+    pub(super) fn together(&self, all: &[PartitionKeys]) -> Vec<Vec<PartitionKeys>> {
+        let mut together: BTreeMap<u16, Vec<PartitionKeys>> = BTreeMap::new();
+        for keys in all {
+            let number = match self {
+                Self::Memory(_) => 0,
+                #[cfg(feature = "redis")]
+                Self::Redis(backend) => backend.together(keys),
+            };
+            together.entry(number).or_default().push(keys.clone());
         }
+        together.into_values().collect()
     }
 
     /// For partitions that can be waited for together. Opens its connection with the first call.

@@ -11,14 +11,11 @@ use serde::Serialize;
 
 use super::Streams;
 use super::event::NewEvent;
-use super::model::{BATCH_LEN_MAX, BATCH_MAX, BATCHES_MAX, DEDUP_DEFAULT};
+use super::model::{BATCH_LEN_MAX, BATCH_MAX, BATCHES_MAX, DEDUP_DEFAULT, LOOKS_MAX, fields_len};
 use super::publish::{Published, Ready, keeps_changing};
 use super::topic::check_writable;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::name::TopicName;
-
-/// How often what is left is sent to other partitions.
-const LOOKS_MAX: usize = 3;
 
 /// Events on their way; see [`Streams::publish_many`].
 #[must_use = "events are published when this is awaited"]
@@ -197,8 +194,7 @@ fn lanes(events: Vec<Numbered>, partitions: u16) -> Vec<Lane> {
 fn calls(events: Vec<Numbered>) -> Vec<Vec<Numbered>> {
     let (mut calls, mut call, mut call_len) = (Vec::new(), Vec::new(), 0);
     for (at, ready) in events {
-        let len: usize =
-            ready.outgoing.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let len = fields_len(&ready.outgoing.fields);
         let is_full = call.len() == BATCH_MAX || call_len + len > BATCH_LEN_MAX;
         if is_full && !call.is_empty() {
             calls.push(std::mem::take(&mut call));

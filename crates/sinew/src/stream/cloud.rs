@@ -31,9 +31,16 @@ impl NewEvent {
     /// # Errors
     /// As [`NewEvent::from_cloud_json`], for the first that may not be so.
     pub fn batch_from_cloud_json(json: &[u8]) -> Result<Vec<Self>> {
-        let read: Vec<std::collections::BTreeMap<String, &RawValue>> =
-            serde_json::from_slice(json).map_err(not_json)?;
-        read.into_iter().map(Self::from_raw).collect()
+        let read: Vec<std::collections::BTreeMap<String, &RawValue>> = serde_json::from_slice(json)
+            .map_err(|error| {
+                Error::rejected("no batch of CloudEvents: expected JSON, an array of objects")
+                    .with_source(error)
+            })?;
+        let of = |(at, one)| {
+            Self::from_raw(one)
+                .map_err(|error| Error::rejected(format!("event {} of the batch: {error}", at + 1)))
+        };
+        read.into_iter().enumerate().map(of).collect()
     }
 
     fn from_raw(read: std::collections::BTreeMap<String, &RawValue>) -> Result<Self> {

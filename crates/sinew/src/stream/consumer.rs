@@ -1,7 +1,7 @@
 //! One subscription to a topic whose events go to any consumer: its tasks, and what they share.
 //!
 //! ```text
-//! readers ─┐                        ┌─ runs ── acks ── the store
+//! readers ─┐                        ┌─ runs ── tell ── the store
 //! takers  ─┴─ held ── queue ── starter
 //! keeper: one tick a second and partition renews the lease, and says what is to be done
 //! ```
@@ -12,45 +12,45 @@
 
 mod keep;
 mod take;
+mod tell;
+#[cfg(all(test, feature = "redis"))]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::acks::{Again, Tally, settle};
+use super::again::Again;
 use super::backend::Backend as _;
 use super::checkpoint::Checkpoints;
 use super::engine::{Engine, Moves};
 use super::held::{Delivered, Held, Load};
+use super::lags::OwnLag;
 use super::model::{
-    Becomes, Entry, EntryId, Left, Portion, READ_MAX, Reply, Taken, Tick, Ticking, Who, Whom,
-    consumer_name, millis, tick_every,
+    Becomes, Entry, EntryId, LEAVE_MAX, LEAVE_TIME_MAX, Left, Portion, READ_MAX, Reply, Taken,
+    Tick, Ticking, Who, Whom, millis, tick_every,
 };
 use super::run::{Ended, Finished, Runs};
 use super::subscribe::Settings;
+use super::tally::{Lost, Tally};
 use crate::kernel::clock::Monotonic;
 use crate::kernel::error::{Error, Result};
-use crate::kernel::key::{Code, GroupKeys, PartitionKeys};
-use crate::kernel::telemetry;
+use crate::kernel::key::{GroupKeys, PartitionKeys};
 
-/// How many entries a consumer gives back in one step.
-const LEAVE_MAX: usize = 1_000;
-/// How long a consumer that ends tries to say so.
-const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
+use self::tell::settle;
+
 /// Names of its own that a consumer has not heard the end of.
 const RENAMES_MAX: usize = 16;
 
 /// What the tasks of a subscription share.
-pub(super) struct Consumer {
-    pub(super) engine: Arc<Engine>,
-    pub(super) settings: Arc<Settings>,
-    pub(super) parts: Vec<Part>,
-    pub(super) tally: Tally,
-    pub(super) counts: Counts,
+struct Consumer {
+    engine: Arc<Engine>,
+    settings: Arc<Settings>,
+    parts: Vec<Part>,
+    tally: Tally,
     // A mutex: the name changes together with what each partition has to do about it.
     name: Mutex<Arc<str>>,
     // A mutex: asked by the keeper and the taker, and neither waits under it.
@@ -70,10 +70,10 @@ pub(super) struct Consumer {
 }
 
 /// A partition, as a subscription has it.
-pub(super) struct Part {
-    pub(super) keys: PartitionKeys,
-    pub(super) group: GroupKeys,
-    pub(super) held: Arc<Held>,
+struct Part {
+    keys: PartitionKeys,
+    group: GroupKeys,
+    held: Arc<Held>,
     ended: mpsc::Sender<Ended>,
     // A mutex: noted by the keeper, looked at by the others, and none of them waits under it.
     standing: Mutex<Standing>,
@@ -102,27 +102,6 @@ struct Standing {
     due_at: Option<Monotonic>,
     pending: u64,
     waiting: u64,
-    oldest_ms: Option<u64>,
-}
-
-/// How events come to be lost.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Lost {
-    /// Someone deleted or trimmed them by hand.
-    Deleted,
-    /// The store was emptied, or is another.
-    Flushed,
-    /// Someone else has them by now.
-    Lease,
-}
-
-pub(super) struct Counts {
-    pub(super) dead: Counter,
-    deleted: Counter,
-    flushed: Counter,
-    lease: Counter,
-    lag: Gauge,
-    oldest: Gauge,
 }
 
 /// Entries that are to be run, and those that were finished here before.
@@ -152,7 +131,7 @@ pub(super) async fn run(
     tokio::pin!(shutdown);
     tokio::select! {
         joined = first => joined?,
-        () = &mut shutdown => return Ok(consumer.leave(0).await),
+        () = &mut shutdown => return Ok(consumer.leave().await),
     }
     // Both sets end with this future, however it ends.
     let (mut taking, mut keeping) = (JoinSet::new(), JoinSet::new());
@@ -163,7 +142,7 @@ pub(super) async fn run(
     keeping.spawn(Arc::clone(&consumer).tidy());
     taking.spawn(Arc::clone(&consumer).start_runs(to_start));
     taking.spawn(Arc::clone(&consumer).take());
-    for together in consumer.readable_together() {
+    for together in consumer.engine.backend.together(partitions) {
         taking.spawn(Arc::clone(&consumer).read(together));
     }
     tokio::select! {
@@ -198,12 +177,13 @@ impl Consumer {
                 standing: Mutex::new(Standing::new(now)),
             });
         }
+        let teller = parts.first().map_or("", |part| part.group.members());
+        let lag = OwnLag::new(&engine.lags, settings.names(), teller);
         let consumer = Self {
-            name: Mutex::new(new_name(&settings.label)?),
+            name: Mutex::new(settings.new_name()?),
             moves: Mutex::new(Moves::of(&engine)),
             runs: Runs::new(Arc::clone(&settings), Arc::clone(&engine)),
-            counts: Counts::new(&settings),
-            tally: Tally::default(),
+            tally: Tally::new(&settings, lag),
             engine,
             settings,
             parts,
@@ -234,7 +214,7 @@ impl Consumer {
 
     /// Whose the entries of a partition are now, after all that a change of name entails. To be called while nothing
     /// else is taken.
-    pub(super) async fn who_settles(&self, part: &Part) -> Result<Who> {
+    async fn who_settles(&self, part: &Part) -> Result<Who> {
         loop {
             let name = self.name();
             self.bring_over(part).await?;
@@ -270,7 +250,7 @@ impl Consumer {
 
     /// Goes on under another name: the present one was taken for dead.
     fn take_new_name(&self) -> Result<()> {
-        let new = new_name(&self.settings.label)?;
+        let new = self.settings.new_name()?;
         let (topic, group) = self.settings.names();
         tracing::warn!(topic, group, old = %self.name(), %new, "taken for dead, and goes on under another name");
         let mut name = self.name.lock();
@@ -290,8 +270,7 @@ impl Consumer {
     fn deliver(&self, part: &Part, taken: Taken) -> Delivery {
         if !taken.lost.is_empty() {
             part.held.lose(&taken.lost);
-            Tally::add(&self.tally.lost, taken.lost.len());
-            self.counts.deleted.increment(u64::try_from(taken.lost.len()).unwrap_or(u64::MAX));
+            self.tally.lost(taken.lost.len(), Lost::Deleted);
         }
         let mut delivery = Delivery::default();
         for entry in taken.entries {
@@ -352,25 +331,19 @@ impl Consumer {
     }
 
     /// Tells their handlers that events are lost, and counts those that were held.
-    pub(super) fn lose(&self, part: &Part, ids: &[EntryId], how: Lost) {
+    fn lose(&self, part: &Part, ids: &[EntryId], how: Lost) {
         let lost = part.held.lose(ids);
         if lost == 0 {
             return;
         }
-        Tally::add(&self.tally.lost, lost);
-        let counter = match how {
-            Lost::Deleted => &self.counts.deleted,
-            Lost::Flushed => &self.counts.flushed,
-            Lost::Lease => &self.counts.lease,
-        };
-        counter.increment(u64::try_from(lost).unwrap_or(u64::MAX));
+        self.tally.lost(lost, how);
         let (topic, group) = self.settings.names();
         let partition = part.keys.partition();
         tracing::warn!(topic, group, partition, lost, ?how, "events are no longer held here");
     }
 
     /// The group is gone: it is to be made again at its checkpoint.
-    pub(super) fn rejoin(&self, part: &Part) {
+    fn rejoin(&self, part: &Part) {
         let mut standing = part.standing.lock();
         standing.is_joined = false;
         standing.must_join = true;
@@ -386,7 +359,7 @@ impl Consumer {
     }
 
     /// Something of this partition is due by then.
-    pub(super) fn due_in(&self, part: &Part, delay: Duration) {
+    fn due_in(&self, part: &Part, delay: Duration) {
         let at = self.engine.clock.now().after(delay);
         let mut standing = part.standing.lock();
         standing.due_at = Some(standing.due_at.map_or(at, |due_at| due_at.min(at)));
@@ -395,7 +368,7 @@ impl Consumer {
     }
 
     /// Ends the subscription: waiting does not help.
-    pub(super) fn end_for(&self, error: Error) {
+    fn end_for(&self, error: Error) {
         self.ends_for.lock().get_or_insert(error);
         self.ends.notify_one();
     }
@@ -414,12 +387,12 @@ impl Consumer {
             // What a handler does after this is not waited for: it may not even listen.
             let _ = tokio::time::timeout(LEAVE_TIME_MAX, self.runs.abort()).await;
         }
-        let given_back = self.load.open_len();
+        self.tally.given_back(self.load.open_len());
         keeping.shutdown().await;
-        self.leave(given_back).await
+        self.leave().await
     }
 
-    async fn leave(&self, given_back: usize) -> Finished {
+    async fn leave(&self) -> Finished {
         let leaves = async {
             for part in &self.parts {
                 if let Err(error) = self.leave_part(part).await {
@@ -430,7 +403,7 @@ impl Consumer {
             self.checkpoints.write().await;
         };
         let _ = tokio::time::timeout(LEAVE_TIME_MAX, leaves).await;
-        self.tally.finished(given_back)
+        self.tally.finished()
     }
 
     async fn leave_part(&self, part: &Part) -> Result<()> {
@@ -469,7 +442,6 @@ impl Standing {
             due_at: None,
             pending: 0,
             waiting: 0,
-            oldest_ms: None,
         }
     }
 
@@ -483,33 +455,4 @@ impl Standing {
         let Some((was_ms, was)) = self.clock else { return now };
         was.after(Duration::from_millis(store_ms.saturating_sub(was_ms)))
     }
-}
-
-impl Counts {
-    fn new(settings: &Settings) -> Self {
-        let topic = || settings.topic.as_str().to_owned();
-        let group = || settings.group.as_str().to_owned();
-        let lost = |cause: &'static str| metrics::counter!(telemetry::STREAM_LOST, "topic" => topic(), "group" => group(), "cause" => cause);
-        Self {
-            dead: metrics::counter!(telemetry::STREAM_DEAD_LETTERED, "topic" => topic(), "group" => group()),
-            deleted: lost("deleted"),
-            flushed: lost("flushed"),
-            lease: lost("lease"),
-            lag: metrics::gauge!(telemetry::STREAM_LAG, "topic" => topic(), "group" => group()),
-            oldest: metrics::gauge!(telemetry::STREAM_OLDEST_AGE, "topic" => topic(), "group" => group()),
-        }
-    }
-}
-
-/// What is no longer looked at is not told for ever.
-impl Drop for Counts {
-    fn drop(&mut self) {
-        self.lag.set(0.0);
-        self.oldest.set(0.0);
-    }
-}
-
-/// A name that no consumer had before.
-fn new_name(label: &str) -> Result<Arc<str>> {
-    Ok(consumer_name(label, Code::random()?).into())
 }

@@ -164,23 +164,11 @@ impl DeadLetters {
     /// # Errors
     /// As [`DeadLetters::redrive`].
     pub async fn redrive_all(&self) -> Result<u64> {
-        let ends = self.ends().await?;
-        let (mut after, mut redriven) = (None::<Place>, 0);
-        loop {
-            let page = self.page(after.as_ref()).await?;
-            let Some((partition, last)) = page.last() else { return Ok(redriven) };
-            after = Some(Place { partition: *partition, entry: last.id });
-            // What dies again meanwhile is left: or there would be no end.
-            let is_old = |place: &Place| {
-                ends.get(usize::from(place.partition)).is_some_and(|end| place.entry <= *end)
-            };
-            let places = self.of_group(page).map(|letter| letter.place).filter(is_old);
-            let places: Vec<Place> = places.collect();
+        let (mut all, mut redriven) = (self.all_now().await?, 0);
+        while let Some(places) = self.more(&mut all).await? {
             redriven += self.redrive(&places).await?;
-            if ends.iter().all(|end| after.is_some_and(|after| after.entry > *end)) {
-                return Ok(redriven);
-            }
         }
+        Ok(redriven)
     }
 
     /// Removes letters for good, and says how many. What is no letter of the group is passed over.
@@ -198,6 +186,20 @@ impl DeadLetters {
         Ok(removed)
     }
 
+    /// Removes all letters for good that are there now, and says how many.
+    ///
+    /// *Cancellation*: some may be gone.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::remove`].
+    pub async fn remove_all(&self) -> Result<u64> {
+        let (mut all, mut removed) = (self.all_now().await?, 0);
+        while let Some(places) = self.more(&mut all).await? {
+            removed += self.remove(&places).await?;
+        }
+        Ok(removed)
+    }
+
     async fn keys(&self) -> Result<Vec<PartitionKeys>> {
         GroupName::new(&self.group)?;
         let topic = TopicName::new(&self.topic)?;
@@ -210,13 +212,27 @@ impl DeadLetters {
         page(&self.streams.engine.backend, &keys, Shelf::Dead, after, PAGE_LEN).await
     }
 
-    /// The last letter that is there now, of each partition. Not the time: after a clock went back, letters are later.
-    async fn ends(&self) -> Result<Vec<EntryId>> {
+    async fn all_now(&self) -> Result<AllNow> {
         let keys = self.keys().await?;
         let backend = &self.streams.engine.backend;
         let lasts = keys.iter().map(|keys| backend.dead_range(keys, Span::Last, 1));
         let lasts = try_join_all(lasts).await?;
-        Ok(lasts.iter().map(|last| last.first().map_or(EntryId::ZERO, |last| last.id)).collect())
+        let ends = lasts.iter().map(|last| last.first().map_or(EntryId::ZERO, |last| last.id));
+        Ok(AllNow { ends: ends.collect(), after: None })
+    }
+
+    /// The next of them that are the group's: there may be some behind a page that has none.
+    async fn more(&self, all: &mut AllNow) -> Result<Option<Vec<Place>>> {
+        if all.after.is_some_and(|after| all.ends.iter().all(|end| after.entry > *end)) {
+            return Ok(None);
+        }
+        let page = self.page(all.after.as_ref()).await?;
+        let Some((partition, last)) = page.last() else { return Ok(None) };
+        all.after = Some(Place { partition: *partition, entry: last.id });
+        let is_old = |place: &Place| {
+            all.ends.get(usize::from(place.partition)).is_some_and(|end| place.entry <= *end)
+        };
+        Ok(Some(self.of_group(page).map(|letter| letter.place).filter(is_old).collect()))
     }
 
     fn of_group(&self, page: Vec<(u16, Entry)>) -> impl Iterator<Item = DeadLetter> {
@@ -235,6 +251,13 @@ impl DeadLetters {
         };
         Ok(self.keys().await?.into_iter().map(of).filter(|(_, ids)| !ids.is_empty()).collect())
     }
+}
+
+/// The letters that are there at a moment: what dies meanwhile is left, or there would be no end.
+struct AllNow {
+    /// The last one of each partition. Not the time: after a clock went back, letters are later.
+    ends: Vec<EntryId>,
+    after: Option<Place>,
 }
 
 /// Nothing of what is no dead letter.

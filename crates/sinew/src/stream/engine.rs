@@ -2,31 +2,29 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::backend::Store;
 use super::broadcast::Channels;
+use super::lags::Lags;
 use super::later::Timers;
 use super::memory::MemoryBackend;
 use super::model::TOPICS_MAX;
+use super::pull::watch::Watched;
 #[cfg(feature = "redis")]
 use super::redis::RedisBackend;
 use super::webhook;
-use crate::kernel::clock::{Clock, Monotonic};
+use crate::kernel::clock::Clock;
 use crate::kernel::error::Result;
-use crate::kernel::key::{GroupKeys, PartitionKeys};
+use crate::kernel::key::PartitionKeys;
 use crate::kernel::name::Prefix;
 #[cfg(feature = "redis")]
 use crate::kernel::redis::Link;
 
 /// What one embedded store keeps of events, in bytes.
 const MEMORY_MAX: usize = 64 << 20;
-
-/// How often it is told how far a group is that is pulled, at most.
-const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// What the streams of one client share.
 pub(crate) struct Engine {
@@ -36,12 +34,12 @@ pub(crate) struct Engine {
     pub(super) channels: Channels,
     pub(super) timers: Timers,
     pub(super) webhooks: webhook::Store,
+    pub(super) lags: Arc<Lags>,
+    pub(super) watched: Watched,
     #[cfg(feature = "redis")]
     pub(super) link: Option<Link>,
     /// How many partitions topics have, by the log of their first. Read with each publish, and hardly ever written.
     known: RwLock<HashMap<Box<str>, u16>>,
-    /// When it was last told how far groups are that are pulled, by the members of their first partition.
-    told: Mutex<HashMap<Box<str>, Monotonic>>,
 }
 
 impl Engine {
@@ -55,10 +53,11 @@ impl Engine {
             channels: Channels::embedded(),
             timers: Timers::default(),
             webhooks: webhook::Store::embedded(prefix),
+            lags: Arc::default(),
+            watched: Watched::default(),
             #[cfg(feature = "redis")]
             link: None,
             known: RwLock::default(),
-            told: Mutex::default(),
         })
     }
 
@@ -75,11 +74,12 @@ impl Engine {
             clock,
             value_len_max,
             channels: Channels::on_redis(link.clone()),
-            timers: Timers::default(),
+            timers: Timers::here(),
             webhooks: webhook::Store::on_redis(link.clone(), prefix),
+            lags: Arc::default(),
+            watched: Watched::here(),
             link: Some(link),
             known: RwLock::default(),
-            told: Mutex::default(),
         })
     }
 
@@ -98,22 +98,6 @@ impl Engine {
 
     pub(super) fn forget(&self, first: &PartitionKeys) {
         self.known.write().remove(first.log());
-    }
-
-    /// Whether it is time to tell how far a group is that is pulled; it is then taken as told.
-    pub(super) fn is_to_tell(&self, first: &GroupKeys) -> bool {
-        let (mut told, now) = (self.told.lock(), self.clock.now());
-        let is_new = |was: &Monotonic| now.since(*was) < TELL_EVERY;
-        if told.get(first.members()).is_some_and(is_new) {
-            return false;
-        }
-        if told.len() >= TOPICS_MAX {
-            told.retain(|_, was| is_new(was));
-        }
-        if told.len() < TOPICS_MAX {
-            told.insert(first.members().into(), now);
-        }
-        true
     }
 
     /// Which tenants have, or had, webhooks; `None` is what belongs to no tenant.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::model::{ATTRIBUTES_LEN_MAX, EXTENSIONS_MAX, Fields, Place};
+use super::model::{ATTRIBUTES_LEN_MAX, EXTENSIONS_MAX, Fields, Place, fields_len};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::key::Code;
 use crate::kernel::name::TopicName;
@@ -168,7 +168,7 @@ impl NewEvent {
             check_extension(&name)?;
             fields.push((format!("{EXTENSION}{name}").into(), value.into()));
         }
-        let len: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let len = fields_len(&fields);
         if len > ATTRIBUTES_LEN_MAX {
             return Err(Error::rejected(format!(
                 "the attributes of an event have {len} bytes: expected at most {ATTRIBUTES_LEN_MAX}"

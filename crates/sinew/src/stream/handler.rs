@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::held::Held;
@@ -47,6 +48,8 @@ struct Inner {
     // Knows whether it is lost.
     held: Arc<Held>,
     id: EntryId,
+    /// Its handler knows that it is lost, and may stop for that reason.
+    is_told: AtomicBool,
 }
 
 impl Ctx {
@@ -67,6 +70,7 @@ impl Ctx {
             fence: fence.map(Fence),
             held,
             id,
+            is_told: AtomicBool::new(false),
         }))
     }
 
@@ -115,18 +119,26 @@ impl Ctx {
     }
 
     /// Whether the event is no longer this process's: another may handle it by now, and what this handler says of
-    /// it will not count.
+    /// it will not count. From then on, an error is no failure of the event's: if it is still this group's to handle, it
+    /// is handled again, and no attempt is used up.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.0.held.is_lost(self.0.id)
+        let is_lost = self.0.held.is_lost(self.0.id);
+        self.0.is_told.fetch_or(is_lost, Ordering::Relaxed);
+        is_lost
     }
 
     /// Resolves when the event is no longer this process's: its lease is over by this machine's clock, or the store
-    /// has said so.
+    /// has said so. What an error means from then on, [`Ctx::is_lost`] says.
     ///
     /// *Cancellation*: it may be dropped, and asked again.
     pub async fn lost(&self) {
         self.0.held.lost(self.0.id).await;
+        self.0.is_told.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.0.is_told.load(Ordering::Relaxed)
     }
 }
 

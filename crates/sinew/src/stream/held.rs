@@ -249,6 +249,14 @@ impl Held {
         self.lose_all_but(&[])
     }
 
+    /// Those of which the store is not to hear: they are not held any more, and were not finished before to come again.
+    pub(super) fn not_held(&self, ids: &[EntryId]) -> Vec<EntryId> {
+        let inner = self.inner.lock();
+        let is_held = |id: &EntryId| inner.known.get(id).is_some_and(|mark| *mark != Mark::Lost);
+        let is_strange = |id: &EntryId| !is_held(id) && !inner.finished_before.contains(id);
+        ids.iter().copied().filter(is_strange).collect()
+    }
+
     /// All that is held and not lost.
     pub(super) fn known(&self) -> Vec<EntryId> {
         let inner = self.inner.lock();
@@ -477,6 +485,22 @@ mod tests {
         assert!(held.is_lost(id(1)) && !held.is_lost(id(2)));
         assert!(!held.ended(id(1)) && held.ended(id(2)));
         assert_eq!((load.open_len(), load.unsettled_len()), (0, 1));
+    }
+
+    #[test]
+    fn what_was_lost_after_its_run_is_not_told_either() {
+        let (held, _load, _hands) = held();
+        for n in 1..=3 {
+            held.deliver(id(n));
+            held.ended(id(n));
+        }
+        let all = [id(1), id(2), id(3)];
+        assert!(held.not_held(&all).is_empty());
+        held.lose_all_but(&[id(3)]);
+        assert_eq!(held.not_held(&all), [id(1), id(2)]);
+        held.finished(&[id(2), id(3)]);
+        held.joined(None, LAST);
+        assert_eq!(held.not_held(&all), [id(1)], "the others come again, and are finished");
     }
 
     #[test]

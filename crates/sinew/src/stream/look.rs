@@ -10,12 +10,12 @@ use super::Streams;
 use super::backend::Backend as _;
 use super::event::{Event, at_ms};
 use super::model::{
-    Consumer, Count, DEAD_KEEP, DEAD_LEN_MAX, Entry, FORGET_AFTER, Force, GroupLook, GroupMode,
-    PARTITIONS_MAX, PartitionLook, Place, Reply, Span, Start, Trimming, label_of, millis,
+    Consumer, Count, DEAD_KEEP, DEAD_LEN_MAX, Entry, Force, GroupChange, GroupLook, GroupMode,
+    PARTITIONS_MAX, PartitionLook, Place, Span, Start, Trimming, label_of, millis,
 };
 use super::page::{Shelf, page};
 use super::pull::shown;
-use super::{model, topic::check_writable};
+use super::topic::check_writable;
 use crate::kernel::error::Result;
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::kernel::name::{GroupName, TopicName};
@@ -76,10 +76,18 @@ pub struct GroupLag {
     pub consumers: u32,
     /// The age of the oldest event that it has not finished.
     pub oldest_unacked: Option<Duration>,
-    /// When a consumer last said that it lives.
+    /// When a consumer last said that it lives, or [`Streams::keep_group`] was called.
     pub seen_at: Option<SystemTime>,
     /// No one has read it for so long that it keeps nothing from being trimmed.
     pub is_forgotten: bool,
+}
+
+impl GroupLag {
+    /// Events that it has not finished: so many at least, where [`GroupLag::waiting`] is not exact.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        self.waiting.n + self.held + self.parked
+    }
 }
 
 /// A consumer of a group, over all partitions.
@@ -91,7 +99,7 @@ pub struct ConsumerInfo {
     pub label: String,
     /// How many events it has.
     pub held: u64,
-    /// How long it lives without saying so again; nothing of one that Sinew did not make.
+    /// How long it lives without saying so again: zero where its lease is over; nothing of one that Sinew did not make.
     pub lease_left: Option<Duration>,
     /// The partitions that it owns, in an ordered group.
     pub partitions: Vec<(u16, Fence)>,
@@ -132,29 +140,6 @@ pub enum Seek {
     Time(SystemTime),
     /// To this event; of the other partitions, to the first that is as new.
     Place(Place),
-}
-
-/// What came of moving a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sought {
-    /// It goes on from there.
-    Done,
-    /// So many events are under a lease of its consumers, and it was not to be forced. Where that is so in some
-    /// partitions only, the others were moved.
-    Pending(u64),
-    /// There is no such group.
-    Unknown,
-}
-
-/// What came of removing a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forgot {
-    /// Nothing of it is left.
-    Done,
-    /// So many events are under a lease of its consumers, and it was not to be forced.
-    Pending(u64),
-    /// There is no such group.
-    Unknown,
 }
 
 impl Streams {
@@ -273,7 +258,7 @@ impl Streams {
     pub async fn trim(&self, topic: &str) -> Result<Trimmed> {
         let topic = TopicName::new(topic)?;
         check_writable(&topic)?;
-        let trimming = Trimming { keep_ms: None, forget_ms: millis(FORGET_AFTER) };
+        let trimming = Trimming { keep_ms: None, forget_ms: None };
         let mut trimmed = Trimmed::default();
         for keys in self.all_there(&topic).await?.unwrap_or_default() {
             let one = self.engine.backend.trim(&keys, trimming).await?;
@@ -293,17 +278,32 @@ impl Streams {
     ///
     /// # Errors
     /// `Rejected` for a bad name; `Unavailable` or `Timeout` when Redis is down, and then some partitions may be moved.
-    pub async fn seek(&self, topic: &str, group: &str, to: Seek, how: Force) -> Result<Sought> {
-        let mut outcome = Standing::default();
+    pub async fn seek(
+        &self,
+        topic: &str,
+        group: &str,
+        to: Seek,
+        how: Force,
+    ) -> Result<GroupChange> {
+        let mut change = GroupChange::Unknown;
         for (keys, group) in self.all_of(topic, group).await? {
             let start = start_of(to, keys.partition());
-            outcome.add(self.engine.backend.seek(&keys, &group, start, how).await?);
+            change = change.and(self.engine.backend.seek(&keys, &group, start, how).await?);
         }
-        Ok(match outcome {
-            Standing { pending: 1.., .. } => Sought::Pending(outcome.pending),
-            Standing { was_there: true, .. } => Sought::Done,
-            Standing { .. } => Sought::Unknown,
-        })
+        Ok(change)
+    }
+
+    /// Says that a group is not to be forgotten, where it is there: as if someone read it now, though no one does.
+    ///
+    /// *Cancellation*: it may be so in some partitions.
+    ///
+    /// # Errors
+    /// `Rejected` for a bad name; `Unavailable` or `Timeout` when Redis is down, and then it may be so in some partitions.
+    pub async fn keep_group(&self, topic: &str, group: &str) -> Result<()> {
+        for (keys, group) in self.all_of(topic, group).await? {
+            self.engine.backend.keep(&keys, &group).await?;
+        }
+        Ok(())
     }
 
     /// Removes a group, with all that it has not finished. Consumers that still live make it again, where it began.
@@ -312,16 +312,12 @@ impl Streams {
     ///
     /// # Errors
     /// `Rejected` for a bad name; `Unavailable` or `Timeout` when Redis is down, and then it may be gone in some partitions.
-    pub async fn forget_group(&self, topic: &str, group: &str, how: Force) -> Result<Forgot> {
-        let mut outcome = Standing::default();
+    pub async fn forget_group(&self, topic: &str, group: &str, how: Force) -> Result<GroupChange> {
+        let mut change = GroupChange::Unknown;
         for (keys, group) in self.all_of(topic, group).await? {
-            outcome.add(self.engine.backend.forget(&keys, &group, how).await?);
+            change = change.and(self.engine.backend.forget(&keys, &group, how).await?);
         }
-        Ok(match outcome {
-            Standing { pending: 1.., .. } => Forgot::Pending(outcome.pending),
-            Standing { was_there: true, .. } => Forgot::Done,
-            Standing { .. } => Forgot::Unknown,
-        })
+        Ok(change)
     }
 
     /// The partitions of a topic; nothing where it is not there.
@@ -347,23 +343,6 @@ impl Streams {
             (keys, group)
         };
         Ok(keys.into_iter().map(with_group).collect())
-    }
-}
-
-/// What came of it in the partitions so far.
-#[derive(Default)]
-struct Standing {
-    pending: u64,
-    was_there: bool,
-}
-
-impl Standing {
-    fn add(&mut self, reply: Reply<model::Sought>) {
-        match reply {
-            Reply::Ok(model::Sought::Done) => self.was_there = true,
-            Reply::Ok(model::Sought::Pending(pending)) => self.pending += pending.max(1),
-            Reply::NoGroup => {}
-        }
     }
 }
 

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 
 use super::backend::{Acking, Backend, Burying};
 use super::model::{
-    Bury, Claim, Consumer, DEAD_KEEP, Declared, Due, Entry, EntryId, Force, GroupLook, Joined,
-    Joining, Left, Noted, Outgoing, Parking, PartitionLook, Promoted, Read, ReadFrom, Redriven,
-    Reply, Settlement, Sought, Span, Start, Take, Taken, Tick, Ticking, Trim, Trimming, Who,
+    Bury, Claim, Consumer, DEAD_KEEP, Declared, Due, Entry, EntryId, Force, GroupChange, GroupLook,
+    Joined, Joining, Left, Noted, Outgoing, Parking, PartitionLook, Promoted, Read, ReadFrom,
+    Redriven, Reply, Settlement, Span, Start, Take, Taken, Tick, Ticking, Trim, Trimming, Who,
     Written, millis,
 };
 use crate::kernel::clock::Clock;
@@ -96,7 +96,7 @@ impl Backend for MemoryBackend {
         len_max: Option<u64>,
         keep_ms: Option<u64>,
     ) -> Result<Declared> {
-        Ok(self.0.step(|state, now_ms| state.declare(keys, partitions, len_max, keep_ms, now_ms)))
+        Ok(self.0.step(|state, _| state.declare(keys, partitions, len_max, keep_ms)))
     }
 
     async fn publish(
@@ -349,10 +349,15 @@ impl Backend for MemoryBackend {
         group: &GroupKeys,
         to: Start,
         how: Force,
-    ) -> Result<Reply<Sought>> {
-        let sought = self.reply(keys, group, |mut at| at.seek(to, how));
+    ) -> Result<GroupChange> {
+        let change = self.on_group(keys, group, |mut at| at.seek(to, how));
         self.0.tell_news();
-        sought
+        Ok(change.unwrap_or(GroupChange::Unknown))
+    }
+
+    async fn keep(&self, keys: &PartitionKeys, group: &GroupKeys) -> Result<()> {
+        self.on_group(keys, group, |at| at.group.seen_ms = at.now_ms);
+        Ok(())
     }
 
     async fn forget(
@@ -360,7 +365,7 @@ impl Backend for MemoryBackend {
         keys: &PartitionKeys,
         group: &GroupKeys,
         how: Force,
-    ) -> Result<Reply<Sought>> {
+    ) -> Result<GroupChange> {
         Ok(self.0.step_with_news(|state, now_ms| state.forget(keys, group, how, now_ms)))
     }
 

@@ -66,7 +66,7 @@
 //! Under `{prefix}{tenant}:stream:{…}`, each partition in one slot of a cluster. Its keys have no expiry: a Redis
 //! that evicts any key may lose events. On the embedded store, in 64 MiB: when it is full, more are refused.
 
-mod acks;
+mod again;
 // Without Redis, some of what steps are told goes unused.
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod backend;
@@ -81,6 +81,7 @@ mod engine;
 mod event;
 mod handler;
 mod held;
+mod lags;
 mod lanes;
 mod later;
 mod look;
@@ -97,6 +98,7 @@ mod run;
 mod share;
 mod subscribe;
 mod tail;
+mod tally;
 mod topic;
 #[cfg(all(test, feature = "redis"))]
 mod twin;
@@ -117,14 +119,14 @@ pub use dead::{DeadGroup, DeadLetter, DeadLetters};
 pub(crate) use engine::Engine;
 pub use event::{Event, NewEvent};
 pub use handler::{Ack, Ctx, HandlerError};
-pub use look::{ConsumerInfo, Forgot, GroupLag, Seek, Sought, StoredEvent, TopicInfo, Trimmed};
-pub use model::{Backoff, Count, EntryId, Force, GroupMode, Place};
+pub use look::{ConsumerInfo, GroupLag, Seek, StoredEvent, TopicInfo, Trimmed};
+pub use model::{Backoff, Count, EntryId, Force, GroupChange, GroupMode, Place};
 pub use publish::{Publish, Published};
 pub use pull::{LeaseToken, Pulled, PulledEvent, Puller, Settled};
 pub use run::Finished;
-pub use subscribe::{From, Subscribe, Subscription};
+pub use subscribe::{StartFrom, Subscribe, Subscription};
 pub use tail::{Cursor, Tail, TailBuilder};
-pub use topic::{Topic, TopicBuilder};
+pub use topic::{Topic, TopicBuilder, check_topic};
 pub use webhook::{Mode, Paused, Secret, WEBHOOKS_MAX, Webhook, WebhookAt, Webhooks};
 
 /// The event streams of one tenant; see [`Sinew::streams`](crate::Sinew::streams). Cheap to clone.

@@ -111,6 +111,11 @@ impl FromStr for Place {
 /// Names and values, in their order.
 pub(super) type Fields = Vec<(Bytes, Bytes)>;
 
+/// How long names and values are together, in bytes.
+pub(super) fn fields_len(fields: &[(Bytes, Bytes)]) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
 /// An entry, as a store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {

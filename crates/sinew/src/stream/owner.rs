@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::again::{PAUSE_MAX_MS, pause};
 use super::backend::Backend as _;
 use super::checkpoint::Checkpoints;
 use super::engine::{Engine, Moves};
@@ -23,17 +24,15 @@ use super::model::{
     Tick, Ticked, Trimming, Who, millis, tick_every,
 };
 use super::run::{Ended, Runs};
-use super::share::{Tally, Wish};
+use super::share::Wish;
 use super::subscribe::Settings;
+use super::tally::{Lost, Tally};
 use crate::kernel::breaker::BreakerState;
 use crate::kernel::clock::Monotonic;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::kernel::telemetry;
 
-/// Pauses between attempts, while the store does not answer.
-const PAUSE_MIN_MS: u64 = 20;
-const PAUSE_MAX_MS: u64 = 200;
 /// How often what no group needs is removed, about.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// Outcomes that the store is still to hear of, beyond which lanes wait.
@@ -91,11 +90,6 @@ pub(super) struct Owner {
 /// For how long a lease is trusted that was asked for now: clocks differ in their pace.
 pub(super) fn trusted(lease: Duration) -> Duration {
     lease.saturating_sub(lease / 100 + Duration::from_millis(2))
-}
-
-/// Waits a little before what failed is tried again.
-pub(super) async fn pause() {
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(PAUSE_MIN_MS..PAUSE_MAX_MS))).await;
 }
 
 impl Owner {
@@ -229,7 +223,7 @@ impl Owner {
                         self.crew.checkpoints.note(*number, checkpoint);
                         held.passed(&checkpoint);
                     }
-                    self.crew.tally.stands(*number, &ticked);
+                    self.crew.tally.stands(*number, ticked.pending, ticked.oldest_ms);
                     engine.clock.sleep_until(sent.after(every)).await;
                 }
                 Ok(Tick::Fallen) => return End::Lost,
@@ -256,7 +250,8 @@ impl Owner {
         loop {
             if self.was_moved.swap(false, Ordering::AcqRel) {
                 self.lanes.lock().drop_waiting();
-                (read_to, is_behind) = (EntryId::ZERO, true);
+                // All of it may have been read before this was heard: where to wait is to be asked anew.
+                (read_to, is_behind, is_known) = (EntryId::ZERO, true, false);
             }
             self.room().await;
             runs.until_callable().await;
@@ -279,7 +274,7 @@ impl Owner {
                 Ok(Read::Got(mut taken)) => {
                     portion.came();
                     if !taken.lost.is_empty() {
-                        self.crew.tally.lost(taken.lost.len(), "deleted");
+                        self.crew.tally.lost(taken.lost.len(), Lost::Deleted);
                     }
                     if taken.entries.iter().any(|entry| held.was_finished(entry.id)) {
                         let heard = self.hear_of_seek().await;
@@ -477,7 +472,7 @@ impl Owner {
                 Becomes::Park { delay, note } => {
                     let at = self.crew.engine.clock.now().after(*delay);
                     self.part.held.let_go(&[id]);
-                    self.lanes.lock().retry(id, at, Some(note.clone()));
+                    self.lanes.lock().retry(id, at, note.clone());
                 }
                 // Its lane waits until the store has it among the dead.
                 Becomes::Bury { .. } => {}
@@ -519,7 +514,7 @@ impl Owner {
             };
             if now >= trim_at {
                 trim_at = now.after(spread(TRIM_EVERY));
-                let forget_ms = millis(settings.forget_after);
+                let forget_ms = settings.forget_after.map(millis);
                 let trimming = Trimming { keep_ms: None, forget_ms };
                 if let Err(error) = engine.backend.trim(keys, trimming).await {
                     tracing::debug!(topic = settings.topic.as_str(), %error, "a partition could not be trimmed");

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use futures_util::future::try_join_all;
 
 use super::backend::{Backend as _, Store};
-use super::model::{Entry, Place, Span};
+use super::model::{Entry, Place, Span, fields_len};
 use crate::kernel::error::Result;
 use crate::kernel::key::PartitionKeys;
 
@@ -113,7 +113,7 @@ impl Lens {
 
 /// In bytes.
 pub(super) fn len_of(entry: &Entry) -> usize {
-    entry.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    fields_len(&entry.fields)
 }
 
 /// What comes after a place, where all partitions are read by time, and those of one time by partition.

@@ -10,16 +10,13 @@ use super::Streams;
 use super::backend::Backend as _;
 use super::event::{NewEvent, at_ms};
 use super::model::{
-    DEDUP_DEFAULT, DEDUP_MAX, DELAY_MAX, Dedup, LATER_MAX, Outgoing, Place, Written, Wrote, millis,
-    partition_of,
+    DEDUP_DEFAULT, DEDUP_MAX, DELAY_MAX, Dedup, LATER_MAX, LOOKS_MAX, Outgoing, Place, Written,
+    Wrote, millis, partition_of,
 };
 use super::topic::check_writable;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::name::TopicName;
 use crate::kernel::telemetry;
-
-/// How often a publish looks again at how many partitions there are.
-const LOOKS_MAX: usize = 3;
 
 /// What came of an event that was published.
 #[derive(Clone, Debug, PartialEq, Eq)]

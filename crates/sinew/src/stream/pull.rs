@@ -3,6 +3,7 @@
 mod find;
 mod token;
 mod wait;
+pub(super) mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,26 +13,27 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::Streams;
+use super::again::is_refusal;
 use super::backend::{Acking, Backend as _, Burying};
 use super::event::Event;
 use super::handler::Ack;
 use super::model::{
-    Backoff, Becomes, Bury, CLAIM_MAX, Claim, DELAY_MAX, Entry, EntryId, GroupMode, Joined,
-    Joining, LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Left, Note, Parking, Place, READ_MAX, Reply,
-    Start, Tick, Ticking, Who, Whom, becomes, crashed_too_often, grace, millis,
+    Backoff, Becomes, Bury, CLAIM_MAX, Claim, DELAY_MAX, Entry, EntryId, FULL_WAIT, GroupMode,
+    Joined, Joining, LEASE_DEFAULT, LEAVE_MAX, LEAVE_TIME_MAX, Left, Note, Parking, Place,
+    READ_MAX, Reply, Tick, Ticking, Who, Whom, becomes, check_lease, crashed_too_often, grace,
+    millis,
 };
-use super::subscribe::From;
+use super::subscribe::StartFrom;
+use super::tally::dead_letters;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::kernel::name::{GroupName, TopicName};
-use crate::kernel::telemetry;
 
 pub use self::token::LeaseToken;
 pub(super) use self::token::shown;
 
 /// How long a pull waits at most.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-const LEAVE_MAX: usize = 1_000;
 
 /// Takes events of a group by hand. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,7 +43,7 @@ pub struct Puller {
     topic: String,
     group: String,
     lease: Duration,
-    from: From,
+    from: StartFrom,
     backoff: Backoff,
 }
 
@@ -83,7 +85,7 @@ struct Part {
 impl Puller {
     pub(super) fn new(streams: Streams, topic: &str, group: &str) -> Self {
         let (topic, group) = (topic.to_owned(), group.to_owned());
-        let (lease, from, backoff) = (LEASE_DEFAULT, From::default(), Backoff::default());
+        let (lease, from, backoff) = (LEASE_DEFAULT, StartFrom::default(), Backoff::default());
         Self { streams, topic, group, lease, from, backoff }
     }
 
@@ -94,7 +96,7 @@ impl Puller {
     }
 
     /// Where the group begins, if it is new.
-    pub fn from(mut self, from: From) -> Self {
+    pub fn from(mut self, from: StartFrom) -> Self {
         self.from = from;
         self
     }
@@ -105,8 +107,9 @@ impl Puller {
         self
     }
 
-    /// Takes so many events at most, 1 to 256, and fewer where they are long (some 8 MiB of them); waits this long for the first where there is none, up to a minute. The
-    /// lease begins when there is something under it. `None` where there was nothing.
+    /// Takes so many events at most, 1 to 256, and fewer where they are long (some 8 MiB of them); waits this long for the
+    /// first where there is none, up to a minute. The lease begins when there is something under it. `None` where there
+    /// was nothing.
     ///
     /// *Cancellation*: what it was given comes back once the wait and the lease would be over.
     ///
@@ -126,7 +129,7 @@ impl Puller {
             // It is to live for as long as it waits, too.
             self.tick(part, &token, self.lease + wait).await?;
         }
-        self.tell_lag(&parts).await;
+        self.watch(&parts).await;
         let (found, until) = match self.find(&parts, &token, max, wait).await {
             Ok(found) => found,
             Err(error) => {
@@ -135,22 +138,17 @@ impl Puller {
                 return Err(error);
             }
         };
-        let (mut events, mut holding) = (Vec::new(), BTreeSet::new());
-        for (at, entry) in found {
-            let Some(part) = parts.get(at) else { continue };
-            // As many as were asked for of each partition may have come.
-            if events.len() == max {
-                self.put_back(part, &token, entry.id).await?;
-            } else if let Some(event) = self.open(part, &token, entry).await? {
-                events.push(event);
-                holding.insert(at);
+        let (events, holding) = match self.open_all(&parts, &token, found, max).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                join_all(parts.iter().map(|part| self.leave(part, &token))).await;
+                return Err(error);
             }
-        }
-        for (at, part) in parts.iter().enumerate() {
-            if !holding.contains(&at) {
-                self.leave(part, &token).await?;
-            }
-        }
+        };
+        let rest = parts.iter().enumerate().filter(|(at, _)| !holding.contains(at));
+        // What cannot be left now is over with its lease: no reason to keep the events from who has them, or for long.
+        let left = join_all(rest.map(|(_, part)| self.leave(part, &token)));
+        let _ = tokio::time::timeout(LEAVE_TIME_MAX.min(self.lease / 4), left).await;
         Ok((!events.is_empty()).then_some(Pulled { lease: token, until, events }))
     }
 
@@ -174,14 +172,6 @@ impl Puller {
             self.leave_if_done(&part, lease).await?;
         }
         Ok(all)
-    }
-
-    /// These are finished, without anything having been done. The same as [`Puller::ack`].
-    ///
-    /// # Errors
-    /// As [`Puller::ack`].
-    pub async fn drop_(&self, lease: &LeaseToken, places: &[Place]) -> Result<Settled> {
-        self.ack(lease, places).await
     }
 
     /// These are to be tried again: after a time, where one is given. With an error they have failed: that is noted,
@@ -259,18 +249,14 @@ impl Puller {
     async fn parts(&self) -> Result<Vec<Part>> {
         let (topic, group) = (TopicName::new(&self.topic)?, GroupName::new(&self.group)?);
         let partitions = self.streams.partitions_or(&topic, 1).await?;
-        let of = |partition| {
-            let keys = self.streams.scope.stream(&topic, partition);
-            Part { group: keys.group(&group), keys }
-        };
-        Ok((0..partitions).map(of).collect())
+        Ok(Part::all(self.streams.partitions(&topic, partitions), &group))
     }
 
     /// None where there is no such topic: only what takes events makes one.
     async fn parts_there(&self) -> Result<Vec<Part>> {
         let (topic, group) = (TopicName::new(&self.topic)?, GroupName::new(&self.group)?);
         let keys = self.streams.all_there(&topic).await?.unwrap_or_default();
-        Ok(keys.into_iter().map(|keys| Part { group: keys.group(&group), keys }).collect())
+        Ok(Part::all(keys, &group))
     }
 
     /// What is asked of each partition; and all as lost, where there is no such topic.
@@ -309,10 +295,8 @@ impl Puller {
             who: &token.0,
             lease_ms: millis(lease),
             mode: GroupMode::Any,
-            start: match self.from {
-                From::Start => Start::First,
-                From::End => Start::Next,
-            },
+            start: self.from.into(),
+            forget_ms: None,
             checkpoints: &[],
         };
         // Always, and first: among members with partitions of their own it would be taken for one of them.
@@ -379,6 +363,28 @@ impl Puller {
         Ok(())
     }
 
+    /// Those that are events, so many at most, and the numbers of their partitions. The others are settled, or put back.
+    async fn open_all(
+        &self,
+        parts: &[Part],
+        token: &LeaseToken,
+        found: Vec<(usize, Entry)>,
+        max: usize,
+    ) -> Result<(Vec<PulledEvent>, BTreeSet<usize>)> {
+        let (mut events, mut holding) = (Vec::new(), BTreeSet::new());
+        for (at, entry) in found {
+            let Some(part) = parts.get(at) else { continue };
+            // As many as were asked for of each partition may have come.
+            if events.len() == max {
+                self.put_off(part, token, entry.id, Duration::ZERO, None).await?;
+            } else if let Some(event) = self.open(part, token, entry).await? {
+                events.push(event);
+                holding.insert(at);
+            }
+        }
+        Ok((events, holding))
+    }
+
     /// Reads an entry as an event; nothing where it is not one, or not this group's, which is then settled.
     async fn open(
         &self,
@@ -408,17 +414,32 @@ impl Puller {
             Err(reason) => {
                 let note = note.write();
                 let burying = Burying { id, reason: &reason, note: &note };
-                let buried = backend.bury(&part.keys, &part.group, &who(token), burying).await?;
-                if let Bury::Done(_) = buried {
-                    self.died();
+                let buried = backend.bury(&part.keys, &part.group, &who(token), burying).await;
+                match buried {
+                    Ok(Bury::Done) => self.died(),
+                    Err(error) if !is_refusal(&error) => return Err(error),
+                    // It holds up no others meanwhile.
+                    Ok(Bury::Full) | Err(_) => {
+                        let (topic, group) = (&*self.topic, &*self.group);
+                        tracing::error!(topic, group, %id, "there is no room among the dead letters: an event waits for it");
+                        self.put_off(part, token, id, FULL_WAIT, Some(note)).await?;
+                    }
+                    Ok(Bury::NotOwn | Bury::Deleted | Bury::NoGroup) => {}
                 }
                 Ok(None)
             }
         }
     }
 
-    async fn put_back(&self, part: &Part, token: &LeaseToken, id: EntryId) -> Result<()> {
-        let parking = [Parking { id, delay_ms: 0, note: None }];
+    async fn put_off(
+        &self,
+        part: &Part,
+        token: &LeaseToken,
+        id: EntryId,
+        delay: Duration,
+        note: Option<Bytes>,
+    ) -> Result<()> {
+        let parking = [Parking { id, delay_ms: millis(delay), note }];
         let backend = &self.streams.engine.backend;
         backend.park(&part.keys, &part.group, &who(token), &parking).await?;
         Ok(())
@@ -448,7 +469,6 @@ impl Puller {
                 let place = Place { partition: keys.partition(), entry: *id };
                 let is_done = match how(place, Note::read(note.as_deref())) {
                     Becomes::Park { delay, note } => {
-                        let note = (!note.is_empty()).then_some(note);
                         let parking = [Parking { id: *id, delay_ms: millis(delay), note }];
                         let reply = backend.park(keys, group, &who, &parking).await?;
                         matches!(reply, Reply::Ok(settled) if settled.lost.is_empty())
@@ -456,7 +476,7 @@ impl Puller {
                     Becomes::Bury { reason, note } => {
                         let burying = Burying { id: *id, reason: &reason, note: &note };
                         match backend.bury(keys, group, &who, burying).await? {
-                            Bury::Done(_) => {
+                            Bury::Done => {
                                 self.died();
                                 true
                             }
@@ -482,31 +502,8 @@ impl Puller {
     }
 
     /// Tells how far the group is, now and then: it has no one else who does.
-    async fn tell_lag(&self, parts: &[Part]) {
-        let engine = &self.streams.engine;
-        if !parts.first().is_some_and(|first| engine.is_to_tell(&first.group)) {
-            return;
-        }
-        let (mut lag, mut oldest_ms) = (0_u64, 0);
-        for part in parts {
-            // What is not known now is told another time.
-            let Ok(groups) = engine.backend.look_at_groups(&part.keys).await else { return };
-            for own in groups.into_iter().filter(|one| one.name == self.group) {
-                lag = lag.saturating_add(own.waiting.n + own.held + own.parked);
-                oldest_ms = own.oldest_ms.unwrap_or_default().max(oldest_ms);
-            }
-        }
-        let of = |name: &'static str| metrics::gauge!(name, "topic" => self.topic.clone(), "group" => self.group.clone());
-        // Exact far beyond what fits a topic.
-        #[allow(clippy::cast_precision_loss)]
-        of(telemetry::STREAM_LAG).set(lag as f64);
-        of(telemetry::STREAM_OLDEST_AGE).set(Duration::from_millis(oldest_ms).as_secs_f64());
-    }
-
     fn died(&self) {
-        let (topic, group) = (self.topic.clone(), self.group.clone());
-        metrics::counter!(telemetry::STREAM_DEAD_LETTERED, "topic" => topic, "group" => group)
-            .increment(1);
+        dead_letters(&self.topic, &self.group).increment(1);
     }
 
     /// A lease without events is over.
@@ -521,6 +518,12 @@ impl Puller {
             backend.leave(&part.keys, &part.group, &token.0, LEAVE_MAX).await?
         {}
         Ok(())
+    }
+}
+
+impl Part {
+    fn all(keys: Vec<PartitionKeys>, group: &GroupName) -> Vec<Self> {
+        keys.into_iter().map(|keys| Self { group: keys.group(group), keys }).collect()
     }
 }
 
@@ -544,13 +547,4 @@ fn ticking(token: &LeaseToken, lease: Duration) -> Ticking<'_> {
     let grace_ms = millis(grace(lease));
     // What a connection was given that was gone by then is under a name that no one knows.
     Ticking { consumer: &token.0, lease_ms: millis(lease), grace_ms, whom: Whom::Everyone }
-}
-
-fn check_lease(lease: Duration) -> Result<()> {
-    match (LEASE_MIN..=LEASE_MAX).contains(&lease) {
-        true => Ok(()),
-        false => Err(Error::rejected(format!(
-            "a lease of {lease:?} is out of bounds: expected 1 s to 1 h"
-        ))),
-    }
 }

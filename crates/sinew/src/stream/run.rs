@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::acks::Again;
+use super::again::Again;
 use super::backend::Backend as _;
 use super::engine::Engine;
 use super::event::Event;
@@ -191,11 +191,12 @@ struct Run {
 impl Run {
     async fn to_its_end(&self, entry: Entry) -> Becomes {
         let becomes = self.becomes(entry).await;
-        if self.held.ended(self.place.entry) {
-            return becomes;
+        let is_held = self.held.ended(self.place.entry);
+        // Also where it stopped for that reason, and nobody has taken it.
+        if !is_held || becomes == Becomes::back() {
+            self.counts.lost.increment(1);
         }
-        self.counts.lost.increment(1);
-        Becomes::Abandon
+        if is_held { becomes } else { Becomes::Abandon }
     }
 
     async fn becomes(&self, entry: Entry) -> Becomes {
@@ -222,7 +223,7 @@ impl Run {
             return Becomes::Ack { event_id: None };
         }
         if self.held.is_lost(self.place.entry) {
-            return Becomes::Abandon;
+            return Becomes::back();
         }
         let ctx = self.context(&note, crashes);
         self.call(event, ctx, event_id, note).await
@@ -254,7 +255,7 @@ impl Run {
         event_id: Option<String>,
         note: Note,
     ) -> Becomes {
-        let began = Instant::now();
+        let (began, told) = (Instant::now(), ctx.clone());
         let run = AssertUnwindSafe(async { (self.settings.handler)(event, ctx).await });
         let handled = run.catch_unwind().await.unwrap_or_else(|panic| {
             Handled::Failed(format!("its handler panicked: {}", words_of(&*panic)))
@@ -262,6 +263,10 @@ impl Run {
         self.counts.duration.record(began.elapsed());
         let said = match handled {
             Handled::Said(ack) => Ok(ack),
+            // An outage is to use up no attempts: it stopped since its lease was over, though no one may have taken it.
+            Handled::Failed(_) if told.is_told() => {
+                return Becomes::back();
+            }
             Handled::Failed(error) => Err(error),
             Handled::Unreadable(reason) => Ok(Ack::DeadLetter { reason }),
         };

@@ -5,9 +5,7 @@
 //! any more lets what runs end and releases it; one that wants it asks until it is free. What keeps two from having it is
 //! the store's fence, whatever they believe.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
@@ -16,29 +14,27 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::again::pause;
 use super::backend::Backend as _;
 use super::checkpoint::{Checkpoints, is_another_stream};
 use super::engine::{Engine, Moves};
 use super::held::{Held, Load};
+use super::lags::OwnLag;
 use super::model::{
-    Checkpoint, EntryId, GroupMode, Joined, Joining, Left, Made, Reply, Take, Tick, Ticked,
-    Ticking, Whom, consumer_name, millis, owner_of,
+    Checkpoint, EntryId, GroupMode, Joined, Joining, LEAVE_MAX, LEAVE_TIME_MAX, Left, Made, Reply,
+    Take, Tick, Ticking, Whom, millis, owner_of,
 };
-use super::owner::{Crew, End, Owner, Part, owned_gauge, pause, trusted};
+use super::owner::{Crew, End, Owner, Part, owned_gauge, trusted};
 use super::run::{Finished, Runs};
 use super::subscribe::Settings;
+use super::tally::{Lost, Tally};
 use crate::kernel::error::{Error, Result};
-use crate::kernel::key::{Code, GroupKeys, PartitionKeys};
-use crate::kernel::telemetry;
+use crate::kernel::key::{GroupKeys, PartitionKeys};
 
 /// How often a member looks who is there.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often one that wants a partition asks whether it is free.
 const TAKE_EVERY: Duration = Duration::from_millis(50);
-/// How many entries a member gives back in one step. It has none: its partitions' owner has.
-const LEAVE_MAX: usize = 1_000;
-/// How long a member that ends tries to say so.
-const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Whether a partition is to be owned by this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,19 +43,6 @@ pub(super) enum Wish {
     Unwanted,
     /// Nor ever again.
     Closed,
-}
-
-/// What became of all events, and how it stands.
-pub(super) struct Tally {
-    handled: AtomicU64,
-    retried: AtomicU64,
-    dead: AtomicU64,
-    given_back: AtomicU64,
-    lost: AtomicU64,
-    /// The events that partitions had pending, and the age of the oldest, as last told.
-    standing: Mutex<BTreeMap<u16, (u64, u64)>>,
-    topic: String,
-    group: String,
 }
 
 /// A partition, as a member has it whether it owns it or not.
@@ -128,10 +111,11 @@ pub(super) async fn run(
         })
     });
     let seats: Vec<_> = seats.collect();
-    let name = new_name(&settings)?;
+    let name = settings.new_name()?;
+    let lag = OwnLag::new(&engine.lags, settings.names(), &name);
     let crew = Arc::new(Crew {
         runs: Arc::new(Runs::new(Arc::clone(&settings), Arc::clone(&engine))),
-        tally: Arc::new(Tally::new(&settings)),
+        tally: Arc::new(Tally::new(&settings, lag)),
         checkpoints: Arc::new(checkpoints),
         engine,
         settings,
@@ -258,8 +242,8 @@ async fn sit(
     loop {
         if *wish.borrow() != Wish::Wanted {
             // Its next owner says how it stands.
-            crew.tally.no_longer(seat.number);
-            crew.tally.lost(std::mem::take(&mut lost), "lease");
+            crew.tally.stands(seat.number, 0, None);
+            crew.tally.lost(std::mem::take(&mut lost), Lost::Lease);
         }
         match wish.wait_for(|wish| *wish != Wish::Unwanted).await {
             Ok(wish) if *wish == Wish::Wanted => {}
@@ -269,7 +253,7 @@ async fn sit(
         must_join |= moves.have_come();
         if must_join {
             match sit_down(&crew, &seat, &name).await {
-                Ok(Stream::Known) => crew.tally.lost(std::mem::take(&mut lost), "lease"),
+                Ok(Stream::Known) => crew.tally.lost(std::mem::take(&mut lost), Lost::Lease),
                 // They were among the pending.
                 Ok(Stream::Another) => lost = 0,
                 Err(error) if error.is_final() => return Err(error),
@@ -279,7 +263,7 @@ async fn sit(
                 }
             }
             must_join = false;
-            crew.tally.no_longer(seat.number);
+            crew.tally.stands(seat.number, 0, None);
         }
         let (sent, lease_ms) = (engine.clock.now(), millis(settings.lease));
         match engine.backend.take(&seat.keys, &seat.group, &name, lease_ms).await {
@@ -299,12 +283,12 @@ async fn sit(
                         must_join = true;
                     }
                     (End::Failed(error), some) => {
-                        crew.tally.lost(some, "lease");
+                        crew.tally.lost(some, Lost::Lease);
                         return Err(error);
                     }
                 }
             }
-            Ok(Take::Held { .. }) => tokio::time::sleep(TAKE_EVERY).await,
+            Ok(Take::Held) => tokio::time::sleep(TAKE_EVERY).await,
             Ok(Take::NoGroup) => must_join = true,
             Err(error) if error.is_final() => return Err(error),
             Err(_) => pause().await,
@@ -320,6 +304,7 @@ async fn enter(crew: &Crew, seat: &Seat, name: &str, known: &[Checkpoint]) -> Re
         lease_ms: millis(settings.lease),
         mode: GroupMode::ByKey,
         start: settings.start,
+        forget_ms: settings.forget_after.map(millis),
         checkpoints: known,
     };
     let (topic, group) = settings.names();
@@ -343,7 +328,7 @@ async fn sit_down(crew: &Crew, seat: &Seat, name: &str) -> Result<Stream> {
     let was_born_us = seat.born_us.lock().replace(born_us);
     if is_another_stream(was_born_us, born_us, made, from, &known) {
         // Of its former owner alone: others know of none.
-        let lost = tally.was_pending(seat.number);
+        let lost = tally.lagged(seat.number);
         let partition = seat.number;
         if lost == 0 {
             tracing::warn!(
@@ -361,7 +346,7 @@ async fn sit_down(crew: &Crew, seat: &Seat, name: &str) -> Result<Stream> {
                 "the stream is gone: its group begins with the one that takes its place"
             );
         }
-        tally.lost(usize::try_from(lost).unwrap_or(usize::MAX), "flushed");
+        tally.lost(usize::try_from(lost).unwrap_or(usize::MAX), Lost::Flushed);
         checkpoints.forget(seat.number);
         // What was finished in the one before says nothing of it.
         *seat.held.lock() = Held::new(engine.clock.clone(), Arc::clone(&seat.load));
@@ -376,115 +361,9 @@ async fn sit_down(crew: &Crew, seat: &Seat, name: &str) -> Result<Stream> {
     Ok(Stream::Known)
 }
 
-/// A name that no member had before.
-///
-/// # Errors
-/// `Misconfigured` where the system has no random bytes.
-fn new_name(settings: &Settings) -> Result<Arc<str>> {
-    Ok(consumer_name(&settings.label, Code::random()?).into())
-}
-
 impl Seat {
     fn part(&self) -> Part {
         let (keys, group) = (self.keys.clone(), self.group.clone());
         Part { number: self.number, keys, group, held: Arc::clone(&self.held.lock()) }
     }
-}
-
-impl Tally {
-    fn new(settings: &Settings) -> Self {
-        let topic = settings.topic.as_str().to_owned();
-        let group = settings.group.as_str().to_owned();
-        Self {
-            handled: AtomicU64::new(0),
-            retried: AtomicU64::new(0),
-            dead: AtomicU64::new(0),
-            given_back: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            standing: Mutex::default(),
-            topic,
-            group,
-        }
-    }
-
-    pub(super) fn handled(&self, events: usize) {
-        add(&self.handled, events);
-    }
-
-    pub(super) fn retried(&self, events: usize) {
-        add(&self.retried, events);
-    }
-
-    pub(super) fn given_back(&self, events: usize) {
-        add(&self.given_back, events);
-    }
-
-    pub(super) fn dead(&self) {
-        add(&self.dead, 1);
-        let (topic, group) = (self.topic.clone(), self.group.clone());
-        metrics::counter!(telemetry::STREAM_DEAD_LETTERED, "topic" => topic, "group" => group)
-            .increment(1);
-    }
-
-    /// `cause` is a label: `deleted`, `flushed` or `lease`.
-    pub(super) fn lost(&self, events: usize, cause: &'static str) {
-        if events == 0 {
-            return;
-        }
-        add(&self.lost, events);
-        let (topic, group) = (self.topic.clone(), self.group.clone());
-        metrics::counter!(telemetry::STREAM_LOST, "topic" => topic, "group" => group, "cause" => cause)
-            .increment(u64::try_from(events).unwrap_or(u64::MAX));
-    }
-
-    /// How it stands with a partition that is owned here.
-    pub(super) fn stands(&self, partition: u16, ticked: &Ticked) {
-        let (pending, oldest_ms) = (ticked.pending, ticked.oldest_ms.unwrap_or_default());
-        self.change(|standing| standing.insert(partition, (pending, oldest_ms)));
-    }
-
-    /// Its next owner says how it stands.
-    fn no_longer(&self, partition: u16) {
-        self.change(|standing| standing.insert(partition, (0, 0)));
-    }
-
-    fn was_pending(&self, partition: u16) -> u64 {
-        self.standing.lock().get(&partition).map_or(0, |(pending, _)| *pending)
-    }
-
-    fn change<T>(&self, how: impl FnOnce(&mut BTreeMap<u16, (u64, u64)>) -> T) {
-        let (pending, oldest_ms) = {
-            let mut standing = self.standing.lock();
-            how(&mut standing);
-            let pending: u64 = standing.values().map(|(pending, _)| pending).sum();
-            (pending, standing.values().map(|(_, oldest_ms)| *oldest_ms).max().unwrap_or_default())
-        };
-        let of = |name: &'static str| metrics::gauge!(name, "topic" => self.topic.clone(), "group" => self.group.clone());
-        // Exact up to 2^53, which no stream has.
-        #[allow(clippy::cast_precision_loss)]
-        of(telemetry::STREAM_LAG).set(pending as f64);
-        of(telemetry::STREAM_OLDEST_AGE).set(Duration::from_millis(oldest_ms).as_secs_f64());
-    }
-
-    fn finished(&self) -> Finished {
-        let read = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        Finished {
-            handled: read(&self.handled),
-            retried: read(&self.retried),
-            dead: read(&self.dead),
-            given_back: read(&self.given_back),
-            lost: read(&self.lost),
-        }
-    }
-}
-
-/// What is no longer looked at is not told for ever.
-impl Drop for Tally {
-    fn drop(&mut self) {
-        self.change(BTreeMap::clear);
-    }
-}
-
-fn add(to: &AtomicU64, events: usize) {
-    to.fetch_add(u64::try_from(events).unwrap_or(u64::MAX), Ordering::Relaxed);
 }

@@ -11,19 +11,20 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::acks::Again;
+use super::again::Again;
 use super::checkpoint::Checkpoints;
 use super::disk::Disk;
 use super::event::Event;
 use super::handler::{Ack, Ctx, HandlerError};
 use super::model::{
-    Backoff, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, DEDUP_MAX, FORGET_AFTER, GroupMode,
-    LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, PARTITIONS_MAX, Start,
+    Backoff, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, DEDUP_MAX, GroupMode, LEASE_DEFAULT, Start,
+    check_lease, check_partitions, consumer_name, grace,
 };
 use super::run::Finished;
 use super::{Streams, consumer, share};
 use crate::kernel::breaker::Breaker;
 use crate::kernel::error::{Error, ErrorKind, Result};
+use crate::kernel::key::Code;
 use crate::kernel::name::{GroupName, TopicName};
 
 /// For how long what runs may go on when a subscription ends, unless said.
@@ -60,7 +61,8 @@ pub(super) struct Settings {
     pub(super) only: Vec<String>,
     pub(super) breaker: Option<Breaker>,
     pub(super) label: String,
-    pub(super) forget_after: Duration,
+    /// Nothing leaves it as others have said.
+    pub(super) forget_after: Option<Duration>,
     pub(super) drain: Duration,
     pub(super) handler: Handler,
 }
@@ -68,7 +70,15 @@ pub(super) struct Settings {
 impl Settings {
     /// For how long after its lease a consumer is left alone.
     pub(super) fn grace(&self) -> Duration {
-        (self.lease / 3).clamp(Duration::from_millis(200), Duration::from_secs(5))
+        grace(self.lease)
+    }
+
+    /// A name that no consumer had before.
+    ///
+    /// # Errors
+    /// `Misconfigured` where the system has no random bytes.
+    pub(super) fn new_name(&self) -> Result<Arc<str>> {
+        Ok(consumer_name(&self.label, Code::random()?).into())
     }
 
     /// Of topic and group.
@@ -79,12 +89,21 @@ impl Settings {
 
 /// Where a group begins that is new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum From {
+pub enum StartFrom {
     /// With the oldest event that is there.
     #[default]
     Start,
     /// With what is published from then on.
     End,
+}
+
+impl From<StartFrom> for Start {
+    fn from(from: StartFrom) -> Self {
+        match from {
+            StartFrom::Start => Self::First,
+            StartFrom::End => Self::Next,
+        }
+    }
 }
 
 /// A subscription being put together.
@@ -101,12 +120,12 @@ pub struct Subscribe<T> {
     lease: Duration,
     backoff: Backoff,
     inbox: Option<Duration>,
-    from: From,
+    from: StartFrom,
     only: Vec<String>,
     breaker: Option<Breaker>,
     label: Option<String>,
     checkpoints: Option<PathBuf>,
-    forget_after: Duration,
+    forget_after: Option<Duration>,
     drain: Duration,
     decode: fn(&Bytes) -> Result<T, String>,
 }
@@ -145,12 +164,12 @@ impl<T: Send + 'static> Subscribe<T> {
             lease: LEASE_DEFAULT,
             backoff: Backoff::default(),
             inbox: None,
-            from: From::Start,
+            from: StartFrom::Start,
             only: Vec::new(),
             breaker: None,
             label: None,
             checkpoints: None,
-            forget_after: FORGET_AFTER,
+            forget_after: None,
             drain: DRAIN_DEFAULT,
             decode,
         }
@@ -193,7 +212,7 @@ impl<T: Send + 'static> Subscribe<T> {
     }
 
     /// Where the group begins, if it is new. With the oldest event unless said.
-    pub fn from(mut self, from: From) -> Self {
+    pub fn from(mut self, from: StartFrom) -> Self {
         self.from = from;
         self
     }
@@ -224,10 +243,11 @@ impl<T: Send + 'static> Subscribe<T> {
         self
     }
 
-    /// For how long a group that no one reads keeps what it has not finished: a minute to ten years, 7 days unless said.
-    /// Whoever trims decides, so let it be the same in all groups of a topic.
+    /// For how long a group that no one reads keeps what it has not finished: a minute to ten years, 7 days where nobody
+    /// says. It counts for the whole topic, and for those who publish to it, as said last: let it be the same wherever it
+    /// is said.
     pub fn forget_after(mut self, time: Duration) -> Self {
-        self.forget_after = time;
+        self.forget_after = Some(time);
         self
     }
 
@@ -322,10 +342,7 @@ impl<T: Send + 'static> Subscribe<T> {
             lease: self.lease,
             backoff: self.backoff,
             inbox: self.inbox,
-            start: match self.from {
-                From::Start => Start::First,
-                From::End => Start::Next,
-            },
+            start: self.from.into(),
             only: self.only,
             breaker: self.breaker,
             label: self.label.unwrap_or_else(this_process),
@@ -350,15 +367,8 @@ impl<T: Send + 'static> Subscribe<T> {
             let what = format!("a concurrency of {}", self.concurrency);
             return out_of(what, format!("1 to {CONCURRENCY_MAX}"));
         }
-        if !(LEASE_MIN..=LEASE_MAX).contains(&self.lease) {
-            return out_of(format!("a lease of {:?}", self.lease), "1 s to 1 h".to_owned());
-        }
-        if let Some(partitions) = self.partitions
-            && !(1..=PARTITIONS_MAX).contains(&partitions)
-        {
-            let what = format!("a number of {partitions} partitions");
-            return out_of(what, format!("1 to {PARTITIONS_MAX}"));
-        }
+        check_lease(self.lease)?;
+        self.partitions.map_or(Ok(()), check_partitions)?;
         if let Some(window) = self.inbox
             && (window < Duration::from_millis(1) || window > DEDUP_MAX)
         {
@@ -368,8 +378,10 @@ impl<T: Send + 'static> Subscribe<T> {
             let what = format!("a list of {} types of events", self.only.len());
             return out_of(what, format!("{KINDS_MAX} at most"));
         }
-        if !(FORGET_MIN..=FORGET_MAX).contains(&self.forget_after) {
-            let what = format!("a group forgotten after {:?}", self.forget_after);
+        if let Some(time) = self.forget_after
+            && !(FORGET_MIN..=FORGET_MAX).contains(&time)
+        {
+            let what = format!("a group forgotten after {time:?}");
             return out_of(what, "a minute to ten years".to_owned());
         }
         if self.drain > DRAIN_MAX {
@@ -402,9 +414,7 @@ impl Ready {
             partitions = partitions_of(&streams, &settings, wanted) => partitions?,
             () = &mut shutdown => return Ok(Finished::default()),
         };
-        let keys: Vec<_> = (0..partitions)
-            .map(|partition| streams.scope.stream(&settings.topic, partition))
-            .collect();
+        let keys = streams.partitions(&settings.topic, partitions);
         let engine = Arc::clone(&streams.engine);
         let checkpoints = Checkpoints::open(engine.clock.clone(), disk).await;
         match settings.mode {

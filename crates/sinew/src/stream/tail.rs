@@ -1,19 +1,19 @@
 //! Reading along with a topic, as no group: nothing is kept for whoever does, and nothing waits for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, select_all};
 
 use super::Streams;
+use super::again::pause;
 use super::backend::{Backend as _, TailReader};
 use super::engine::Engine;
-use super::event::Event;
-use super::look::StoredEvent;
-use super::model::{Entry, EntryId, PARTITIONS_MAX, Place, Span};
-use super::owner::pause;
+use super::look::{StoredEvent, stored};
+use super::model::{Entry, EntryId, PARTITIONS_MAX, Span};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::key::PartitionKeys;
 use crate::kernel::name::TopicName;
@@ -109,8 +109,7 @@ impl TailBuilder {
                 topic.as_str()
             )));
         }
-        let all: Vec<PartitionKeys> =
-            (0..partitions).map(|number| streams.scope.stream(&topic, number)).collect();
+        let all = streams.partitions(&topic, partitions);
         let after = match begins {
             Begins::First => vec![EntryId::ZERO; all.len()],
             Begins::After(Cursor(after)) if after.len() == all.len() => after,
@@ -123,17 +122,16 @@ impl TailBuilder {
             }
             Begins::Now => newest(&streams.engine, &topic, &all).await?,
         };
-        let wanted = |keys: &&PartitionKeys| partition.is_none_or(|only| only == keys.partition());
-        let mut together: BTreeMap<u16, Vec<PartitionKeys>> = BTreeMap::new();
-        for keys in all.iter().filter(wanted) {
-            together.entry(streams.engine.backend.together(keys)).or_default().push(keys.clone());
-        }
-        let lines = together.into_values().map(|keys| Line {
-            reader: streams.engine.backend.tail_reader(&keys),
-            numbers: keys.iter().map(PartitionKeys::partition).collect(),
+        let is_wanted = |keys: &PartitionKeys| partition.is_none_or(|it| it == keys.partition());
+        let wanted: Vec<PartitionKeys> = all.into_iter().filter(is_wanted).collect();
+        let engine = Arc::clone(&streams.engine);
+        let lines = engine.backend.together(&wanted).into_iter().map(|keys| {
+            // What was delayed by someone who is gone comes for whoever reads along, too.
+            keys.iter().for_each(|keys| engine.timers.set(&engine, keys, Duration::ZERO));
+            Line { reader: engine.backend.tail_reader(&keys), keys }
         });
         let lines = lines.collect();
-        Ok(Tail { topic, lines, asking: Vec::new(), after, found: VecDeque::new() })
+        Ok(Tail { engine, topic, lines, asking: Vec::new(), after, found: VecDeque::new() })
     }
 }
 
@@ -160,6 +158,7 @@ type Asked = (Line, Result<Vec<(u16, Entry)>>);
 
 /// Events as they come, of all partitions: those of one in their order.
 pub struct Tail {
+    engine: Arc<Engine>,
     topic: TopicName,
     /// Those that wait to be asked.
     lines: Vec<Line>,
@@ -172,7 +171,7 @@ pub struct Tail {
 /// Partitions that are read together.
 struct Line {
     reader: TailReader,
-    numbers: Vec<u16>,
+    keys: Vec<PartitionKeys>,
 }
 
 impl Tail {
@@ -185,20 +184,21 @@ impl Tail {
     pub async fn next(&mut self) -> Option<Result<StoredEvent>> {
         loop {
             while let Some((partition, entry)) = self.found.pop_front() {
-                let place = Place { partition, entry: entry.id };
                 if let Some(after) = self.after.get_mut(usize::from(partition)) {
                     *after = entry.id;
                 }
-                if let Ok(event) = Event::read(&self.topic, place, entry.fields) {
-                    let redriven_to = event.field("for").map(str::to_owned);
-                    return Some(Ok(StoredEvent { place, event, redriven_to }));
+                if let Some(event) = stored(&self.topic, partition, entry) {
+                    return Some(Ok(event));
                 }
             }
             let known = &self.after;
             for mut line in self.lines.drain(..) {
-                let of =
-                    |number: &u16| known.get(usize::from(*number)).copied().unwrap_or_default();
-                let after: Vec<EntryId> = line.numbers.iter().map(of).collect();
+                let of = |keys: &PartitionKeys| {
+                    // Once more in the end: others may delay some meanwhile, and go.
+                    self.engine.timers.set(&self.engine, keys, Duration::MAX);
+                    known.get(usize::from(keys.partition())).copied().unwrap_or_default()
+                };
+                let after: Vec<EntryId> = line.keys.iter().map(of).collect();
                 let ask = async move {
                     let found = line.reader.next(&after).await;
                     (line, found)

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Streams;
 use super::backend::Backend as _;
-use super::model::{Declared, PARTITIONS_MAX, TOPIC_LEN_MAX, millis};
+use super::model::{Declared, TOPIC_LEN_MAX, check_partitions, millis};
 use crate::kernel::error::{Error, Result};
+use crate::kernel::key::PartitionKeys;
 use crate::kernel::name::TopicName;
 
 const KEEP_MAX: Duration = Duration::from_secs(3_650 * 86_400);
@@ -118,6 +119,20 @@ impl Streams {
             None => Ok(self.declare(&topic, Some(partitions), None, None).await?.partitions),
         }
     }
+
+    /// The first partitions of a topic, so many.
+    pub(super) fn partitions(&self, topic: &TopicName, count: u16) -> Vec<PartitionKeys> {
+        (0..count).map(|partition| self.scope.stream(topic, partition)).collect()
+    }
+}
+
+/// Whether a topic may be called so that is published to: 1 to 128 of `[A-Za-z0-9._-]`, not only dots, and not the
+/// dead letters of another, which end in `.dead`. Publishing looks itself: this is for finding out before.
+///
+/// # Errors
+/// `Rejected` where it may not, with what was expected.
+pub fn check_topic(topic: &str) -> Result<()> {
+    check_writable(&TopicName::new(topic)?)
 }
 
 /// # Errors
@@ -133,13 +148,7 @@ pub(super) fn check_writable(topic: &TopicName) -> Result<()> {
 }
 
 fn check(partitions: Option<u16>, len_max: Option<u64>, keep: Option<Duration>) -> Result<()> {
-    if let Some(partitions) = partitions
-        && !(1..=PARTITIONS_MAX).contains(&partitions)
-    {
-        return Err(Error::rejected(format!(
-            "{partitions} partitions are out of bounds: expected 1 to {PARTITIONS_MAX}"
-        )));
-    }
+    partitions.map_or(Ok(()), check_partitions)?;
     if let Some(len_max) = len_max
         && !(1..=TOPIC_LEN_MAX).contains(&len_max)
     {

@@ -192,6 +192,7 @@ impl Side {
                     lease_ms: *lease_ms,
                     mode: *mode,
                     start: Start::First,
+                    forget_ms: None,
                     checkpoints: &checkpoints,
                 };
                 match store.join(keys, group, &joining).await.unwrap() {
@@ -259,7 +260,7 @@ impl Side {
                 let Some(id) = ids.first().copied() else { return "nothing".to_owned() };
                 let burying = Burying { id, reason: "no good", note: b"{}" };
                 match store.bury(keys, group, &who, burying).await.unwrap() {
-                    Bury::Done(_) => {
+                    Bury::Done => {
                         self.learn(round).await;
                         "buried".to_owned()
                     }
@@ -290,7 +291,7 @@ impl Side {
                     self.fence = fence;
                     format!("took, {pending} pending, {strangers_left} left")
                 }
-                Take::Held { .. } => "held".to_owned(),
+                Take::Held => "held".to_owned(),
                 Take::NoGroup => "no group".to_owned(),
             },
             Step::Hold => match store.hold(keys, group, self.fence, LONG_MS).await.unwrap() {
@@ -309,8 +310,11 @@ impl Side {
             Step::Release => format!("{}", store.release(keys, group, self.fence).await.unwrap()),
             Step::Trim { forget_ms } => {
                 // It only says what it would keep: how much goes at once is each store's own.
-                let trimming = Trimming { keep_ms: Some(LONG_MS), forget_ms: *forget_ms };
-                let trim = store.trim(keys, trimming).await.unwrap();
+                let of =
+                    |forget_ms| Trimming { keep_ms: Some(LONG_MS), forget_ms: Some(forget_ms) };
+                let trim = store.trim(keys, of(*forget_ms)).await.unwrap();
+                // What is published next is not to rob the groups: what they have then is each store's own, too.
+                store.trim(keys, of(LONG_MS)).await.unwrap();
                 let floor = trim.floor.filter(|floor| *floor > EntryId::ZERO);
                 let floor = floor.map(|floor| self.number(floor));
                 format!("{floor:?} {:?} {:?}", trim.held_by, trim.forgotten)
@@ -378,7 +382,7 @@ impl Side {
     }
 }
 
-async fn redis() -> (world::Server, Link) {
+pub(super) async fn redis() -> (world::Server, Link) {
     let server = tokio::task::spawn_blocking(world::start_redis).await.unwrap();
     let target = Target::parse(&format!("redis://127.0.0.1:{}", server.port)).unwrap();
     let link = Link::open(&target, Duration::from_secs(10), Vec::new()).unwrap();
@@ -424,7 +428,7 @@ async fn what_was_sought_over_is_refused_to_whoever_had_it() {
     for mut side in sides(&link, &shared) {
         side.begin(&shared, 3).await;
         side.step(&shared, 0, &Step::Read { max: 3 }).await;
-        assert_eq!(side.step(&shared, 0, &seek).await, "Ok(Done)");
+        assert_eq!(side.step(&shared, 0, &seek).await, "Done");
         side.step(&shared, 1, &Step::Read { max: 3 }).await;
         let [former, present] = [0, 1].map(|at| Who::Consumer(Arc::clone(&shared.names[at])));
         assert_eq!(side.ack_all(&shared, former).await, "0 lost [0, 1, 2]");
@@ -436,7 +440,7 @@ async fn what_was_sought_over_is_refused_to_whoever_had_it() {
         side.step(&owned, 0, &Step::Take).await;
         side.step(&owned, 0, &Step::ReadOwn { is_new: true }).await;
         let former = Who::Fence(side.fence);
-        assert_eq!(side.step(&owned, 0, &seek).await, "Ok(Done)");
+        assert_eq!(side.step(&owned, 0, &seek).await, "Done");
         assert_eq!(side.step(&owned, 0, &Step::Hold).await, "refused");
         assert_eq!(side.step(&owned, 1, &Step::Take).await, "took, 0 pending, 0 left");
         side.step(&owned, 1, &Step::ReadOwn { is_new: true }).await;
@@ -463,7 +467,7 @@ async fn dead_letters_stay_whoever_has_read_them_and_are_of_their_group() {
         reading.step(&dead, 0, &Step::Read { max: 2 }).await;
         // Now it has finished the first of them.
         assert_eq!(reading.step(&dead, 0, &Step::Bury).await, "buried");
-        let trimming = Trimming { keep_ms: Some(0), forget_ms: LONG_MS };
+        let trimming = Trimming { keep_ms: Some(0), forget_ms: Some(LONG_MS) };
         let trim = reading.store.trim(&dead.keys, trimming).await.unwrap();
         assert_eq!(trim.removed, 0);
         for (round, group, count) in [(&living, "billing", 2), (&dead, "alarms", 1)] {
@@ -471,6 +475,28 @@ async fn dead_letters_stay_whoever_has_read_them_and_are_of_their_group() {
             let fields = letters.iter().flat_map(|letter| &letter.fields);
             let of: Vec<_> = fields.filter(|(name, _)| name == "dl-group").collect();
             assert!(of.len() == count && of.iter().all(|(_, of)| of == group), "{of:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_publishes_forgets_a_group_when_those_who_read_say_so() {
+    let (_server, link) = redis().await;
+    let round = round("full", "billing", GroupMode::Any);
+    for mut side in sides(&link, &round) {
+        side.begin(&round, 3).await;
+        side.store.declare(&round.keys, None, Some(3), None).await.unwrap();
+        let publish = Step::Publish { dedup: None, delay_ms: 0, count: 1 };
+        // The last one says nothing, and goes by the one before.
+        for (forget_ms, is_forgotten) in [(Some(LONG_MS), false), (Some(0), true), (None, true)] {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            let trimming = Trimming { keep_ms: Some(LONG_MS), forget_ms };
+            let trim = side.store.trim(&round.keys, trimming).await.unwrap();
+            assert_eq!(trim.forgotten.len(), usize::from(is_forgotten));
+            let groups = side.store.look_at_groups(&round.keys).await.unwrap();
+            assert_eq!(groups[0].is_forgotten, is_forgotten);
+            let published = side.step(&round, 0, &publish).await;
+            assert_eq!(published.starts_with("wrote"), is_forgotten, "{published}");
         }
     }
 }

@@ -1,75 +1,20 @@
 //! Subscriptions through what goes wrong with their store, with them, and with what they need.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sinew::stream::{Ack, Backoff, Ctx, Event, HandlerError, Streams, Subscribe, Subscription};
-use sinew::{Breaker, BreakerError, Sinew};
+use sinew::stream::{Ack, Backoff, Ctx, Event, HandlerError, Subscribe, Subscription};
+use sinew::{Breaker, BreakerError, Sinew, Streams};
 
 use crate::laws::{LAW_MAX, eventually, keep, keep_for};
 use crate::member::{Member, a_line};
 use crate::outage::{blocking, process_at};
+use crate::stream::LEASE;
+use crate::stream::runs::{Runs, log_of, noted, publish, settled};
 use crate::world::{Proxy, Sentinels, redis_cli, signal, start_redis};
 
-const LEASE: Duration = Duration::from_secs(1);
 const PORT: &str = "SINEW_STREAM_MEMBER_PORT";
-
-/// How often each event was run to its end.
-#[derive(Clone, Default)]
-struct Runs(Arc<Mutex<BTreeMap<u64, u64>>>);
-
-impl Runs {
-    fn note(&self, event: u64) {
-        *self.0.lock().unwrap().entry(event).or_default() += 1;
-    }
-
-    fn of(&self, event: u64) -> u64 {
-        self.0.lock().unwrap().get(&event).copied().unwrap_or(0)
-    }
-
-    fn len(&self) -> usize {
-        self.0.lock().unwrap().len()
-    }
-
-    async fn until_all(&self, events: std::ops::Range<u64>) {
-        let all = || async { events.clone().all(|event| self.of(event) > 0) };
-        eventually("all events are run", all).await;
-    }
-
-    fn subscribe(&self, streams: &Streams) -> Subscription {
-        let runs = self.clone();
-        let handler = move |event: Event<u64>, _: Ctx| {
-            runs.note(event.data);
-            async { Ok::<_, HandlerError>(Ack::Done) }
-        };
-        let subscribe = streams.subscribe("orders", "billing").lease(LEASE);
-        subscribe.retry(Backoff::fixed(Duration::from_millis(50))).start(handler).unwrap()
-    }
-}
-
-async fn publish(streams: &Streams, events: std::ops::Range<u64>) {
-    for event in events {
-        streams.publish("orders", &event).await.unwrap();
-    }
-}
-
-/// Waits until the group has finished all that was published.
-async fn settled(streams: &Streams) {
-    let is_settled = || async {
-        let lag = streams.lag("orders").await.unwrap_or_default();
-        lag.iter().any(|group| {
-            group.group == "billing" && group.waiting.n + group.held + group.parked == 0
-        })
-    };
-    eventually("the group has finished everything", is_settled).await;
-}
-
-/// The only log that a server has.
-fn log_of(port: u16) -> String {
-    redis_cli(port, &["--scan", "--pattern", "*:log"])
-}
 
 #[test]
 fn an_outage_is_waited_out_and_what_was_finished_in_it_is_told_afterwards() {
@@ -101,9 +46,94 @@ fn an_outage_is_waited_out_and_what_was_finished_in_it_is_told_afterwards() {
         let held = direct.streams().lag("orders").await.unwrap()[0].held;
         assert_eq!(held, 3, "the store has heard of nothing");
         proxy.pass();
-        settled(&direct.streams()).await;
+        settled(&direct.streams(), "billing").await;
         let finished = subscription.stop().await.unwrap();
         assert_eq!((finished.handled, begun.load(Ordering::SeqCst)), (3, 3));
+    });
+}
+
+#[test]
+fn an_outage_uses_up_no_attempts_of_a_handler_that_stops_when_it_is_told() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let proxy = Proxy::start(server.port);
+        let (direct, through) = (process_at(server.port).await, process_at(proxy.port).await);
+        let [begun, told] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+        let handler = {
+            let (begun, told) = (Arc::clone(&begun), Arc::clone(&told));
+            move |_: Event<u64>, cx: Ctx| {
+                let (run, told) = (begun.fetch_add(1, Ordering::SeqCst), Arc::clone(&told));
+                async move {
+                    if run == 2 {
+                        return Ok::<_, HandlerError>(Ack::Done);
+                    }
+                    cx.lost().await;
+                    told.fetch_add(1, Ordering::SeqCst);
+                    Err("its lease is over".into())
+                }
+            }
+        };
+        let subscribe = through.streams().subscribe("orders", "billing").lease(LEASE);
+        let once = Backoff::fixed(Duration::from_millis(50)).max_attempts(1);
+        let subscription = subscribe.retry(once).start(handler).unwrap();
+        publish(&direct.streams(), 0..1).await;
+        for outage in 1..=2 {
+            eventually("it runs", || async { begun.load(Ordering::SeqCst) == outage }).await;
+            proxy.refuse();
+            proxy.cut();
+            eventually("it is told", || async { told.load(Ordering::SeqCst) == outage }).await;
+            proxy.pass();
+        }
+        settled(&direct.streams(), "billing").await;
+        let finished = subscription.stop().await.unwrap();
+        assert_eq!((finished.handled, finished.dead, begun.load(Ordering::SeqCst)), (1, 0, 3));
+    });
+}
+
+#[test]
+fn what_waits_for_its_turn_through_an_outage_is_run_afterwards() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let proxy = Proxy::start(server.port);
+        let (direct, through) = (process_at(server.port).await, process_at(proxy.port).await);
+        let runs: [Arc<AtomicU64>; 2] = Default::default();
+        let is_told = Arc::new(AtomicBool::new(false));
+        let handler = {
+            let (runs, is_told) = (runs.clone(), Arc::clone(&is_told));
+            move |event: Event<u64>, cx: Ctx| {
+                let of_it = &runs[usize::try_from(event.data).unwrap()];
+                let (run, is_told) = (of_it.fetch_add(1, Ordering::SeqCst), Arc::clone(&is_told));
+                async move {
+                    match (event.data, run) {
+                        (0, 0) => Ok(Ack::Retry { after: Duration::from_millis(200) }),
+                        (1, 0) => {
+                            // The other is due, and there is one place.
+                            cx.lost().await;
+                            is_told.store(true, Ordering::SeqCst);
+                            Err::<_, HandlerError>("its lease is over".into())
+                        }
+                        _ => Ok(Ack::Done),
+                    }
+                }
+            }
+        };
+        let subscribe = through.streams().subscribe("orders", "billing").lease(LEASE);
+        let subscription = subscribe.concurrency(1).start(handler).unwrap();
+        publish(&direct.streams(), 0..2).await;
+        let waits = || async {
+            let lag = direct.streams().lag("orders").await.unwrap_or_default();
+            let is_held = lag.first().is_some_and(|told| told.held == 2);
+            is_held && runs[1].load(Ordering::SeqCst) == 1
+        };
+        eventually("one runs, and one waits", waits).await;
+        proxy.refuse();
+        proxy.cut();
+        eventually("it is told", || async { is_told.load(Ordering::SeqCst) }).await;
+        // The one that waited has its turn before the store is back.
+        tokio::time::sleep(LEASE / 10).await;
+        proxy.pass();
+        settled(&direct.streams(), "billing").await;
+        assert_eq!(subscription.stop().await.unwrap().handled, 2);
     });
 }
 
@@ -114,10 +144,10 @@ fn what_was_read_and_never_heard_of_is_run() {
         let proxy = Proxy::start(server.port);
         let (direct, through) = (process_at(server.port).await, process_at(proxy.port).await);
         let runs = Runs::default();
-        let _subscription = runs.subscribe(&through.streams());
+        let _subscription = runs.subscribe(&through.streams(), "billing");
         publish(&direct.streams(), 0..1).await;
         runs.until_all(0..1).await;
-        settled(&direct.streams()).await;
+        settled(&direct.streams(), "billing").await;
         // The reader asks, the store gives, and the answer does not arrive.
         proxy.lose_replies();
         publish(&direct.streams(), 1..5).await;
@@ -127,7 +157,7 @@ fn what_was_read_and_never_heard_of_is_run() {
         proxy.cut();
         proxy.pass();
         runs.until_all(0..5).await;
-        settled(&direct.streams()).await;
+        settled(&direct.streams(), "billing").await;
     });
 }
 
@@ -137,17 +167,16 @@ fn a_flush_under_consumption_replays_nothing() {
         let server = blocking(start_redis).await;
         let streams = process_at(server.port).await.streams();
         let runs = Runs::default();
-        let subscription = runs.subscribe(&streams);
+        let subscription = runs.subscribe(&streams, "billing");
         publish(&streams, 0..50).await;
         runs.until_all(0..50).await;
-        settled(&streams).await;
-        // The checkpoint is told by a tick.
-        tokio::time::sleep(2 * LEASE).await;
+        settled(&streams, "billing").await;
+        noted(&streams, "billing").await;
         redis_cli(server.port, &["FLUSHALL"]);
         publish(&streams, 50..100).await;
         runs.until_all(50..100).await;
-        assert!((0..100).all(|event| runs.of(event) == 1), "{:?}", runs.0);
-        settled(&streams).await;
+        settled(&streams, "billing").await;
+        runs.each_once(0..100);
         assert_eq!(subscription.stop().await.unwrap().handled, 100);
     });
 }
@@ -158,17 +187,17 @@ fn a_destroyed_group_goes_on_where_it_was() {
         let server = blocking(start_redis).await;
         let streams = process_at(server.port).await.streams();
         let runs = Runs::default();
-        let _subscription = runs.subscribe(&streams);
+        let _subscription = runs.subscribe(&streams, "billing");
         publish(&streams, 0..50).await;
         runs.until_all(0..50).await;
-        settled(&streams).await;
-        tokio::time::sleep(2 * LEASE).await;
+        settled(&streams, "billing").await;
+        noted(&streams, "billing").await;
         let log = log_of(server.port);
         assert_eq!(redis_cli(server.port, &["XGROUP", "DESTROY", &log, "billing"]), "1");
         publish(&streams, 50..60).await;
         runs.until_all(50..60).await;
-        settled(&streams).await;
-        assert!((0..60).all(|event| runs.of(event) == 1), "{:?}", runs.0);
+        settled(&streams, "billing").await;
+        runs.each_once(0..60);
     });
 }
 
@@ -207,7 +236,7 @@ fn a_fallen_consumer_goes_on_under_another_name() {
         };
         eventually("another name has what it held", renamed).await;
         goes_on.store(true, Ordering::SeqCst);
-        settled(&streams).await;
+        settled(&streams, "billing").await;
         assert_eq!(lost.load(Ordering::SeqCst), 0, "nothing of it was taken");
         assert_eq!(subscription.stop().await.unwrap().handled, 3);
     });
@@ -251,16 +280,16 @@ fn a_stopped_consumer_that_wakes_is_refused_and_told() {
         .await;
         assert_eq!(said, "begun");
         let runs = Runs::default();
-        let _subscription = runs.subscribe(&streams);
+        let _subscription = runs.subscribe(&streams, "billing");
         runs.until_all(0..1).await;
-        settled(&streams).await;
+        settled(&streams, "billing").await;
         let said = blocking(move || {
             signal(member.process.id(), "CONT");
             (member.hear(), member.hear())
         })
         .await;
         assert_eq!(said, ("lost".to_owned(), "handled 0".to_owned()));
-        assert_eq!(runs.of(0), 1);
+        runs.each_once(0..1);
     });
 }
 
@@ -271,14 +300,14 @@ fn a_failover_under_consumption_loses_nothing_that_replicas_had() {
         let sinew = Sinew::builder().deadline(Duration::from_secs(10));
         let streams = sinew.connect(&world.url()).await.unwrap().streams();
         let runs = Runs::default();
-        let _subscription = runs.subscribe(&streams);
+        let _subscription = runs.subscribe(&streams, "billing");
         publish(&streams, 0..50).await;
         runs.until_all(0..50).await;
-        settled(&streams).await;
+        settled(&streams, "billing").await;
         let port = world.servers[0].port;
         // All of it is on a replica.
         assert_ne!(blocking(move || redis_cli(port, &["WAIT", "1", "10000"])).await, "0");
-        tokio::time::sleep(2 * LEASE).await;
+        noted(&streams, "billing").await;
         let world = blocking(move || {
             let mut world = world;
             let old = world.servers[0].port;
@@ -292,8 +321,8 @@ fn a_failover_under_consumption_loses_nothing_that_replicas_had() {
             eventually("it is published", written).await;
         }
         runs.until_all(0..60).await;
-        settled(&streams).await;
-        assert!((0..50).all(|event| runs.of(event) == 1), "{:?}", runs.0);
+        settled(&streams, "billing").await;
+        assert!((0..50).all(|event| runs.of(event) == 1), "{runs:?}");
         drop(world);
     });
 }
@@ -330,52 +359,74 @@ fn nothing_uses_up_its_attempts_while_the_breaker_is_open() {
         assert_eq!(runs.len(), 0, "isolated, and still run");
         breaker.reset();
         runs.until_all(0..10).await;
-        settled(&streams).await;
+        settled(&streams, "billing").await;
         let finished = subscription.stop().await.unwrap();
         assert_eq!((finished.handled, finished.dead), (10, 0));
     });
 }
 
-/// Whose handler calls a database, which is down at first. Many events at a time, and few failures until it is known.
+/// A database that is down at first, and how often it was called.
+#[derive(Default)]
+struct Database {
+    is_well: AtomicBool,
+    calls: AtomicU64,
+}
+
+impl Database {
+    async fn call(&self) -> std::io::Result<()> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        match self.is_well.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(std::io::Error::other("it is down")),
+        }
+    }
+
+    async fn until_called(&self, times: u64) {
+        let is_called = || async { self.calls.load(Ordering::SeqCst) >= times };
+        eventually("it is tried again", is_called).await;
+    }
+
+    /// A group that calls it behind a breaker, which the first failure opens. The run of event 0 never ends.
+    fn subscribe(self: &Arc<Self>, subscribe: Subscribe<u64>, runs: &Runs) -> Subscription {
+        let brief = Duration::from_millis(200);
+        let breaker = Breaker::builder("a database").failures_in_a_row(1).open_for(brief, brief);
+        let breaker = breaker.build().unwrap();
+        let handler = {
+            let (database, breaker, runs) = (Arc::clone(self), breaker.clone(), runs.clone());
+            move |event: Event<u64>, _: Ctx| {
+                let (database, breaker) = (Arc::clone(&database), breaker.clone());
+                let runs = runs.clone();
+                async move {
+                    if event.data == 0 {
+                        runs.note(0);
+                        std::future::pending::<()>().await;
+                    }
+                    breaker.call(|| database.call()).await?;
+                    runs.note(event.data);
+                    Ok::<_, HandlerError>(Ack::Done)
+                }
+            }
+        };
+        // One that is tried while it is down uses up an attempt, and waits.
+        let backoff = Backoff::fixed(Duration::from_millis(50)).max_attempts(1_000);
+        let subscribe = subscribe.retry(backoff).drain(brief).pause_while_open(&breaker);
+        subscribe.start(handler).unwrap()
+    }
+}
+
+/// Many events at a time, and few failures until it is known.
 async fn a_breaker_that_opens_by_failures(group: impl FnOnce(Subscribe<u64>) -> Subscribe<u64>) {
     let streams = Sinew::embedded().streams();
-    let brief = Duration::from_millis(200);
-    let breaker = Breaker::builder("a database").failures_in_a_row(1).open_for(brief, brief);
-    let breaker = breaker.build().unwrap();
-    let (is_well, runs) = (Arc::new(AtomicBool::new(false)), Runs::default());
-    let calls = Arc::new(AtomicU64::new(0));
-    let handler = {
-        let (breaker, runs) = (breaker.clone(), runs.clone());
-        let (is_well, calls) = (Arc::clone(&is_well), Arc::clone(&calls));
-        move |event: Event<u64>, _: Ctx| {
-            let (breaker, runs) = (breaker.clone(), runs.clone());
-            let (is_well, calls) = (Arc::clone(&is_well), Arc::clone(&calls));
-            async move {
-                let call = || async {
-                    calls.fetch_add(1, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    match is_well.load(Ordering::SeqCst) {
-                        true => Ok(()),
-                        false => Err(std::io::Error::other("it is down")),
-                    }
-                };
-                breaker.call(call).await?;
-                runs.note(event.data);
-                Ok::<_, HandlerError>(Ack::Done)
-            }
-        }
-    };
-    // One that is tried while it is down uses up an attempt, and waits.
-    let backoff = Backoff::fixed(Duration::from_millis(50)).max_attempts(1_000);
-    let subscribe = group(streams.subscribe("orders", "billing")).retry(backoff);
-    let subscription = subscribe.pause_while_open(&breaker).start(handler).unwrap();
-    publish(&streams, 0..10).await;
+    let (database, runs) = (Arc::new(Database::default()), Runs::default());
+    let subscription = database.subscribe(group(streams.subscribe("orders", "billing")), &runs);
+    publish(&streams, 1..11).await;
     // Opened by the first, and tried again each time that it may be.
-    eventually("it is tried again", || async { calls.load(Ordering::SeqCst) >= 13 }).await;
+    database.until_called(13).await;
     assert_eq!(runs.len(), 0);
-    is_well.store(true, Ordering::SeqCst);
-    runs.until_all(0..10).await;
-    settled(&streams).await;
+    database.is_well.store(true, Ordering::SeqCst);
+    runs.until_all(1..11).await;
+    settled(&streams, "billing").await;
     let finished = subscription.stop().await.unwrap();
     assert_eq!((finished.handled, finished.dead), (10, 0));
 }
@@ -451,45 +502,15 @@ fn an_owner_that_lost_a_reply_leaves_none_of_its_backlog_out() {
 /// One run that began before the breaker opened never ends.
 async fn a_run_from_before_holds_up_nothing(group: impl FnOnce(Subscribe<u64>) -> Subscribe<u64>) {
     let streams = Sinew::embedded().streams();
-    let brief = Duration::from_millis(200);
-    let breaker = Breaker::builder("a database").failures_in_a_row(1).open_for(brief, brief);
-    let breaker = breaker.build().unwrap();
-    let (is_well, runs) = (Arc::new(AtomicBool::new(false)), Runs::default());
-    let calls = Arc::new(AtomicU64::new(0));
-    let handler = {
-        let (breaker, runs) = (breaker.clone(), runs.clone());
-        let (is_well, calls) = (Arc::clone(&is_well), Arc::clone(&calls));
-        move |event: Event<u64>, _: Ctx| {
-            let (breaker, runs) = (breaker.clone(), runs.clone());
-            let (is_well, calls) = (Arc::clone(&is_well), Arc::clone(&calls));
-            async move {
-                if event.data == 0 {
-                    runs.note(0);
-                    std::future::pending::<()>().await;
-                }
-                let call = || async {
-                    calls.fetch_add(1, Ordering::SeqCst);
-                    match is_well.load(Ordering::SeqCst) {
-                        true => Ok(()),
-                        false => Err(std::io::Error::other("it is down")),
-                    }
-                };
-                breaker.call(call).await?;
-                runs.note(event.data);
-                Ok::<_, HandlerError>(Ack::Done)
-            }
-        }
-    };
-    let backoff = Backoff::fixed(Duration::from_millis(50)).max_attempts(1_000);
-    let subscribe = group(streams.subscribe("orders", "billing")).retry(backoff).drain(brief);
-    let subscription = subscribe.pause_while_open(&breaker).start(handler).unwrap();
+    let (database, runs) = (Arc::new(Database::default()), Runs::default());
+    let subscription = database.subscribe(group(streams.subscribe("orders", "billing")), &runs);
     streams.publish("orders", &0_u64).key("slow").await.unwrap();
     runs.until_all(0..1).await;
     for event in 1..10_u64 {
         streams.publish("orders", &event).key(event.to_string()).await.unwrap();
     }
-    eventually("it is tried again", || async { calls.load(Ordering::SeqCst) >= 3 }).await;
-    is_well.store(true, Ordering::SeqCst);
+    database.until_called(3).await;
+    database.is_well.store(true, Ordering::SeqCst);
     runs.until_all(1..10).await;
     subscription.stop().await.unwrap();
 }

@@ -1,81 +1,22 @@
 //! What a store loses, and what becomes of it: flushes, crashes, lost replies, restarts, and primaries that are behind.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sinew::Sinew;
-use sinew::stream::{Ack, Ctx, Event, HandlerError, Published, Streams, Subscribe, Subscription};
+use sinew::stream::{Ack, Ctx, Event, HandlerError, Published, Subscribe};
+use sinew::{Sinew, Streams};
 use tokio::sync::watch;
 
 use crate::laws::{LAW_MAX, eventually, keep, keep_for};
 use crate::outage::{blocking, process_at, up};
+use crate::stream::LEASE;
+use crate::stream::runs::{Runs, log_of, noted, publish, settled};
 use crate::world::{
     Proxy, Sentinels, Server, free_port, redis_cli, start_redis, start_redis_on, wait_until,
 };
 
-const LEASE: Duration = Duration::from_secs(1);
 const DAY_MS: u64 = 86_400_000;
-
-/// How often each event was run to its end in a group.
-#[derive(Clone, Default)]
-struct Runs(Arc<Mutex<BTreeMap<u64, u64>>>);
-
-impl Runs {
-    fn note(&self, event: u64) {
-        *self.0.lock().unwrap().entry(event).or_default() += 1;
-    }
-
-    fn len(&self) -> u64 {
-        self.0.lock().unwrap().len() as u64
-    }
-
-    async fn until_all(&self, events: std::ops::Range<u64>) {
-        eventually("all events are run", || async {
-            let runs = self.0.lock().unwrap();
-            events.clone().all(|event| runs.contains_key(&event))
-        })
-        .await;
-    }
-
-    fn each_once(&self, events: std::ops::Range<u64>) {
-        let runs = self.0.lock().unwrap();
-        let expected: BTreeMap<u64, u64> = events.map(|event| (event, 1)).collect();
-        assert_eq!(*runs, expected);
-    }
-
-    fn subscribe(&self, streams: &Streams, group: &str) -> Subscription {
-        self.subscribe_behind(streams, group, watch::channel(true).1)
-    }
-
-    /// Each run waits for the gate first.
-    fn subscribe_behind(
-        &self,
-        streams: &Streams,
-        group: &str,
-        gate: watch::Receiver<bool>,
-    ) -> Subscription {
-        let runs = self.clone();
-        let handler = move |event: Event<u64>, _: Ctx| {
-            let (runs, mut gate) = (runs.clone(), gate.clone());
-            async move {
-                // Whoever held it and is gone has left it as it was.
-                let _ = gate.wait_for(|is_open| *is_open).await;
-                runs.note(event.data);
-                Ok::<_, HandlerError>(Ack::Done)
-            }
-        };
-        let subscribe = streams.subscribe("orders", group).lease(LEASE).concurrency(64);
-        subscribe.start(handler).unwrap()
-    }
-}
-
-async fn publish(streams: &Streams, events: std::ops::Range<u64>) {
-    for event in events {
-        streams.publish("orders", &event).await.unwrap();
-    }
-}
 
 /// Publishes each once, however often it takes.
 async fn publish_in_the_end(streams: &Streams, events: std::ops::Range<u64>) {
@@ -89,22 +30,14 @@ async fn publish_in_the_end(streams: &Streams, events: std::ops::Range<u64>) {
     }
 }
 
-async fn settled(streams: &Streams, group: &str) {
-    eventually("the group has finished everything", || async {
-        let lag = streams.lag("orders").await.unwrap_or_default();
-        lag.iter().any(|told| told.group == group && told.waiting.n + told.held + told.parked == 0)
-    })
-    .await;
-}
-
-/// How far a group is, is noted by its next ticks.
-async fn noted() {
-    tokio::time::sleep(2 * LEASE).await;
-}
-
-/// The only log that a server has.
-fn log_of(port: u16) -> String {
-    redis_cli(port, &["--scan", "--pattern", "*:log"])
+/// Two servers, of which the second follows the first.
+fn pair_of_redis() -> (Server, Server) {
+    let (first, second) = (start_redis(), start_redis());
+    redis_cli(second.port, &["REPLICAOF", "127.0.0.1", &first.port.to_string()]);
+    wait_until("the replica follows", || {
+        redis_cli(second.port, &["INFO", "replication"]).contains("master_link_status:up")
+    });
+    (first, second)
 }
 
 fn now_ms() -> u64 {
@@ -146,7 +79,8 @@ fn flush_under_handlers(group: impl FnOnce(Subscribe<u64>) -> Subscribe<u64>) {
         let subscription = subscribe.start(handler).unwrap();
         publish(&streams, 0..3).await;
         eventually("all are held", || async { begun.load(Ordering::SeqCst) == 3 }).await;
-        noted().await;
+        // Longer than they would be its own without a tick; and how many are pending is told by one.
+        tokio::time::sleep(2 * LEASE).await;
         assert_eq!(told.load(Ordering::SeqCst), 0, "nothing is lost yet");
         redis_cli(server.port, &["FLUSHALL"]);
         eventually("their handlers are told", || async { told.load(Ordering::SeqCst) == 3 }).await;
@@ -262,25 +196,28 @@ fn a_forgotten_group_holds_nothing_and_is_named() {
 fn a_lost_reply_publishes_once_with_a_dedup_id() {
     keep_for(LAW_MAX * 2, || async {
         let server = blocking(start_redis).await;
-        let proxy = Proxy::start(server.port);
         let observer = process_at(server.port).await.streams();
-        let sinew = process_at(proxy.port).await;
-        let streams = sinew.streams();
-        // The scripts are known, and so is the topic.
-        streams.publish("orders", &1_000).await.unwrap();
-        streams.publish("orders", &1_001).dedup("warm").await.unwrap();
+        let mut processes = Vec::new();
+        for _ in 0..16 {
+            let proxy = Proxy::start(server.port);
+            let sinew = process_at(proxy.port).await;
+            // The scripts are known, and so is the topic.
+            sinew.streams().publish("orders", &1_000).await.unwrap();
+            sinew.streams().publish("orders", &1_001).dedup("warm").await.unwrap();
+            processes.push((proxy, sinew));
+        }
+        // A connection that ends sooner is not replaced at once.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
         let (mut sent_again, mut unsure) = (0, 0);
-        for round in 0..16_u64 {
-            // A connection that ends sooner is not replaced at once.
-            tokio::time::sleep(Duration::from_millis(1_100)).await;
-            let publish = streams.publish("orders", &round);
+        for (round, (proxy, sinew)) in (0_u64..).zip(&processes) {
+            let publish = sinew.streams().publish("orders", &round);
             let has_id = round % 2 == 0;
             proxy.cut_at_next_reply();
             let published = match has_id {
                 true => publish.dedup(format!("order {round}")).await,
                 false => publish.await,
             };
-            up(&sinew).await;
+            up(sinew).await;
             proxy.pass();
             let events = observer.events("orders", None, 1_000).await.unwrap();
             let data = round.to_string();
@@ -344,15 +281,8 @@ fn a_redis_that_is_killed_under_consumption_and_keeps_its_log_costs_nothing() {
 #[test]
 fn a_new_primary_with_a_slow_clock_loses_no_event() {
     keep(|| async {
-        let (old, new) = blocking(|| (start_redis(), start_redis())).await;
+        let (old, new) = blocking(pair_of_redis).await;
         let (old_port, new_port) = (old.port, new.port);
-        blocking(move || {
-            redis_cli(new_port, &["REPLICAOF", "127.0.0.1", &old_port.to_string()]);
-            wait_until("the replica follows", || {
-                redis_cli(new_port, &["INFO", "replication"]).contains("master_link_status:up")
-            });
-        })
-        .await;
         let proxy = Proxy::start(old_port);
         let streams = process_at(proxy.port).await.streams();
         let runs = Runs::default();
@@ -360,7 +290,7 @@ fn a_new_primary_with_a_slow_clock_loses_no_event() {
         publish(&streams, 0..10).await;
         runs.until_all(0..10).await;
         settled(&streams, "billing").await;
-        noted().await;
+        noted(&streams, "billing").await;
         let log = log_of(old_port);
         let replicated = || async { redis_cli(new_port, &["XLEN", &log]) == "10" };
         eventually("the replica has them", replicated).await;
@@ -373,7 +303,7 @@ fn a_new_primary_with_a_slow_clock_loses_no_event() {
         }
         runs.until_all(10..12).await;
         settled(&streams, "billing").await;
-        noted().await;
+        noted(&streams, "billing").await;
         proxy.lead_to(new_port);
         let there = process_at(new_port).await.streams();
         publish(&there, 12..30).await;
@@ -436,8 +366,8 @@ fn a_failover_behind_moves_the_group_forward() {
         for (runs, group) in [(&billing, "billing"), (&mail, "mail")] {
             runs.until_all(20..40).await;
             settled(&streams, group).await;
+            noted(&streams, group).await;
         }
-        noted().await;
         let behind = replicas.iter().all(|port| held(*port) == expected);
         assert!(behind, "they do not know that these are finished");
         let world = blocking(move || {
@@ -463,15 +393,8 @@ fn a_failover_behind_moves_the_group_forward() {
 #[test]
 fn a_run_that_does_not_end_holds_up_its_own_key_alone_when_another_primary_comes() {
     keep_for(LAW_MAX * 2, || async {
-        let (old, new) = blocking(|| (start_redis(), start_redis())).await;
+        let (old, new) = blocking(pair_of_redis).await;
         let (old_port, new_port) = (old.port, new.port);
-        blocking(move || {
-            redis_cli(new_port, &["REPLICAOF", "127.0.0.1", &old_port.to_string()]);
-            wait_until("the replica follows", || {
-                redis_cli(new_port, &["INFO", "replication"]).contains("master_link_status:up")
-            });
-        })
-        .await;
         let proxy = Proxy::start(old_port);
         let streams = process_at(proxy.port).await.streams();
         let (runs, begun) = (Runs::default(), Runs::default());
@@ -509,8 +432,8 @@ fn a_run_that_does_not_end_holds_up_its_own_key_alone_when_another_primary_comes
             there.publish("orders", &event).key("other").await.unwrap();
         }
         runs.until_all(3..6).await;
-        assert!(!begun.0.lock().unwrap().contains_key(&1), "its key waits");
-        assert_eq!(begun.0.lock().unwrap()[&0], 1, "and it is not run beside itself");
+        assert_eq!(begun.of(1), 0, "its key waits");
+        assert_eq!(begun.of(0), 1, "and it is not run beside itself");
         subscription.stop().await.unwrap();
         drop((old, new));
     });

@@ -15,7 +15,6 @@ use crate::dashboard::extract::{Asked, OurPage};
 use crate::dashboard::show::{Fault, render, visible};
 use crate::hub::{BUSY, Hub};
 use crate::stream::audit::{self, Act};
-use crate::stream::http::dead::remove_all;
 
 /// So many letters are shown.
 const SHOWN: usize = 50;
@@ -153,7 +152,7 @@ pub(super) async fn remove(
     let dead = streams.dead(&whose.topic, &whose.group);
     let count = match place {
         Some(place) => dead.remove(&[place]).await?,
-        None => remove_all(&dead).await?,
+        None => dead.remove_all().await?,
     };
     let (topic, group, by) = (whose.topic.as_str(), whose.group.as_str(), actor.by("dashboard"));
     tracing::warn!(topic, group, count, by, "dead letters were removed on the dashboard");

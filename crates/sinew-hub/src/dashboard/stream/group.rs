@@ -1,8 +1,10 @@
 //! One group of a topic: how far behind it is, and who holds what.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::response::Response;
-use sinew::stream::{ConsumerInfo, Force, Forgot, GroupLag};
+use sinew::stream::{ConsumerInfo, Force, GroupChange, GroupLag};
 
 use super::extract::{OfTopic, Whose};
 use super::{GroupRow, NOT_KNOWN};
@@ -77,8 +79,8 @@ pub(super) async fn forget(
 ) -> Result<Response, Fault> {
     super::dead::note(&streams, &actor, crate::stream::audit::Act::Forget, &whose).await?;
     match streams.forget_group(&whose.topic, &whose.group, Force::Yes).await? {
-        Forgot::Done => {}
-        Forgot::Unknown => return Err(Fault::part("there is no such group any more")),
+        GroupChange::Done => {}
+        GroupChange::Unknown => return Err(Fault::part("there is no such group any more")),
         _ => return Err(Fault::part("the group was not removed: try again")),
     }
     let (topic, group, by) = (whose.topic.as_str(), whose.group.as_str(), actor.by("dashboard"));
@@ -103,7 +105,11 @@ impl From<ConsumerInfo> for Consumer {
             name: visible(&info.name),
             label: visible(&info.label),
             held: info.held,
-            left: info.lease_left.map_or_else(|| "over".to_owned(), shown),
+            left: match info.lease_left {
+                None => not_known(),
+                Some(Duration::ZERO) => "over".to_owned(),
+                Some(left) => shown(left),
+            },
             partitions: match info.partitions.is_empty() {
                 true => not_known(),
                 false => owned.collect::<Vec<_>>().join(", "),

@@ -169,9 +169,9 @@ impl TopicPoint {
         // Those that are furthest behind, as the page has them.
         groups.sort_by_key(|lag| std::cmp::Reverse(lag.oldest_unacked));
         let lag = |lag: GroupLag| {
-            let begun = lag.held.saturating_add(lag.parked);
+            let behind = lag.unfinished();
             let oldest_s = lag.oldest_unacked.unwrap_or_default().as_secs();
-            (lag.group, Lag { behind: lag.waiting.n.saturating_add(begun), oldest_s })
+            (lag.group, Lag { behind, oldest_s })
         };
         Self { at, of: groups.into_iter().take(GROUPS_MAX).map(lag).collect() }
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use reqwest::Method;
 use serde_json::json;
-use sinew::stream::{Forgot, Sought};
+use sinew::stream::GroupChange;
 
 use super::place::{Place, ask, failed, group, no_group, place, topic};
 use crate::cli::confirm::{Consent, consent};
@@ -112,12 +112,8 @@ pub(super) async fn seek(args: &SeekArgs) -> Result<(), Outcome> {
     consent(Consent::of(args.how.yes), &format!("Let {whose} go on at {}?", args.to))?;
     match &place {
         Place::Redis(streams, _) => {
-            let sought = streams.seek(of, name, to, terms::force(args.how.force)).await;
-            match sought.map_err(failed)? {
-                Sought::Done => {}
-                Sought::Pending(pending) => return Err(held(name, pending)),
-                Sought::Unknown => return Err(no_group(of, name)),
-            }
+            let change = streams.seek(of, name, to, terms::force(args.how.force)).await;
+            done(change.map_err(failed)?, of, name)?;
         }
         Place::Hub(hub) => {
             let request = hub.request(&[of, "groups", name, "seek"])?;
@@ -141,12 +137,8 @@ pub(super) async fn forget(args: &ForgetArgs) -> Result<(), Outcome> {
     consent(Consent::of(args.how.yes), &question)?;
     match &place {
         Place::Redis(streams, _) => {
-            let forgot = streams.forget_group(of, name, terms::force(args.how.force)).await;
-            match forgot.map_err(failed)? {
-                Forgot::Done => {}
-                Forgot::Pending(pending) => return Err(held(name, pending)),
-                Forgot::Unknown => return Err(no_group(of, name)),
-            }
+            let change = streams.forget_group(of, name, terms::force(args.how.force)).await;
+            done(change.map_err(failed)?, of, name)?;
         }
         Place::Hub(hub) => {
             let mut request = hub.request(&[of, "groups", name])?;
@@ -164,6 +156,14 @@ fn refuse_pending(group: &str, pending: u64, force: bool) -> Result<(), Outcome>
     match pending > 0 && !force {
         true => Err(held(group, pending)),
         false => Ok(()),
+    }
+}
+
+fn done(change: GroupChange, topic: &str, group: &str) -> Result<(), Outcome> {
+    match change {
+        GroupChange::Done => Ok(()),
+        GroupChange::Pending(pending) => Err(held(group, pending)),
+        GroupChange::Unknown => Err(no_group(topic, group)),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::cli::{Outcome, print_json};
 use crate::duration::shown;
 use crate::session::between;
 use crate::stream::body::{LetterBody, LettersBody, ReasonBody, RedrivenBody, RemovedBody};
-use crate::stream::http::dead::{PLACES_MAX, remove_all};
+use crate::stream::http::dead::PLACES_MAX;
 
 /// Which group.
 #[derive(Args)]
@@ -264,7 +264,7 @@ pub(super) async fn drop_dead(args: &DropDeadArgs) -> Result<(), Outcome> {
         Place::Redis(streams, _) => {
             let dead = streams.dead(&which.topic, &which.group);
             match which.all {
-                true => remove_all(&dead).await,
+                true => dead.remove_all().await,
                 false => dead.remove(&places).await,
             }
             .map_err(failed)?

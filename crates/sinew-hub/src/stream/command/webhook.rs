@@ -102,8 +102,8 @@ impl WebhookCommand {
             Self::List(args) => list(args).await,
             Self::Put(args) => put(args).await,
             Self::Remove(args) => remove(args).await,
-            Self::Pause(args) => change(args, Method::POST, &["pause"], "Paused").await,
-            Self::Resume(args) => change(args, Method::POST, &["resume"], "Resumed").await,
+            Self::Pause(args) => switch(args, "pause", "Paused").await,
+            Self::Resume(args) => switch(args, "resume", "Resumed").await,
         }
     }
 }
@@ -200,10 +200,9 @@ async fn remove(args: &NameArgs) -> Result<(), Outcome> {
     Ok(())
 }
 
-async fn change(args: &NameArgs, method: Method, act: &[&str], done: &str) -> Result<(), Outcome> {
-    let body = (method == Method::POST).then(|| json!({}));
-    let path = [&[args.name.as_str()][..], act].concat();
-    ask(&hub(&args.whose).await?.request(&path)?, method, body).await?;
+async fn switch(args: &NameArgs, act: &str, done: &str) -> Result<(), Outcome> {
+    let request = hub(&args.whose).await?.request(&[&args.name, act])?;
+    ask(&request, Method::POST, Some(json!({}))).await?;
     println!("{done} webhook {:?}{}.", args.name, args.whose.shown());
     Ok(())
 }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sinew::http::Problem;
 use sinew::stream::{DeadLetters, Place};
-use sinew::{Streams, Tenant};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,8 +23,6 @@ use crate::stream::body::{LetterBody, LettersBody, ReasonBody, RedrivenBody, Rem
 
 /// Of those that are named one by one.
 pub(crate) const PLACES_MAX: usize = 256;
-/// Of those that are removed at once, where all are meant.
-pub(crate) const PAGE_LEN: usize = 1_000;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -137,11 +134,19 @@ impl Which {
     }
 }
 
-/// What is known of the letters before.
-async fn before(streams: &Streams, topic: &str, group: &str) -> Result<Value, Problem> {
+/// Letters that somebody may do something with: that he does so is in the audit.
+async fn noted(
+    act: Act,
+    actor: &Actor,
+    OfGroup { streams, topic, group, .. }: &OfGroup,
+    body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
+) -> Result<(DeadLetters, Which), Problem> {
+    let which = Which::read(body)?;
     let groups = known(streams, topic).await?.groups;
-    let dead = groups.into_iter().find(|one| one.group == group).map(|one| one.dead);
-    Ok(json!({ "dead": dead }))
+    let dead = groups.into_iter().find(|one| one.group == *group).map(|one| one.dead);
+    let (what, before) = (which.told(topic, group), json!({ "dead": dead }));
+    audit::note(streams, act, actor, what, before, json!(null)).await?;
+    Ok((streams.dead(topic, group), which))
 }
 
 /// Give letters back to their group, and to no other: as new events, whose failures are forgotten.
@@ -162,20 +167,16 @@ async fn before(streams: &Streams, topic: &str, group: &str) -> Result<Value, Pr
     ))]
 async fn redrive_dead(
     actor: Actor,
-    OfGroup { streams, tenant, topic, group }: OfGroup,
+    of: OfGroup,
     body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
 ) -> Result<Json<RedrivenBody>, Problem> {
-    let which = Which::read(body)?;
-    let before = before(&streams, &topic, &group).await?;
-    let what = which.told(&topic, &group);
-    audit::note(&streams, Act::Redrive, &actor, what, before, json!(null)).await?;
-    let dead = streams.dead(&topic, &group);
+    let (dead, which) = noted(Act::Redrive, &actor, &of, body).await?;
     let redriven = match which {
         Which::These(places) => dead.redrive(&places).await,
         Which::All => dead.redrive_all().await,
     }
     .map_err(problem)?;
-    let (by, tenant) = (actor.by(audit::BY), tenant.as_ref().map(Tenant::as_str));
+    let (by, (tenant, topic, group)) = (actor.by(audit::BY), of.names());
     tracing::warn!(by, tenant, topic, group, redriven, "dead letters were redriven over HTTP");
     Ok(Json(RedrivenBody { redriven }))
 }
@@ -198,38 +199,16 @@ async fn redrive_dead(
     ))]
 async fn drop_dead(
     actor: Actor,
-    OfGroup { streams, tenant, topic, group }: OfGroup,
+    of: OfGroup,
     body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
 ) -> Result<Json<RemovedBody>, Problem> {
-    let which = Which::read(body)?;
-    let before = before(&streams, &topic, &group).await?;
-    let what = which.told(&topic, &group);
-    audit::note(&streams, Act::DropDead, &actor, what, before, json!(null)).await?;
-    let dead = streams.dead(&topic, &group);
+    let (dead, which) = noted(Act::DropDead, &actor, &of, body).await?;
     let removed = match which {
         Which::These(places) => dead.remove(&places).await,
-        Which::All => remove_all(&dead).await,
+        Which::All => dead.remove_all().await,
     }
     .map_err(problem)?;
-    let (by, tenant) = (actor.by(audit::BY), tenant.as_ref().map(Tenant::as_str));
+    let (by, (tenant, topic, group)) = (actor.by(audit::BY), of.names());
     tracing::warn!(by, tenant, topic, group, removed, "dead letters were removed over HTTP");
     Ok(Json(RemovedBody { removed }))
-}
-
-/// Removes the letters that there are now, the oldest first; those that come meanwhile stay.
-pub(crate) async fn remove_all(dead: &DeadLetters) -> sinew::Result<u64> {
-    let (mut removed, begun, mut after) = (0, std::time::SystemTime::now(), None);
-    loop {
-        let page = dead.list(after.as_ref(), PAGE_LEN).await?;
-        let old = page.iter().filter(|letter| letter.dead_at <= begun);
-        let places: Vec<Place> = old.map(|letter| letter.place).collect();
-        for some in places.chunks(PLACES_MAX) {
-            removed += dead.remove(some).await?;
-        }
-        // An empty page is the last one.
-        let Some(last) = page.last().filter(|_| places.len() == page.len()) else {
-            return Ok(removed);
-        };
-        after = Some(last.place);
-    }
 }

@@ -40,6 +40,13 @@ pub(super) struct OfGroup {
     pub(super) group: String,
 }
 
+impl OfGroup {
+    /// Tenant, topic and group, for a log.
+    pub(super) fn names(&self) -> (Option<&str>, &str, &str) {
+        (self.tenant.as_ref().map(Tenant::as_str), &self.topic, &self.group)
+    }
+}
+
 /// An event of a topic.
 pub(super) struct OfEvent {
     pub(super) streams: Streams,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sinew::Tenant;
 use sinew::http::Problem;
-use sinew::stream::{Forgot, Sought};
+use sinew::stream::GroupChange;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -107,12 +107,8 @@ async fn forget_group(
     refuse_pending(&before, force)?;
     let what = json!({ "topic": topic, "group": group, "force": force });
     audit::note(&streams, Act::Forget, &actor, what, json!(before), json!(null)).await?;
-    let forgot = streams.forget_group(&topic, &group, terms::force(force)).await;
-    match forgot.map_err(problem)? {
-        Forgot::Done => {}
-        Forgot::Pending(pending) => return Err(held(&group, pending)),
-        Forgot::Unknown => return Err(no_group(&topic, &group)),
-    }
+    let change = streams.forget_group(&topic, &group, terms::force(force)).await;
+    done(change.map_err(problem)?, &topic, &group)?;
     let (by, tenant) = (actor.by(audit::BY), tenant.as_ref().map(Tenant::as_str));
     tracing::warn!(by, tenant, topic, group, "a group was removed over HTTP");
     Ok(StatusCode::NO_CONTENT)
@@ -158,12 +154,8 @@ async fn seek_group(
     refuse_pending(&before, force)?;
     let what = json!({ "topic": topic, "group": group, "force": force });
     audit::note(&streams, Act::Seek, &actor, what, json!(before), json!({ "to": to })).await?;
-    let sought = streams.seek(&topic, &group, place, terms::force(force)).await;
-    match sought.map_err(problem)? {
-        Sought::Done => {}
-        Sought::Pending(pending) => return Err(held(&group, pending)),
-        Sought::Unknown => return Err(no_group(&topic, &group)),
-    }
+    let change = streams.seek(&topic, &group, place, terms::force(force)).await;
+    done(change.map_err(problem)?, &topic, &group)?;
     let (by, tenant) = (actor.by(audit::BY), tenant.as_ref().map(Tenant::as_str));
     tracing::warn!(by, tenant, topic, group, to, "a group was moved over HTTP");
     known_group(&streams, &topic, &group).await.map(Json)
@@ -174,6 +166,14 @@ fn refuse_pending(group: &GroupBody, force: bool) -> Result<(), Problem> {
     match group.leased() {
         leased if leased > 0 && !force => Err(held(&group.group, leased)),
         _ => Ok(()),
+    }
+}
+
+fn done(change: GroupChange, topic: &str, group: &str) -> Result<(), Problem> {
+    match change {
+        GroupChange::Done => Ok(()),
+        GroupChange::Pending(pending) => Err(held(group, pending)),
+        GroupChange::Unknown => Err(no_group(topic, group)),
     }
 }
 

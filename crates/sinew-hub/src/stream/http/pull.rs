@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sinew::http::Problem;
-use sinew::stream::{From as Begin, LeaseToken, Place, Pulled, Puller, Settled};
+use sinew::stream::{LeaseToken, Place, Pulled, Puller, Settled, StartFrom};
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -128,8 +128,8 @@ async fn pull_events(
     }
     if let Some(from) = from {
         puller = puller.from(match from {
-            BeginBody::Start => Begin::Start,
-            BeginBody::End => Begin::End,
+            BeginBody::Start => StartFrom::Start,
+            BeginBody::End => StartFrom::End,
         });
     }
     let place = match wait.is_zero() {

@@ -1,7 +1,5 @@
 //! `/v1/subscriptions/…`: webhooks as they are defined.
 
-use std::time::SystemTime;
-
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, State};
@@ -27,6 +25,7 @@ use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
 use crate::stream::audit::{self, Act};
+use crate::stream::body::time;
 
 const EXPECTED: &str = r#"like {"topic": "orders", "url": "https://example.com/in"}"#;
 /// Why a webhook is paused where nobody says why.
@@ -130,7 +129,8 @@ struct PutWebhook {
     attempts: Option<u32>,
     /// 1 to 64. 8 unless said
     concurrency: Option<u16>,
-    /// Whether the events of a key are delivered in order, one at a time
+    /// Whether the events of a key are delivered in order, one at a time. A topic that is not there yet has 16 partitions
+    /// then, for ever
     #[serde(default)]
     ordered: bool,
     /// `structured` or `binary`. `structured` unless said
@@ -223,12 +223,6 @@ impl WebhookBody {
         let host = host.as_ref().and_then(url::Url::host_str).unwrap_or_default();
         json!({ "topic": webhook.topic, "host": host, "kinds": webhook.kinds })
     }
-}
-
-fn time(time: SystemTime) -> Timestamp {
-    let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
-    // As precise as anyone needs it.
-    time.round(jiff::Unit::Millisecond).unwrap_or(time)
 }
 
 /// The webhooks of a tenant, by name.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
@@ -34,6 +34,8 @@ use crate::serve::stopped;
 
 /// How often the definitions are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is said that what is defined and not delivered is not to be forgotten: groups may be after a minute.
+const KEEP_EVERY: Duration = Duration::from_secs(20);
 /// How often an endpoint that is left alone may be tried again.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 /// So many webhooks one hub delivers: each has tasks and connections of its own.
@@ -79,11 +81,14 @@ struct Runner {
     /// By which those are chosen that run, where there are too many: each hub chooses otherwise.
     order: RandomState,
     has_told_of_full: bool,
+    kept_at: Option<Instant>,
 }
 
 /// What is defined and not paused; and whose definitions could not be read now.
 #[derive(Default)]
 struct Wanted {
+    /// Of all that are defined, paused or not.
+    topics: BTreeMap<Whose, String>,
     webhooks: BTreeMap<Whose, WebhookAt>,
     unknown: BTreeSet<Tenant>,
 }
@@ -126,6 +131,7 @@ impl Deliveries {
                 ending: BTreeMap::new(),
                 order: RandomState::new(),
                 has_told_of_full: false,
+                kept_at: None,
             };
             tokio::spawn(async move {
                 runner.run(stopping).await;
@@ -224,7 +230,21 @@ impl Runner {
             );
         }
         self.has_told_of_full = is_full;
+        self.keep(wanted.topics).await;
         Ok(())
+    }
+
+    /// What is defined keeps what it has not had, delivered or not: nobody reads a group that is paused.
+    async fn keep(&mut self, topics: BTreeMap<Whose, String>) {
+        if self.kept_at.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
+            return;
+        }
+        self.kept_at = Some(Instant::now());
+        let idle = topics.into_iter().filter(|(whose, _)| !self.running.contains_key(whose));
+        let idle: Vec<(Whose, String)> = idle.collect();
+        let kept = stream::iter(idle).map(|(whose, topic)| keep(self.sinew.clone(), whose, topic));
+        let mut kept = kept.buffer_unordered(LISTS_AT_ONCE);
+        while kept.next().await.is_some() {}
     }
 
     async fn wanted(&self) -> sinew::Result<Wanted> {
@@ -235,9 +255,13 @@ impl Runner {
         while let Some((tenant, listed)) = lists.next().await {
             match listed {
                 Ok(webhooks) => {
-                    let webhooks = webhooks.into_iter().filter(|at| at.paused.is_none());
-                    let webhooks = webhooks.map(|at| ((tenant.clone(), at.name.clone()), at));
-                    wanted.webhooks.extend(webhooks);
+                    for at in webhooks {
+                        let whose = (tenant.clone(), at.name.clone());
+                        wanted.topics.insert(whose.clone(), at.webhook.topic.clone());
+                        if at.paused.is_none() {
+                            wanted.webhooks.insert(whose, at);
+                        }
+                    }
                 }
                 Err(error) => {
                     let (error, whose) = (format!("{error:#}"), tenant.as_deref());
@@ -376,6 +400,18 @@ async fn listed(sinew: Sinew, tenant: Tenant) -> (Tenant, sinew::Result<Vec<Webh
         Err(error) => Err(error),
     };
     (tenant, listed)
+}
+
+async fn keep(sinew: Sinew, (tenant, name): Whose, topic: String) {
+    let kept = match streams_of(&sinew, tenant.as_deref()) {
+        Ok(streams) => streams.keep_group(&topic, &Webhooks::group_of(&name)).await,
+        Err(error) => Err(error),
+    };
+    // It is tried again long before it would be forgotten.
+    if let Err(error) = kept {
+        let error = format!("{error:#}");
+        tracing::debug!(webhook = name, error, "a group was not kept from being forgotten");
+    }
 }
 
 fn streams_of(sinew: &Sinew, tenant: Option<&str>) -> sinew::Result<Streams> {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::super::acks::{Again, Tally};
+use super::super::again::Again;
 use super::super::backend::Backend as _;
 use super::super::checkpoint::is_another_stream;
 use super::super::model::{GroupMode, Joined, Joining, Made, Tick, Ticked, Trimming, Whom, millis};
-use super::{Consumer, Lost, Part};
+use super::super::tally::Lost;
+use super::{Consumer, Part};
 use crate::kernel::clock::Monotonic;
 use crate::kernel::error::{Error, Result};
 
@@ -41,7 +42,6 @@ impl Consumer {
                     Err(error) => self.end_for(error),
                 }
             }
-            self.tell_age();
             self.until_next_tick().await;
         }
     }
@@ -128,12 +128,12 @@ impl Consumer {
                 part.held.passed(&checkpoint);
             }
         }
+        self.tally.ages(part.keys.partition(), ticked.oldest_ms);
         let held = u64::try_from(part.held.len()).unwrap_or(u64::MAX);
         let mut standing = part.standing.lock();
         standing.kept_at = now;
         standing.clock = Some((ticked.now_ms, now));
         standing.pending = ticked.pending;
-        standing.oldest_ms = ticked.oldest_ms;
         let next_ms = [ticked.next_due_ms, ticked.next_later_ms].into_iter().flatten().min();
         standing.due_at = next_ms.map(|next_ms| standing.at(next_ms, now));
         // Twice in a row: a reply may be under way.
@@ -163,6 +163,7 @@ impl Consumer {
             lease_ms: self.lease_ms(),
             mode: GroupMode::Any,
             start: self.settings.start,
+            forget_ms: self.settings.forget_after.map(millis),
             checkpoints: &checkpoints,
         };
         let joined = self.engine.backend.join(&part.keys, &part.group, &joining).await?;
@@ -226,10 +227,9 @@ impl Consumer {
         if made == Made::New {
             // Whoever makes the group counts for all; those that are held here are among the pending.
             let lost = pending.saturating_add(waiting);
-            self.counts.flushed.increment(lost);
-            Tally::add(&self.tally.lost, usize::try_from(lost).unwrap_or(usize::MAX));
+            self.tally.lost(usize::try_from(lost).unwrap_or(usize::MAX), Lost::Flushed);
         } else {
-            Tally::add(&self.tally.lost, held);
+            self.tally.lost_as_told(held);
         }
         let (topic, group) = self.settings.names();
         if pending == 0 && waiting == 0 {
@@ -242,11 +242,6 @@ impl Consumer {
             return;
         }
         tracing::error!(topic, group, partition, pending, waiting, cause = ?Lost::Flushed, "the store has lost this stream: events that were not finished are gone");
-    }
-
-    fn tell_age(&self) {
-        let oldest_ms = self.parts.iter().filter_map(|part| part.standing.lock().oldest_ms).max();
-        self.counts.oldest.set(Duration::from_millis(oldest_ms.unwrap_or(0)).as_secs_f64());
     }
 
     /// Trims the topic, and tells the lag, until it is aborted.
@@ -273,21 +268,20 @@ impl Consumer {
 
     async fn tidy_once(&self) -> Result<()> {
         let (topic, group) = self.settings.names();
-        let trimming = Trimming { keep_ms: None, forget_ms: millis(self.settings.forget_after) };
-        let mut lag = 0_u64;
+        let forget_ms = self.settings.forget_after.map(millis);
+        let trimming = Trimming { keep_ms: None, forget_ms };
         for part in &self.parts {
             let trim = self.engine.backend.trim(&part.keys, trimming).await?;
             for forgotten in &trim.forgotten {
                 tracing::warn!(topic, group = %forgotten, "no one reads this group any more: its events are no longer kept");
             }
-            let Some(look) = self.engine.backend.look(&part.keys).await? else { continue };
-            let Some(own) = look.groups.into_iter().find(|one| one.name == group) else { continue };
-            part.standing.lock().waiting = own.waiting.n;
-            lag = lag.saturating_add(own.waiting.n + own.held + own.parked);
+            let look = self.engine.backend.look(&part.keys).await?;
+            let own = look.into_iter().flat_map(|look| look.groups).find(|one| one.name == group);
+            if let Some(own) = &own {
+                part.standing.lock().waiting = own.waiting.n;
+            }
+            self.tally.lags(part.keys.partition(), own.map_or(0, |own| own.unfinished()));
         }
-        // Exact far beyond what fits a topic.
-        #[allow(clippy::cast_precision_loss)]
-        self.counts.lag.set(lag as f64);
         Ok(())
     }
 }

@@ -1,11 +1,10 @@
 //! What brings events in: readers of new ones, the taker of those that are due or orphaned, and the starter of runs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::super::acks::Again;
+use super::super::again::Again;
 use super::super::backend::Backend as _;
 use super::super::model::{
     Becomes, CLAIM_MAX, Claim, DUE_MAX, Due, Entry, EntryId, Next, READ_MAX, Reply, Taken, Who,
@@ -16,24 +15,13 @@ use super::{Consumer, Delivery, Part};
 use crate::kernel::breaker::BreakerState;
 use crate::kernel::clock::Monotonic;
 use crate::kernel::error::{Error, Result};
+use crate::kernel::key::PartitionKeys;
 
 impl Consumer {
-    /// Partitions that one command can wait for.
-    pub(super) fn readable_together(&self) -> Vec<Vec<usize>> {
-        let mut together: Vec<(u16, Vec<usize>)> = Vec::new();
-        for (index, part) in self.parts.iter().enumerate() {
-            let number = self.engine.backend.together(&part.keys);
-            match together.iter_mut().find(|(other, _)| *other == number) {
-                Some((_, indices)) => indices.push(index),
-                None => together.push((number, vec![index])),
-            }
-        }
-        together.into_iter().map(|(_, indices)| indices).collect()
-    }
-
-    /// Reads new events of some partitions until it is aborted.
-    pub(super) async fn read(self: Arc<Self>, indices: Vec<usize>) {
-        let keys: Vec<_> = indices.iter().map(|index| self.parts[*index].keys.clone()).collect();
+    /// Reads new events of partitions that can be waited for together, until it is aborted.
+    pub(super) async fn read(self: Arc<Self>, keys: Vec<PartitionKeys>) {
+        // All partitions are there, in their order.
+        let indices: Vec<_> = keys.iter().map(|keys| usize::from(keys.partition())).collect();
         let mut reader = self.engine.backend.reader(&keys, &self.settings.group);
         let mut again = Again::new();
         loop {
@@ -324,8 +312,7 @@ impl Consumer {
     /// For others to take at once, without a failure: what it needs is known not to be well.
     async fn put_back(&self, part: &Part, id: EntryId) {
         let becomes = match part.held.ended(id) {
-            // Without a note, what is noted stays.
-            true => Becomes::Park { delay: Duration::ZERO, note: bytes::Bytes::new() },
+            true => Becomes::back(),
             false => Becomes::Abandon,
         };
         let _ = part.ended.send(Ended { id, becomes }).await;

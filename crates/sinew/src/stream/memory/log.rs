@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::stream::model::{EntryId, Fields};
+use crate::stream::model::{EntryId, Fields, fields_len};
 
 /// What an entry and a field of it weigh beside their bytes, roughly.
 const ENTRY_BYTES: usize = 128;
@@ -22,8 +22,7 @@ pub(super) struct Log {
 
 /// What fields weigh in the store.
 pub(super) fn weight(fields: &[(Bytes, Bytes)]) -> usize {
-    let fields = fields.iter().map(|(name, value)| name.len() + value.len() + FIELD_BYTES);
-    ENTRY_BYTES + fields.sum::<usize>()
+    ENTRY_BYTES + FIELD_BYTES * fields.len() + fields_len(fields)
 }
 
 impl Log {

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use super::group::{Group, Mark};
 use super::log::Log;
-use super::state::{Room, State, is_forgotten, is_of, len};
+use super::state::{Room, State, is_of, len};
 use super::steps::At;
 use crate::kernel::key::PartitionKeys;
 use crate::stream::model::{
-    Consumer, Count, DEAD_LOOK_MAX, Entry, EntryId, FORGET_AFTER, Fields, GroupLook, GroupMode,
-    ORDERED, PARKED, PartitionLook, Span, millis,
+    Consumer, Count, DEAD_LOOK_MAX, Entry, EntryId, Fields, GroupLook, GroupMode, ORDERED, PARKED,
+    PartitionLook, Span,
 };
 
 impl State {
     pub(super) fn look(&self, keys: &PartitionKeys, now_ms: u64) -> Option<PartitionLook> {
         let room = self.rooms.get(keys.meta())?;
         let log = self.logs.get(keys.log());
-        let floor = log.and_then(|log| room.floor(log, now_ms, millis(FORGET_AFTER)));
+        let floor = log.and_then(|log| room.floor(log, now_ms));
         Some(PartitionLook {
             now_ms,
             declared: room.declared?,
@@ -38,8 +38,8 @@ impl State {
             return Vec::new();
         };
         let dead = self.logs.get(keys.dead());
-        let Room { groups, .. } = room;
-        groups.iter().map(|(name, group)| look_at(name, group, log, dead, now_ms)).collect()
+        let groups = room.groups.iter();
+        groups.map(|(name, group)| look_at(name, group, room, log, dead, now_ms)).collect()
     }
 
     pub(super) fn range(&self, log: &str, span: Span, count: usize) -> Vec<Entry> {
@@ -63,7 +63,14 @@ impl State {
     }
 }
 
-fn look_at(name: &str, group: &Group, log: &Log, dead: Option<&Log>, now_ms: u64) -> GroupLook {
+fn look_at(
+    name: &str,
+    group: &Group,
+    room: &Room,
+    log: &Log,
+    dead: Option<&Log>,
+    now_ms: u64,
+) -> GroupLook {
     let parked = match group.mode {
         Some(GroupMode::ByKey) => group.due_len().min(group.pending.len()),
         _ => group.held_by(PARKED).count(),
@@ -85,7 +92,7 @@ fn look_at(name: &str, group: &Group, log: &Log, dead: Option<&Log>, now_ms: u64
         consumers,
         oldest_ms: group.oldest(log).map(|id| now_ms.saturating_sub(id.ms)),
         seen_ms: Some(group.seen_ms),
-        is_forgotten: is_forgotten(group, now_ms, millis(FORGET_AFTER)),
+        is_forgotten: room.is_forgotten(group, now_ms),
         orphaned: len(group.pending.len().saturating_sub(parked + group.leased_len(now_ms))),
     }
 }

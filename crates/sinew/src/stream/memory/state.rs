@@ -35,6 +35,8 @@ pub(super) struct Room {
     pub(super) declared: Option<Declared>,
     pub(super) groups: BTreeMap<String, Group>,
     pub(super) lost: u64,
+    /// After how long a group is forgotten, as whoever read for one said last.
+    pub(super) forget_ms: Option<u64>,
     /// When a group was made last.
     pub(super) born_us: u64,
     /// Delayed events, by when they are due and their number.
@@ -52,12 +54,18 @@ impl Room {
         len(self.later.len())
     }
 
+    /// Whether no one has read for a group for so long that it keeps nothing.
+    pub(super) fn is_forgotten(&self, group: &Group, now_ms: u64) -> bool {
+        let forget_ms = self.forget_ms.unwrap_or(millis(FORGET_AFTER));
+        group.seen_ms < now_ms.saturating_sub(forget_ms)
+    }
+
     /// Whether so many more have room, after what is finished went if it was needed.
     fn make_room(&self, log: &mut Log, more: u64, is_short: bool, now_ms: u64) -> bool {
         let len_max = self.declared.map_or(u64::MAX, |declared| declared.len_max);
         let has_len = |log: &Log| len(log.len()) + self.later_len() + more <= len_max;
         if (is_short || !has_len(log))
-            && let Some((floor, _)) = self.floor(log, now_ms, millis(FORGET_AFTER))
+            && let Some((floor, _)) = self.floor(log, now_ms)
         {
             log.trim(floor, TRIM_MAX);
         }
@@ -65,22 +73,12 @@ impl Room {
     }
 
     /// All before this may be trimmed, and the group that keeps most, where not all are forgotten.
-    pub(super) fn floor(
-        &self,
-        log: &Log,
-        now_ms: u64,
-        forget_ms: u64,
-    ) -> Option<(EntryId, Option<&str>)> {
-        let keeps = self.groups.iter().filter(|(_, group)| !is_forgotten(group, now_ms, forget_ms));
+    pub(super) fn floor(&self, log: &Log, now_ms: u64) -> Option<(EntryId, Option<&str>)> {
+        let keeps = self.groups.iter().filter(|(_, group)| !self.is_forgotten(group, now_ms));
         let floor = keeps.map(|(name, group)| (group.floor(), Some(name.as_str()))).min();
         let newest = log.newest().filter(|_| !self.groups.is_empty());
         floor.or_else(|| newest.map(|newest| (newest, None)))
     }
-}
-
-/// Whether no one has read for a group for so long that it keeps nothing.
-pub(super) fn is_forgotten(group: &Group, now_ms: u64, forget_ms: u64) -> bool {
-    group.seen_ms < now_ms.saturating_sub(forget_ms)
 }
 
 /// A length as a number.
@@ -109,14 +107,12 @@ impl State {
         partitions: Option<u16>,
         len_max: Option<u64>,
         keep_ms: Option<u64>,
-        now_ms: u64,
     ) -> Declared {
         let room = self.rooms.entry(keys.meta().to_owned()).or_default();
         let declared = room.declared.get_or_insert(Declared {
             partitions: partitions.unwrap_or(1),
             len_max: TOPIC_LEN_DEFAULT,
             keep_ms: millis(KEEP_DEFAULT),
-            made_ms: now_ms,
         });
         if partitions.is_none_or(|partitions| partitions == declared.partitions) {
             declared.len_max = len_max.unwrap_or(declared.len_max);
@@ -148,7 +144,7 @@ impl State {
             let has_len = room.make_room(log, fresh, !has_room, now_ms);
             if !has_len || !(has_room || was - log.bytes() >= more) {
                 let len = len(log.len()) + room.later_len();
-                let held_by = room.floor(log, now_ms, millis(FORGET_AFTER));
+                let held_by = room.floor(log, now_ms);
                 let held_by = held_by.and_then(|(_, name)| name).map(ToOwned::to_owned);
                 return Written::Full { len, len_max: declared.len_max, held_by };
             }
@@ -214,13 +210,14 @@ impl State {
         for group in room.groups.values_mut() {
             group.forget_members(now_ms.saturating_sub(MARK_KEEP_MS));
         }
+        room.forget_ms = trimming.forget_ms.or(room.forget_ms);
         let forgotten = room
             .groups
             .iter()
-            .filter(|(_, group)| is_forgotten(group, now_ms, trimming.forget_ms))
+            .filter(|(_, group)| room.is_forgotten(group, now_ms))
             .map(|(name, _)| name.clone())
             .collect();
-        let Some((floor, held_by)) = room.floor(log, now_ms, trimming.forget_ms) else {
+        let Some((floor, held_by)) = room.floor(log, now_ms) else {
             return Trim { forgotten, ..Trim::default() };
         };
         let declared = room.declared.map_or(0, |declared| declared.keep_ms);

@@ -10,8 +10,8 @@ use super::state::{Room, State, len};
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::stream::backend::Burying;
 use crate::stream::model::{
-    Bury, Claim, DEAD_LEN_MAX, Due, Entry, EntryId, Force, GroupMode, Joined, Joining, Left, Made,
-    Noted, ORDERED, PARKED, Parking, Read, ReadFrom, Reply, Settlement, Sought, Start, Take, Taken,
+    Bury, Claim, DEAD_LEN_MAX, Due, Entry, EntryId, Force, GroupChange, GroupMode, Joined, Joining,
+    Left, Made, Noted, ORDERED, PARKED, Parking, Read, ReadFrom, Settlement, Start, Take, Taken,
     Tick, Ticked, Ticking, Who, Whom,
 };
 
@@ -222,7 +222,7 @@ impl<'a> At<'a> {
         let now_ms = self.now_ms;
         let is_others = *self.group.owner.name != *owner && self.group.owner.until_ms > now_ms;
         if is_others {
-            return Take::Held { until_ms: self.group.owner.until_ms };
+            return Take::Held;
         }
         self.group.seen_ms = now_ms;
         let pending = len(self.group.pending.len());
@@ -257,10 +257,10 @@ impl<'a> At<'a> {
         Read::Got(taken)
     }
 
-    pub(super) fn seek(&mut self, to: Start, how: Force) -> Sought {
+    pub(super) fn seek(&mut self, to: Start, how: Force) -> GroupChange {
         let leased = len(self.group.leased_len(self.now_ms));
         if leased > 0 && how == Force::No {
-            return Sought::Pending(leased);
+            return GroupChange::Pending(leased);
         }
         // They are taken from whoever has them: what these say of them from now on is looked at, or refused.
         while let Some((id, holder)) = self.group.pending.pop_first() {
@@ -275,7 +275,7 @@ impl<'a> At<'a> {
         // Another each time: whoever knows the one before is to see it.
         let sought = self.group.sought.filter(|was| *was >= last).map_or(last, EntryId::after);
         self.group.sought = Some(sought);
-        Sought::Done
+        GroupChange::Done
     }
 
     /// Whether an entry is still whose it was.
@@ -353,6 +353,7 @@ impl State {
             self.homes.insert(group.members().to_owned(), keys.meta().to_owned());
             made = Made::New;
         }
+        room.forget_ms = joining.forget_ms.or(room.forget_ms);
         let (mut sought, mut born_us) = (None, 0);
         if let Some(joined) = room.groups.get_mut(name) {
             (sought, born_us) = (joined.sought, joined.born_us);
@@ -410,13 +411,13 @@ impl State {
         if len(dead.len()) >= DEAD_LEN_MAX {
             return Bury::Full;
         }
-        let letter = dead.add(now_ms, fields);
+        dead.add(now_ms, fields);
         if let Some(room) = self.rooms.get_mut(keys.meta())
             && let Some(group) = room.groups.get_mut(group.name().as_str())
         {
             group.settle(id);
         }
-        Bury::Done(letter)
+        Bury::Done
     }
 
     pub(super) fn forget(
@@ -425,16 +426,16 @@ impl State {
         group: &GroupKeys,
         how: Force,
         now_ms: u64,
-    ) -> Reply<Sought> {
-        let Some(room) = self.rooms.get_mut(keys.meta()) else { return Reply::NoGroup };
+    ) -> GroupChange {
+        let Some(room) = self.rooms.get_mut(keys.meta()) else { return GroupChange::Unknown };
         let name = group.name().as_str();
-        let Some(known) = room.groups.get(name) else { return Reply::NoGroup };
+        let Some(known) = room.groups.get(name) else { return GroupChange::Unknown };
         let leased = len(known.leased_len(now_ms));
         if leased > 0 && how == Force::No {
-            return Reply::Ok(Sought::Pending(leased));
+            return GroupChange::Pending(leased);
         }
         room.groups.remove(name);
         self.homes.remove(group.members());
-        Reply::Ok(Sought::Done)
+        GroupChange::Done
     }
 }

@@ -145,14 +145,22 @@ pub(in crate::stream) enum Becomes {
     },
     Park {
         delay: Duration,
-        note: Bytes,
+        /// Nothing leaves what is noted.
+        note: Option<Bytes>,
     },
     Bury {
         reason: String,
         note: Bytes,
     },
-    /// It is no longer this process's.
+    /// The store has said that it is no longer this process's.
     Abandon,
+}
+
+impl Becomes {
+    /// For whoever is the next to take it, as if it had not been run: the store is asked whose it is.
+    pub(in crate::stream) fn back() -> Self {
+        Self::Park { delay: Duration::ZERO, note: None }
+    }
 }
 
 /// What becomes of an event, by what its handler said. `draw` is between 0 and 1.
@@ -169,7 +177,7 @@ pub(in crate::stream) fn becomes(
         Ok(Ack::Done | Ack::Drop) => Becomes::Ack { event_id },
         Ok(Ack::Retry { after }) if note.retries < RETRIES_MAX => {
             note.retries += 1;
-            Becomes::Park { delay: after.min(DELAY_MAX), note: note.write() }
+            Becomes::Park { delay: after.min(DELAY_MAX), note: Some(note.write()) }
         }
         Ok(Ack::Retry { .. }) => Becomes::Bury {
             reason: format!("its handler asked to be called again {RETRIES_MAX} times"),
@@ -183,9 +191,10 @@ pub(in crate::stream) fn becomes(
         Err(error) => {
             note.failed(&error, now_ms);
             match note.failures < backoff.attempts_max {
-                true => {
-                    Becomes::Park { delay: backoff.pause(note.failures, draw), note: note.write() }
-                }
+                true => Becomes::Park {
+                    delay: backoff.pause(note.failures, draw),
+                    note: Some(note.write()),
+                },
                 false => Becomes::Bury {
                     reason: cut(&error, ERROR_LEN_MAX).to_owned(),
                     note: note.write(),
@@ -216,7 +225,7 @@ mod tests {
             match after(Err("no".to_owned()), note) {
                 Becomes::Park { delay, note: noted } => {
                     pauses_s.push(delay.as_secs());
-                    note = Note::read(Some(&noted));
+                    note = Note::read(noted.as_deref());
                 }
                 Becomes::Bury { reason, note } => break (reason, Note::read(Some(&note))),
                 other => panic!("{other:?}"),
@@ -233,7 +242,7 @@ mod tests {
         let Becomes::Park { delay, note } = after(again(), Note::default()) else {
             panic!("it is parked");
         };
-        let note = Note::read(Some(&note));
+        let note = Note::read(note.as_deref());
         assert_eq!((delay.as_secs(), note.failures, note.retries), (9, 0, 1));
         let last = Note { retries: RETRIES_MAX, ..note };
         assert!(matches!(after(again(), last), Becomes::Bury { .. }));

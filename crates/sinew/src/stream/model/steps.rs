@@ -62,7 +62,6 @@ pub(in crate::stream) struct Declared {
     pub(in crate::stream) partitions: u16,
     pub(in crate::stream) len_max: u64,
     pub(in crate::stream) keep_ms: u64,
-    pub(in crate::stream) made_ms: u64,
 }
 
 /// How many delayed events were written, and when the next is due.
@@ -159,6 +158,8 @@ pub(in crate::stream) struct Joining<'a> {
     pub(in crate::stream) mode: GroupMode,
     /// Where it begins, if it is new and there is no checkpoint.
     pub(in crate::stream) start: Start,
+    /// After how long a group is forgotten; nothing leaves it as it is.
+    pub(in crate::stream) forget_ms: Option<u64>,
     /// The newest first. With some and none that counts, it begins with the first entry.
     pub(in crate::stream) checkpoints: &'a [Checkpoint],
 }
@@ -297,7 +298,7 @@ pub(in crate::stream) struct Parking {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::stream) enum Bury {
-    Done(EntryId),
+    Done,
     /// It is no longer the caller's.
     NotOwn,
     /// It was deleted meanwhile.
@@ -322,9 +323,8 @@ pub(in crate::stream) enum Take {
         /// What consumers of another mode still have: take it again.
         strangers_left: u64,
     },
-    Held {
-        until_ms: u64,
-    },
+    /// By another.
+    Held,
     NoGroup,
 }
 
@@ -359,7 +359,8 @@ pub(in crate::stream) enum Next {
 pub(in crate::stream) struct Trimming {
     /// For how long finished entries stay; nothing for what was declared.
     pub(in crate::stream) keep_ms: Option<u64>,
-    pub(in crate::stream) forget_ms: u64,
+    /// After how long a group is forgotten; nothing for what those who read have said.
+    pub(in crate::stream) forget_ms: Option<u64>,
 }
 
 impl Trimming {
@@ -430,6 +431,13 @@ pub(in crate::stream) struct GroupLook {
     pub(in crate::stream) orphaned: u64,
 }
 
+impl GroupLook {
+    /// Entries that it has not finished: so many at least.
+    pub(in crate::stream) fn unfinished(&self) -> u64 {
+        self.waiting.n + self.held + self.parked
+    }
+}
+
 /// How many there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Count {
@@ -467,10 +475,26 @@ pub enum Force {
     Yes,
 }
 
-/// What came of moving or removing a group in one partition.
+/// What came of moving or removing a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stream) enum Sought {
+pub enum GroupChange {
+    /// It is moved, or nothing of it is left.
     Done,
-    /// So many events are under a lease that is not over.
+    /// So many events are under a lease of its consumers, and it was not to be forced. Where that is so in some
+    /// partitions only, it was done in the others.
     Pending(u64),
+    /// There is no such group.
+    Unknown,
+}
+
+impl GroupChange {
+    /// What came of it in these partitions, and in those.
+    pub(in crate::stream) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Pending(these), Self::Pending(those)) => Self::Pending(these + those),
+            (Self::Pending(events), _) | (_, Self::Pending(events)) => Self::Pending(events),
+            (Self::Done, _) | (_, Self::Done) => Self::Done,
+            (Self::Unknown, Self::Unknown) => Self::Unknown,
+        }
+    }
 }

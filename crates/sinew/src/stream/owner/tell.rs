@@ -1,21 +1,17 @@
 //! Telling the store what the events of an owned partition came to: in the order in which they ended, until it has
 //! heard, and nothing once the partition is lost.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 
-use super::super::acks::Refusals;
+use super::super::again::{Refusals, pause};
 use super::super::backend::{Acking, Backend as _, Burying};
 use super::super::model::{
-    ACK_AFTER, ACKS_MAX, Becomes, Bury, EntryId, Parking, Reply, Settlement, Who, millis,
+    ACK_AFTER, ACKS_MAX, Becomes, Bury, EntryId, FULL_WAIT, Parking, Reply, Settlement, Who, millis,
 };
 use super::super::run::Ended;
-use super::{Crew, End, Owner, Part, pause};
+use super::super::tally::Lost;
+use super::{Crew, End, Owner, Part};
 use crate::kernel::error::{Error, Result};
-
-/// How long a dead letter waits for room.
-const FULL_PAUSE: Duration = Duration::from_secs(60);
 
 impl Owner {
     /// Tells the store of all in their order, a batch at a time; of none any more once the partition is lost.
@@ -91,8 +87,7 @@ impl Owner {
             .iter()
             .filter_map(|one| match &one.becomes {
                 Becomes::Park { delay, note } => {
-                    let note = (!note.is_empty()).then(|| note.clone());
-                    Some(Parking { id: one.id, delay_ms: millis(*delay), note })
+                    Some(Parking { id: one.id, delay_ms: millis(*delay), note: note.clone() })
                 }
                 _ => None,
             })
@@ -125,10 +120,10 @@ impl Owner {
                 told => told,
             };
             match told {
-                Ok(done @ (Bury::Done(_) | Bury::Deleted)) => {
+                Ok(done @ (Bury::Done | Bury::Deleted)) => {
                     match done {
-                        Bury::Done(_) => self.crew.tally.dead(),
-                        _ => self.crew.tally.lost(1, "deleted"),
+                        Bury::Done => self.crew.tally.dead(),
+                        _ => self.crew.tally.lost(1, Lost::Deleted),
                     }
                     held.finished(&[id]);
                     self.lanes.lock().finish(id);
@@ -143,7 +138,7 @@ impl Owner {
                         "the dead letters are full: redrive or remove some"
                     );
                     held.let_go(&[id]);
-                    let at = self.crew.engine.clock.now().after(FULL_PAUSE);
+                    let at = self.crew.engine.clock.now().after(FULL_WAIT);
                     self.lanes.lock().retry(id, at, Some(note.clone()));
                     self.turned.notify_waiters();
                     return;

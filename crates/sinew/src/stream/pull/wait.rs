@@ -1,6 +1,6 @@
 //! A pull that waits: for what is new, for what comes due, and for what others leave behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, select_all};
@@ -9,6 +9,7 @@ use super::find::STEP_FIRST;
 use super::{LeaseToken, Part, Puller, ticking};
 use crate::kernel::error::Result;
 use crate::kernel::key::PartitionKeys;
+use crate::kernel::name::GroupName;
 use crate::stream::backend::Backend as _;
 use crate::stream::model::{Entry, EntryId, Next, READ_MAX, Reply, Ticking, millis};
 
@@ -32,7 +33,6 @@ impl Puller {
         loop {
             clock.sleep_until(clock.now().after(pause.clamp(PAUSE_MIN, LOOK_EVERY))).await;
             pause = LOOK_EVERY;
-            self.tell_lag(parts).await;
             for part in parts {
                 let lease = self.lease + until.since(clock.now());
                 let ticking = Ticking { lease_ms: millis(lease), ..ticking(token, self.lease) };
@@ -59,20 +59,17 @@ impl Puller {
     ) -> Result<Vec<(usize, Entry)>> {
         let Some(first) = parts.first() else { return Ok(Vec::new()) };
         let backend = &self.streams.engine.backend;
-        let mut together: BTreeMap<u16, Vec<&Part>> = BTreeMap::new();
-        for part in parts {
-            together.entry(backend.together(&part.keys)).or_default().push(part);
-        }
-        let readers = together.into_values().map(|parts| {
-            let keys: Vec<PartitionKeys> = parts.iter().map(|part| part.keys.clone()).collect();
-            let mut reader = backend.reader(&keys, first.group.name());
+        let all: Vec<PartitionKeys> = parts.iter().map(|part| part.keys.clone()).collect();
+        let group = first.group.name();
+        let readers = backend.together(&all).into_iter().map(|keys| {
+            let mut reader = backend.reader(&keys, group);
             async move {
                 loop {
                     match reader.next(&token.0, max).await {
                         Ok(Next::Got(found)) => return Ok(found),
                         Ok(Next::Nothing) => {}
                         Ok(Next::Reopened) => {
-                            let owed = self.owed(&parts, token).await?;
+                            let owed = self.owed(&keys, group, token).await?;
                             if !owed.is_empty() {
                                 return Ok(owed);
                             }
@@ -108,12 +105,18 @@ impl Puller {
     }
 
     /// What a connection was given that was gone by then: all that is there, since nothing came before.
-    async fn owed(&self, parts: &[&Part], token: &LeaseToken) -> Result<Vec<(u16, Entry)>> {
+    async fn owed(
+        &self,
+        all: &[PartitionKeys],
+        group: &GroupName,
+        token: &LeaseToken,
+    ) -> Result<Vec<(u16, Entry)>> {
         let (mut owed, backend) = (Vec::new(), &self.streams.engine.backend);
-        for part in parts {
-            let reply = backend.recover(&part.keys, &part.group, &token.0, &[], READ_MAX).await?;
+        for keys in all {
+            let group = keys.group(group);
+            let reply = backend.recover(keys, &group, &token.0, &[], READ_MAX).await?;
             if let Reply::Ok(taken) = reply {
-                let of = |entry| (part.keys.partition(), entry);
+                let of = |entry| (keys.partition(), entry);
                 owed.extend(taken.entries.into_iter().map(of));
             }
         }

@@ -8,8 +8,8 @@ use crate::kernel::error::Result;
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::kernel::redis::{Call, Link, Script};
 use crate::stream::model::{
-    Consumer, Count, DEAD_KEEP, EntryId, FORGET_AFTER, Force, GroupLook, GroupMode, PartitionLook,
-    Redriven, Reply, Sought, Start, TOPICS_MAX, TRIM_MAX, Trim, Trimming, millis,
+    Consumer, Count, DEAD_KEEP, EntryId, Force, GroupChange, GroupLook, GroupMode, PartitionLook,
+    Redriven, Start, TOPICS_MAX, TRIM_MAX, Trim, Trimming, millis,
 };
 
 static TRIM: Script = Script::rerunnable(with_parts_when_full!("../scripts/trim.lua"));
@@ -17,6 +17,7 @@ static LOOK: Script = Script::rerunnable(with_parts!("../scripts/look.lua"));
 static REDRIVE: Script = Script::once(with_parts!("../scripts/redrive.lua"));
 static DROP_DEAD: Script = Script::rerunnable(with_parts_when_full!("../scripts/drop_dead.lua"));
 static SEEK: Script = Script::rerunnable(with_parts_when_full!("../scripts/seek.lua"));
+static KEEP: Script = Script::rerunnable(with_parts_when_full!("../scripts/keep.lua"));
 static FORGET: Script = Script::rerunnable(with_parts_when_full!("../scripts/forget.lua"));
 static CONSUMERS: Script = Script::rerunnable(with_parts!("../scripts/consumers.lua"));
 static NOTE_TOPIC: Script = Script::rerunnable(with_parts_when_full!("../scripts/note_topic.lua"));
@@ -28,7 +29,7 @@ pub(super) async fn trim(link: &Link, keys: &PartitionKeys, trimming: Trimming) 
     let call = link
         .script(&TRIM, &[keys.log(), keys.groups(), keys.meta(), keys.dead()])
         .arg(text(trimming.keep_ms))
-        .arg(trimming.forget_ms)
+        .arg(text(trimming.forget_ms))
         .arg(TRIM_MAX)
         .arg(millis(DEAD_KEEP));
     let mut parts = parts(call).await?;
@@ -42,7 +43,7 @@ pub(super) async fn trim(link: &Link, keys: &PartitionKeys, trimming: Trimming) 
 
 pub(super) async fn look(link: &Link, keys: &PartitionKeys) -> Result<PartitionLook> {
     let named = [keys.log(), keys.meta(), keys.groups(), keys.dead(), keys.later()];
-    let call = link.script(&LOOK, &named).arg(millis(FORGET_AFTER)).arg(COUNTED_MAX);
+    let call = link.script(&LOOK, &named).arg(COUNTED_MAX);
     let mut parts = parts(call).await?;
     let mut look = PartitionLook {
         now_ms: parts.number()?,
@@ -114,22 +115,24 @@ pub(super) async fn seek(
     group: &GroupKeys,
     to: Start,
     how: Force,
-) -> Result<Reply<Sought>> {
+) -> Result<GroupChange> {
     let named =
         [keys.log(), keys.groups(), group.due(), group.tries(), group.members(), group.own()];
-    loop {
-        let call = link.script(&SEEK, &named).arg(group.name().as_str());
-        let call = call.arg(start_text(to)).arg(u8::from(how == Force::Yes));
-        let mut parts = parts(call).await?;
-        match parts.outcome()? {
-            1 => return Ok(Reply::Ok(Sought::Done)),
-            // As many as one call finishes were pending.
-            2 => {}
-            0 => return Ok(Reply::Ok(Sought::Pending(parts.number()?))),
-            NO_GROUP => return Ok(Reply::NoGroup),
-            _ => return Err(unexpected()),
-        }
+    let call = link.script(&SEEK, &named).arg(group.name().as_str());
+    let call = call.arg(start_text(to)).arg(u8::from(how == Force::Yes));
+    let mut parts = parts(call).await?;
+    match parts.outcome()? {
+        1 => Ok(GroupChange::Done),
+        0 => Ok(GroupChange::Pending(parts.number()?)),
+        NO_GROUP => Ok(GroupChange::Unknown),
+        _ => Err(unexpected()),
     }
+}
+
+pub(super) async fn keep(link: &Link, keys: &PartitionKeys, group: &GroupKeys) -> Result<()> {
+    let call = link.script(&KEEP, &[keys.log(), keys.groups()]);
+    let _was_there: bool = call.arg(group.name().as_str()).run().await?;
+    Ok(())
 }
 
 pub(super) async fn forget(
@@ -137,15 +140,15 @@ pub(super) async fn forget(
     keys: &PartitionKeys,
     group: &GroupKeys,
     how: Force,
-) -> Result<Reply<Sought>> {
+) -> Result<GroupChange> {
     let named =
         [keys.log(), keys.groups(), group.members(), group.due(), group.tries(), group.own()];
     let call = link.script(&FORGET, &named).arg(group.name().as_str());
     let mut parts = parts(call.arg(u8::from(how == Force::Yes))).await?;
     match parts.outcome()? {
-        1 => Ok(Reply::Ok(Sought::Done)),
-        0 => Ok(Reply::Ok(Sought::Pending(parts.number()?))),
-        NO_GROUP => Ok(Reply::NoGroup),
+        1 => Ok(GroupChange::Done),
+        0 => Ok(GroupChange::Pending(parts.number()?)),
+        NO_GROUP => Ok(GroupChange::Unknown),
         _ => Err(unexpected()),
     }
 }

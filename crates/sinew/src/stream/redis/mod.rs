@@ -12,20 +12,20 @@ use redis::Value;
 
 use super::backend::{Acking, Backend, Burying};
 use super::model::{
-    Bury, Claim, Consumer, Declared, Due, Entry, EntryId, Force, GroupLook, Joined, Joining, Left,
-    Noted, Outgoing, Parking, PartitionLook, Promoted, Read, ReadFrom, Redriven, Reply, Settlement,
-    Sought, Span, Start, TOPICS_MAX, Take, Taken, Tick, Ticking, Trim, Trimming, Who, Written,
+    Bury, Claim, Consumer, Declared, Due, Entry, EntryId, Force, GroupChange, GroupLook, Joined,
+    Joining, Left, Noted, Outgoing, Parking, PartitionLook, Promoted, Read, ReadFrom, Redriven,
+    Reply, Settlement, Span, Start, TOPICS_MAX, Take, Taken, Tick, Ticking, Trim, Trimming, Who,
+    Written,
 };
 use crate::kernel::error::Result;
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::kernel::name::GroupName;
-use crate::kernel::redis::{Link, Rerun};
-use gather::Gathering;
+use crate::kernel::redis::{Gathering, Link, Rerun};
 pub(super) use read::{RedisReader, RedisTail, RedisWaker};
 
 pub(crate) struct RedisBackend {
     link: Link,
-    gathering: Gathering,
+    gathering: Gathering<gather::Publish>,
 }
 
 impl RedisBackend {
@@ -33,6 +33,7 @@ impl RedisBackend {
         Self { gathering: Gathering::new(link.clone()), link }
     }
 
+    /// Partitions with the same number can be waited for together.
     pub(super) fn together(&self, keys: &PartitionKeys) -> u16 {
         self.link.together(keys.log())
     }
@@ -81,7 +82,7 @@ impl Backend for RedisBackend {
         partitions: u16,
         events: Vec<Outgoing>,
     ) -> Result<Written> {
-        self.gathering.publish(keys, partitions, events).await
+        gather::publish(&self.link, &self.gathering, keys, partitions, events).await
     }
 
     async fn promote(&self, keys: &PartitionKeys, max: usize) -> Result<Promoted> {
@@ -298,8 +299,12 @@ impl Backend for RedisBackend {
         group: &GroupKeys,
         to: Start,
         how: Force,
-    ) -> Result<Reply<Sought>> {
+    ) -> Result<GroupChange> {
         manage::seek(&self.link, keys, group, to, how).await
+    }
+
+    async fn keep(&self, keys: &PartitionKeys, group: &GroupKeys) -> Result<()> {
+        manage::keep(&self.link, keys, group).await
     }
 
     async fn forget(
@@ -307,7 +312,7 @@ impl Backend for RedisBackend {
         keys: &PartitionKeys,
         group: &GroupKeys,
         how: Force,
-    ) -> Result<Reply<Sought>> {
+    ) -> Result<GroupChange> {
         manage::forget(&self.link, keys, group, how).await
     }
 

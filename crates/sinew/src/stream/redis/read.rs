@@ -10,9 +10,9 @@ use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::PartitionKeys;
 use crate::kernel::name::GroupName;
 use crate::kernel::redis::{Dedicated, Link, Rerun};
-use crate::stream::model::{BLOCK, Entry, EntryId, Next, Reply, millis};
+use crate::stream::model::{BLOCK, Entry, EntryId, Next, Portion, Reply, millis};
 
-/// How many entries of a partition a tail reads at once.
+/// How many entries of a partition a tail reads at once, at most.
 const TAIL_MAX: usize = 100;
 /// Pauses before a connection is opened again after some that failed.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -76,17 +76,24 @@ impl Waiting {
         }
     }
 
-    /// Entries after those that are named, and takes none.
-    async fn read(&mut self, after: &[EntryId], count: usize) -> Result<Vec<(u16, Entry)>> {
+    /// Entries after those that are named, so many of each of some logs, and takes none. Nothing where they are late.
+    async fn read(
+        &mut self,
+        after: &[EntryId],
+        some: &[usize],
+        count: usize,
+    ) -> Result<Option<Vec<(u16, Entry)>>> {
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT").arg(count).arg("BLOCK").arg(millis(BLOCK)).arg("STREAMS");
-        read.arg(self.logs());
-        for at in 0..self.keys.len() {
-            read.arg(after.get(at).copied().unwrap_or_default().to_string());
+        for at in some {
+            read.arg(self.keys[*at].log());
+        }
+        for at in some {
+            read.arg(after.get(*at).copied().unwrap_or_default().to_string());
         }
         match self.wait(&read).await? {
-            Waited::Told(told) => self.of_partitions(told),
-            Waited::Late => Ok(Vec::new()),
+            Waited::Told(told) => self.of_partitions(told).map(Some),
+            Waited::Late => Ok(None),
         }
     }
 
@@ -184,19 +191,67 @@ impl RedisWaker {
     }
 
     pub(in crate::stream) async fn until_new(&mut self, after: &[EntryId]) -> Result<()> {
-        self.0.read(after, 1).await.map(|_| ())
+        let all: Vec<usize> = (0..self.0.keys.len()).collect();
+        self.0.read(after, &all, 1).await.map(|_| ())
     }
 }
 
 /// Reads entries, and takes none.
-pub(in crate::stream) struct RedisTail(Waiting);
+pub(in crate::stream) struct RedisTail {
+    waiting: Waiting,
+    /// Of all logs together.
+    portion: Portion,
+    /// Which log is the first to be asked.
+    turn: usize,
+}
 
 impl RedisTail {
     pub(super) fn new(link: &Link, keys: &[PartitionKeys]) -> Self {
-        Self(Waiting::new(link, keys))
+        Self { waiting: Waiting::new(link, keys), portion: Portion::default(), turn: 0 }
     }
 
     pub(in crate::stream) async fn next(&mut self, after: &[EntryId]) -> Result<Vec<(u16, Entry)>> {
-        self.0.read(after, TAIL_MAX).await
+        let (some, count) = share_out(self.portion.most(), self.waiting.keys.len(), self.turn);
+        let read = self.waiting.read(after, &some, count).await?;
+        self.turn = self.turn.wrapping_add(some.len());
+        match &read {
+            Some(_) => self.portion.came(),
+            // The same would be late again, and for ever.
+            None => self.portion.late(),
+        }
+        Ok(read.unwrap_or_default())
+    }
+}
+
+/// Which of so many logs are asked, and for how many entries each, that so many come together at most. Of all of them,
+/// unless there are more: then each in its turn.
+fn share_out(most: usize, logs: usize, turn: usize) -> (Vec<usize>, usize) {
+    let some = (0..logs.min(most)).map(|at| turn.wrapping_add(at) % logs).collect();
+    (some, (most / logs.max(1)).clamp(1, TAIL_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_for_which_much_is_late_asks_for_less_and_passes_no_log_over() {
+        let mut portion = Portion::default();
+        assert_eq!(share_out(portion.most(), 1, 0), (vec![0], TAIL_MAX));
+        assert_eq!(share_out(portion.most(), 64, 7).1, 4);
+        let lens = [64, 16, 4, 1, 1].map(|_| {
+            portion.late();
+            let (some, count) = share_out(portion.most(), 3, 0);
+            some.len() * count
+        });
+        assert_eq!(lens, [63, 15, 3, 1, 1]);
+        let (mut turn, mut asked) = (0, Vec::new());
+        for _ in 0..3 {
+            let (some, count) = share_out(2, 3, turn);
+            turn += some.len();
+            asked.extend(some);
+            assert_eq!(count, 1);
+        }
+        assert_eq!(asked, [0, 1, 2, 0, 1, 2]);
     }
 }

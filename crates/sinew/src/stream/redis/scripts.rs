@@ -94,8 +94,7 @@ pub(super) async fn declare(
     len_max: Option<u64>,
     keep_ms: Option<u64>,
 ) -> Result<Declared> {
-    let call =
-        link.script(&DECLARE, &[keys.meta(), keys.groups()]).arg(text(partitions.map(u64::from)));
+    let call = link.script(&DECLARE, &[keys.meta()]).arg(text(partitions.map(u64::from)));
     let call = call.arg(text(len_max)).arg(text(keep_ms));
     declared(&mut parts(call.arg(TOPIC_LEN_DEFAULT).arg(millis(KEEP_DEFAULT))).await?)
 }
@@ -105,7 +104,6 @@ pub(super) fn declared(parts: &mut Parts) -> Result<Declared> {
         partitions: u16::try_from(parts.number()?).map_err(|_| unexpected())?,
         len_max: parts.number()?,
         keep_ms: parts.number()?,
-        made_ms: parts.number()?,
     })
 }
 
@@ -163,7 +161,7 @@ fn wrote_of(text: &str) -> Result<Wrote> {
 }
 
 pub(super) async fn promote(link: &Link, keys: &PartitionKeys, max: usize) -> Result<Promoted> {
-    let named = [keys.log(), keys.meta(), keys.later(), keys.bodies()];
+    let named = [keys.log(), keys.later(), keys.bodies()];
     let mut parts = parts(link.script(&PROMOTE, &named).arg(max)).await?;
     Ok(Promoted { promoted: parts.number()?, next_later_ms: parts.moment()? })
 }
@@ -182,7 +180,8 @@ pub(super) async fn join(
         .arg(joining.who)
         .arg(joining.lease_ms)
         .arg(joining.mode.name())
-        .arg(start_text(joining.start));
+        .arg(start_text(joining.start))
+        .arg(text(joining.forget_ms));
     for checkpoint in joining.checkpoints {
         call = call.arg(checkpoint.to_string());
     }
@@ -284,7 +283,7 @@ pub(super) async fn recover(
     known: &[EntryId],
     max: usize,
 ) -> Result<Reply<Taken>> {
-    let named = [keys.log(), group.members(), group.tries(), keys.meta(), group.due()];
+    let named = [keys.log(), group.tries(), keys.meta(), group.due()];
     let call = link.script(&RECOVER, &named).arg(group.name().as_str());
     let mut call = call.arg(consumer).arg(max);
     for id in known {
@@ -426,7 +425,7 @@ pub(super) async fn bury(
         .arg(millis(DEAD_KEEP));
     let mut parts = parts(call.past_breaker()).await?;
     match parts.outcome()? {
-        1 => Ok(Bury::Done(parts.id()?)),
+        1 => Ok(Bury::Done),
         0 => Ok(Bury::NotOwn),
         2 => Ok(Bury::Deleted),
         3 => Ok(Bury::Full),
@@ -486,7 +485,7 @@ pub(super) async fn take(
             pending: parts.number()?,
             strangers_left: parts.number()?,
         }),
-        0 => Ok(Take::Held { until_ms: parts.number()? }),
+        0 => Ok(Take::Held),
         NO_GROUP => Ok(Take::NoGroup),
         _ => Err(unexpected()),
     }

@@ -2,7 +2,7 @@
 -- KEYS[1] log  KEYS[2] members or owner  KEYS[3] tries  KEYS[4] due  KEYS[5] dead  KEYS[6] meta  KEYS[7] groups
 -- ARGV[1] group  ARGV[2] 'c' and consumer, or 'f' and fence  ARGV[3] id  ARGV[4] reason  ARGV[5] note
 -- ARGV[6] most dead letters  ARGV[7] for how long they are kept, in ms
--- Returns {1, its id} · {0} not its own · {2} deleted meanwhile · {3} there are too many · {-1} no such group
+-- Returns {1} · {0} not its own · {2} deleted meanwhile · {3} there are too many · {-1} no such group
 -- One script, because it is to be either pending or dead, never both or neither.
 
 local TRIES, DUE, DEAD, META = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -47,8 +47,7 @@ for i = 1, #entry[2], 2 do
     fields[#fields + 1] = entry[2][i + 1]
   end
 end
-local letter = redis.call('XADD', DEAD, '*', unpack(fields))
+redis.call('XADD', DEAD, '*', unpack(fields))
 finish()
-redis.call('HINCRBY', META, 'dead', 1)
 redis.call('HINCRBY', KEYS[7], group .. ':dead', 1)
-return {1, letter}
+return {1}

@@ -4,8 +4,11 @@
 -- Returns {1, entries, lost ids, next due ms or 0, next delayed ms or 0} · {0} its lease is over · {-1} no such group
 -- One script, because each is to be taken once, and never to be no one's.
 
+-- As memory/steps.rs has it.
+local PROMOTE_MAX = 100
+
 local DUE, LATER = KEYS[3], KEYS[5]
-promote(LATER, KEYS[6], 100)
+promote(LATER, KEYS[6], PROMOTE_MAX)
 if tonumber(redis.call('ZSCORE', KEYS[2], ARGV[2]) or 0) < now then
   return {0}
 end

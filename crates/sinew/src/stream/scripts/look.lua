@@ -1,15 +1,15 @@
 -- A partition in numbers, and its groups.
 -- KEYS[1] log  KEYS[2] meta  KEYS[3] groups  KEYS[4] dead  KEYS[5] delayed
--- ARGV[1] after how long a group is forgotten, in ms  ARGV[2] how many unread entries are counted where Redis cannot say
--- Returns {now, partitions or 0, most, kept for ms, declared at ms, entries, published, delayed, dead, lost, last id or '',
+-- ARGV[1] how many unread entries are counted where Redis cannot say
+-- Returns {now, partitions or 0, most, kept for ms, entries, published, delayed, dead, lost, last id or '',
 --   group that holds most or '', then for each group {name, mode, waiting, 1 exactly, held, parked, dead, consumers,
 --   age of the oldest in ms or -1, seen at ms, 1 forgotten, how many of those held are under no lease}}
 -- One script, so that the numbers are of one moment.
 
 local GROUPS, DEAD = KEYS[3], KEYS[4]
 local of_groups = string.sub(GROUPS, 1, -#'groups' - 1) .. 'g:'
-local said = redis.call('HMGET', KEYS[2], 'n', 'cap', 'keep', 'made', 'lost')
-for i = 1, 5 do
+local said = redis.call('HMGET', KEYS[2], 'n', 'cap', 'keep', 'lost')
+for i = 1, 4 do
   said[i] = tonumber(said[i] or 0)
 end
 local len, published, last, first = 0, 0, '', nil
@@ -38,15 +38,16 @@ local function waiting_of(group)
   elseif lag then
     return lag, 1
   end
-  local most = tonumber(ARGV[2])
+  local most = tonumber(ARGV[1])
   local unread = #redis.call('XRANGE', LOG, '(' .. read_to, '+', 'COUNT', most)
   return unread, unread < most and 1 or 0
 end
 
-local floor, holding = floor_of(GROUPS, ARGV[1])
+local floor, holding = floor_of(GROUPS)
+local forget_ms = forget_of(GROUPS)
 local told = {
-  now, said[1], said[2], said[3], said[4], len, published, redis.call('ZCARD', KEYS[5]), redis.call('XLEN', DEAD),
-  said[5], last, holding,
+  now, said[1], said[2], said[3], len, published, redis.call('ZCARD', KEYS[5]), redis.call('XLEN', DEAD), said[4], last,
+  holding,
 }
 for _, group in ipairs(redis.call('EXISTS', LOG) == 1 and redis.call('XINFO', 'GROUPS', LOG) or {}) do
   local name = group[2]
@@ -75,7 +76,7 @@ for _, group in ipairs(redis.call('EXISTS', LOG) == 1 and redis.call('XINFO', 'G
   local seen = tonumber(known[2] or 0)
   told[#told + 1] = {
     name, known[1] or 'any', waiting, is_exact, summary[1] - parked, parked, math.max(0, tonumber(known[3] or 0)),
-    consumers, oldest and math.max(0, now - (split(oldest))) or -1, seen, seen < now - ARGV[1] and 1 or 0,
+    consumers, oldest and math.max(0, now - (split(oldest))) or -1, seen, seen < now - forget_ms and 1 or 0,
     math.max(0, summary[1] - parked - leased_of(summary, root .. ':members', root .. ':own')),
   }
 end

@@ -6,6 +6,8 @@ local LOG = KEYS[1]
 -- Whose the entries are that wait for a retry, and those of an ordered group.
 local PARKED, ORDERED = '~parked', '~ordered'
 local DAY = 86400000
+-- As model/bounds.rs has them.
+local FORGET_AFTER, TRIM_MAX = 7 * DAY, 10000
 
 -- `..` would write the last digits of a large one away.
 local function int(n)
@@ -183,10 +185,15 @@ local function seen_of(groups, group)
   return tonumber(seen)
 end
 
+-- After how long a group is forgotten, as whoever read for one said last. Fields of groups have a colon.
+local function forget_of(groups)
+  return tonumber(redis.call('HGET', groups, 'forget') or FORGET_AFTER)
+end
+
 -- The first id that some group has not finished, or has finished last; which group that is; and the
 -- groups that no one has read for so long that they hold nothing.
-local function floor_of(groups, forget_ms)
-  local floor, holding, forgotten = nil, '', {}
+local function floor_of(groups)
+  local floor, holding, forgotten, forget_ms = nil, '', {}, forget_of(groups)
   local all = redis.call('EXISTS', LOG) == 1 and redis.call('XINFO', 'GROUPS', LOG) or {}
   for _, group in ipairs(all) do
     local name = group[2]
@@ -223,9 +230,9 @@ local function has_room(more, cap, groups, later)
   if len() + more <= cap then
     return true
   end
-  local floor, holding = floor_of(groups, 7 * DAY)
+  local floor, holding = floor_of(groups)
   if floor then
-    trim_to(floor, 10000)
+    trim_to(floor, TRIM_MAX)
   end
   return len() + more <= cap, len(), holding
 end

@@ -4,7 +4,7 @@
 -- then for each event: key of its dedup id or '', window in ms, delay in ms, how many names and values, these
 -- Returns {1, what became of each} published: entry id · '=' and what became of the first · '~' and when it is due
 --   {0, partitions} it has another number · {2} not declared · {3, entries, most, group that holds most} full
---   {4, delayed, most} too many delayed
+--   {4} too many delayed
 -- One script, because of two with one dedup id one is to be published, and a trim must know what is finished.
 
 local META, GROUPS, LATER, BODIES = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -42,9 +42,8 @@ end
 if not is_room then
   return {3, len, tonumber(said[2]), holding}
 end
-local waiting = delayed > 0 and redis.call('ZCARD', LATER) or 0
-if delayed > 0 and waiting + delayed > tonumber(ARGV[2]) then
-  return {4, waiting, tonumber(ARGV[2])}
+if delayed > 0 and redis.call('ZCARD', LATER) + delayed > tonumber(ARGV[2]) then
+  return {4}
 end
 
 local replies = {1}

@@ -1,5 +1,5 @@
 -- Finds what a consumer was given and never heard of.
--- KEYS[1] log  KEYS[2] members  KEYS[3] tries  KEYS[4] meta  KEYS[5] due
+-- KEYS[1] log  KEYS[2] tries  KEYS[3] meta  KEYS[4] due
 -- ARGV[1] group  ARGV[2] consumer  ARGV[3] how many at most  then ids that it knows
 -- Returns {1, entries, lost ids} · {-1} no such group
 
@@ -23,4 +23,4 @@ if #asked == 0 then
   return {1, {}, {}}
 end
 local entries = redis.call('XCLAIM', LOG, group, me, 0, unpack(asked))
-return {1, with_tries(KEYS[3], entries), missing(asked, entries, KEYS[4], KEYS[3], KEYS[5])}
+return {1, with_tries(KEYS[2], entries), missing(asked, entries, KEYS[3], KEYS[2], KEYS[4])}

@@ -1,7 +1,7 @@
 -- Has a group go on elsewhere.
 -- KEYS[1] log  KEYS[2] groups  KEYS[3] due  KEYS[4] tries  KEYS[5] members  KEYS[6] owner
 -- ARGV[1] group  ARGV[2] after which id, or '0', or '$'  ARGV[3] 1: also where some are under a lease
--- Returns {1} done · {2} call again · {0, how many are under a lease} · {-1} no such group
+-- Returns {1} done · {0, how many are under a lease} · {-1} no such group
 -- One script, because an entry that is read between the look and the move would be handled twice.
 
 local group = ARGV[1]
@@ -24,16 +24,9 @@ for _, of in ipairs(summary[4] or {}) do
     redis.call('ZADD', KEYS[5], int(-now), of[1])
   end
 end
-for page = 0, 10 do
-  local ids = ids_of(redis.call('XPENDING', LOG, group, '-', '+', 1000))
-  if #ids == 0 then
-    break
-  elseif page == 10 then
-    return {2}
-  end
-  redis.call('XACK', LOG, group, unpack(ids))
-end
-redis.call('XGROUP', 'SETID', LOG, group, ARGV[2])
+-- All that was pending goes with it, however much that is: of some alone, the rest might be refused.
+redis.call('XGROUP', 'DESTROY', LOG, group)
+redis.call('XGROUP', 'CREATE', LOG, group, ARGV[2])
 redis.call('DEL', KEYS[3], KEYS[4])
 local last = redis.call('XREVRANGE', LOG, '+', '-', 'COUNT', 1)[1]
 -- What was known of it up to here no longer counts. Another id each time: whoever knows the one before is to see it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sinew::ErrorKind;
 use sinew::stream::{Ack, Event, NewEvent, Published};
 
-use super::hearing::{self, Heard, Hearing, all_done};
+use super::hearing::{Heard, Hearing, all_done};
 use super::{SECOND, streams};
 use crate::laws::eventually;
 
@@ -18,17 +18,16 @@ laws! {
         let published = batch.key(|number| format!("key {}", number % 7)).await.unwrap();
         assert_eq!(published.len(), 1_000);
         assert!(published.iter().all(|one| matches!(one, Published::Done(_))));
-        let (tell, mut ear) = hearing::channel();
         let subscribe = there.subscribe("orders", "billing").ordered_by_key(4);
-        let group = hearing::start(subscribe, &tell, |_, _| async { Ok(Ack::Done) });
+        let mut group = Hearing::start(subscribe, all_done);
         let mut last: BTreeMap<String, u64> = BTreeMap::new();
         for _ in 0..1_000 {
-            let Heard { number, key, .. } = ear.next().await;
+            let Heard { number, key, .. } = group.next().await;
             let key = key.expect("it has one");
             assert_eq!(key, format!("key {}", number % 7));
             assert!(last.insert(key, number).is_none_or(|before| before < number));
         }
-        assert_eq!(group.stop().await.unwrap().handled, 1_000);
+        assert_eq!(group.stop().await.handled, 1_000);
     }
 
     async fn a_batch_says_of_each_event_where_it_is(store: Store) {

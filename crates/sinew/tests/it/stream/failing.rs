@@ -48,9 +48,8 @@ laws! {
         let (here, there) = (streams(&store).await, streams(&store).await);
         let subscribe = || there.subscribe("orders", "billing").lease(LEASE);
         let once = Backoff::fixed(SOON).max_attempts(1);
-        let mut killed = Hearing::start_with(subscribe().retry(once.clone()), |_, _| {
-            std::future::pending()
-        });
+        let killed = subscribe().retry(once.clone());
+        let mut killed = Hearing::start_with(killed, |_| std::future::pending());
         publish(&here, "orders", 1).await;
         killed.next().await;
         drop(killed);
@@ -138,18 +137,10 @@ laws! {
         let (here, there) = (streams(&store).await, streams(&store).await);
         let (open, gate) = tokio::sync::watch::channel(false);
         let subscribe = there.subscribe("orders", "billing").concurrency(2);
-        let mut group = Hearing::start_with(subscribe, move |number, _| {
-            let mut gate = gate.clone();
-            async move {
-                match number {
-                    0 => Ok(Ack::Retry { after: 600 * SECOND }),
-                    1 => Ok(Ack::DeadLetter { reason: "closed".to_owned() }),
-                    _ => {
-                        gate.wait_for(|is_open| *is_open).await.expect("the law opens it");
-                        Ok(Ack::Done)
-                    }
-                }
-            }
+        let mut group = Hearing::start_behind(subscribe, gate, |heard| match heard.number {
+            0 => Some(Ack::Retry { after: 600 * SECOND }),
+            1 => Some(Ack::DeadLetter { reason: "closed".to_owned() }),
+            _ => None,
         });
         let began = Instant::now();
         for number in 0..10 {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use sinew::stream::{Ack, Ctx, Event, Finished, HandlerError, Subscribe, Subscription};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::laws::LAW_MAX;
 
@@ -25,19 +26,19 @@ pub fn channel() -> (Tell, Ear) {
     (Tell(tell), Ear(heard))
 }
 
-/// Tells of each run as it begins, and then does what `handle` does.
+/// One of several who tell the same ear: of each run as it begins. Then it does what `handle` does.
 pub fn start<F, Fut>(subscribe: Subscribe<u64>, tell: &Tell, handle: F) -> Subscription
 where
-    F: Fn(u64, Ctx) -> Fut + Send + Sync + 'static,
+    F: Fn(Heard) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Ack, HandlerError>> + Send + 'static,
 {
     let tell = tell.0.clone();
     let handler = move |event: Event<u64>, cx: Ctx| {
         let key = event.key().map(str::to_owned);
-        let heard = Heard { number: event.data, key, at: Instant::now(), cx: cx.clone() };
+        let heard = Heard { number: event.data, key, at: Instant::now(), cx };
         // The law may have heard enough.
-        let _ = tell.send(heard);
-        handle(event.data, cx)
+        let _ = tell.send(heard.clone());
+        handle(heard)
     };
     subscribe.start(handler).expect("settings that can be")
 }
@@ -80,15 +81,33 @@ impl Hearing {
     where
         F: Fn(&Heard) -> Result<Ack, HandlerError> + Send + Sync + 'static,
     {
-        Self::start_with(subscribe, move |number, cx| {
-            let decided = decide(&Heard { number, key: None, at: Instant::now(), cx });
-            async move { decided }
+        Self::start_with(subscribe, move |heard| std::future::ready(decide(&heard)))
+    }
+
+    /// Whose handler is done once the gate is open, but for what is decided at once.
+    pub fn start_behind<F>(
+        subscribe: Subscribe<u64>,
+        gate: watch::Receiver<bool>,
+        at_once: F,
+    ) -> Self
+    where
+        F: Fn(&Heard) -> Option<Ack> + Send + Sync + 'static,
+    {
+        Self::start_with(subscribe, move |heard| {
+            let (decided, mut gate) = (at_once(&heard), gate.clone());
+            async move {
+                if let Some(ack) = decided {
+                    return Ok(ack);
+                }
+                gate.wait_for(|is_open| *is_open).await.expect("the law opens it");
+                Ok(Ack::Done)
+            }
         })
     }
 
     pub fn start_with<F, Fut>(subscribe: Subscribe<u64>, handle: F) -> Self
     where
-        F: Fn(u64, Ctx) -> Fut + Send + Sync + 'static,
+        F: Fn(Heard) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Ack, HandlerError>> + Send + 'static,
     {
         let (tell, ear) = channel();

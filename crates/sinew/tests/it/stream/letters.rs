@@ -108,6 +108,9 @@ laws! {
             let expected = if told.group == "billing" { 2 } else { 6 };
             assert_eq!(told.dead, expected, "{}", told.group);
         }
+        assert_eq!(mail.remove_all().await.unwrap(), 6);
+        assert_eq!(mail.remove_all().await.unwrap(), 0, "they are gone");
+        assert_eq!(all_of(&billing).await.len(), 2, "they are another's");
     }
 
     async fn a_letter_that_is_named_twice_is_published_once(store: Store) {

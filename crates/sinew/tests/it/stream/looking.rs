@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use sinew::stream::{Ack, EntryId, GroupMode, NewEvent, Place};
 
-use super::hearing::{self, Hearing, all_done};
+use super::hearing::{Heard, Hearing, all_done};
 use super::{LEASE, SECOND, publish, streams};
 use crate::laws::eventually;
 
@@ -53,7 +53,7 @@ laws! {
         here.topic("orders").partitions(2).declare().await.unwrap();
         let lease = 60 * SECOND;
         let subscribe = there.subscribe("orders", "billing").name("host:7").lease(lease);
-        let mut holds = Hearing::start_with(subscribe, |_, _| std::future::pending());
+        let mut holds = Hearing::start_with(subscribe, |_| std::future::pending());
         let mut places = Vec::new();
         for number in 0..4_u64 {
             let keyed = here.publish("orders", &number).key(format!("key {number}"));
@@ -188,7 +188,7 @@ laws! {
 
     async fn a_redriven_event_says_whom_it_is_for(store: Store) {
         let (here, there) = (streams(&store).await, streams(&store).await);
-        let closed = |_: &hearing::Heard| Ok(Ack::DeadLetter { reason: "closed".to_owned() });
+        let closed = |_: &Heard| Ok(Ack::DeadLetter { reason: "closed".to_owned() });
         let mut group = Hearing::start(there.subscribe("orders", "billing"), closed);
         publish(&here, "orders", 1).await;
         group.numbers(1).await;
@@ -204,13 +204,8 @@ laws! {
     async fn the_age_of_the_oldest_grows_and_ends_with_it(store: Store) {
         let (here, there) = (streams(&store).await, streams(&store).await);
         let (open, gate) = tokio::sync::watch::channel(false);
-        let mut group = Hearing::start_with(there.subscribe("orders", "billing"), move |_, _| {
-            let mut gate = gate.clone();
-            async move {
-                gate.wait_for(|is_open| *is_open).await.expect("the law opens it");
-                Ok(Ack::Done)
-            }
-        });
+        let subscribe = there.subscribe("orders", "billing");
+        let mut group = Hearing::start_behind(subscribe, gate, |_| None);
         publish(&here, "orders", 1).await;
         group.numbers(1).await;
         let age = || async { here.lag("orders").await.unwrap()[0].oldest_unacked };

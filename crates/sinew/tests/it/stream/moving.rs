@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use sinew::stream::{Ack, Force, Forgot, From, GroupMode, Place, Seek, Sought, Subscribe};
+use sinew::stream::{Ack, Force, GroupChange, GroupMode, Place, Seek, StartFrom, Subscribe};
 use sinew::{ErrorKind, Streams};
 
-use super::hearing::{Hearing, all_done};
+use super::hearing::{Heard, Hearing, all_done};
+use super::runs::{log_of, noted, settled};
 use super::{LEASE, SECOND, publish, streams};
 use crate::laws::{LAW_MAX, eventually, keep, keep_for};
 use crate::outage::{blocking, process_at};
@@ -29,15 +30,6 @@ async fn publish_apart(streams: &Streams, numbers: std::ops::Range<u64>) -> Vec<
     places
 }
 
-/// Waits until the group has finished all that there is.
-async fn settled(streams: &Streams) {
-    eventually("all is finished", || async {
-        let lag = streams.lag("orders").await.unwrap();
-        lag.first().is_some_and(|told| told.held + told.parked + told.waiting.n == 0)
-    })
-    .await;
-}
-
 /// What a subscriber of now is given, and nothing else.
 async fn handles(streams: &Streams, expected: std::ops::Range<u64>) {
     let mut group = Hearing::start(billing(streams), all_done);
@@ -47,9 +39,27 @@ async fn handles(streams: &Streams, expected: std::ops::Range<u64>) {
     group.stop().await;
 }
 
+/// A group whose process ends, and which is forgotten before the next one starts.
+async fn goes_on_where_it_was(streams: &Streams, start: impl Fn() -> Hearing) {
+    streams.topic("orders").partitions(2).declare().await.unwrap();
+    let mut group = start();
+    publish_apart(streams, 0..20).await;
+    assert_eq!(group.numbers(20).await, (0..20).collect::<Vec<_>>());
+    settled(streams, "billing").await;
+    noted(streams, "billing").await;
+    group.stop().await;
+    streams.forget_group("orders", "billing", Force::Yes).await.unwrap();
+    publish_apart(streams, 20..30).await;
+    let mut group = start();
+    let went_on = group.numbers(10).await;
+    assert_eq!(went_on, (20..30).collect::<Vec<_>>(), "none was skipped, and none came again");
+    assert!(group.is_silent_for(SILENCE).await);
+    group.stop().await;
+}
+
 /// As a process that starts, with what one before it has written.
 fn with_checkpoints(streams: &Streams, folder: &Path) -> Hearing {
-    Hearing::start(billing(streams).from(From::End).checkpoints(folder), all_done)
+    Hearing::start(billing(streams).from(StartFrom::End).checkpoints(folder), all_done)
 }
 
 laws! {
@@ -66,18 +76,18 @@ laws! {
         ];
         for (to, expected) in moves {
             let sought = here.seek("orders", "billing", to, Force::No).await.unwrap();
-            assert_eq!(sought, Sought::Done, "{to:?}");
+            assert_eq!(sought, GroupChange::Done, "{to:?}");
             let waiting = here.lag("orders").await.unwrap()[0].waiting.n;
             assert_eq!(waiting, expected.end - expected.start, "{to:?}");
             handles(&there, expected).await;
         }
         publish_apart(&here, 6..8).await;
         let sought = here.seek("orders", "billing", Seek::End, Force::No).await.unwrap();
-        assert_eq!(sought, Sought::Done);
+        assert_eq!(sought, GroupChange::Done);
         publish_apart(&here, 8..9).await;
         handles(&there, 8..9).await;
         let unknown = here.seek("orders", "nobody", Seek::Start, Force::No).await.unwrap();
-        assert_eq!(unknown, Sought::Unknown);
+        assert_eq!(unknown, GroupChange::Unknown);
         let bad = here.seek("orders", "~parked", Seek::Start, Force::No).await.unwrap_err();
         assert_eq!(bad.kind(), ErrorKind::Rejected, "{bad}");
     }
@@ -86,19 +96,17 @@ laws! {
         let (here, there) = (streams(&store).await, streams(&store).await);
         here.topic("orders").partitions(1).declare().await.unwrap();
         let subscribe = billing(&there).ordered_by_key(1);
-        let mut group = Hearing::start_with(subscribe, |_, _| async {
+        let mut group = Hearing::start_with(subscribe, |_| async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             Ok(Ack::Done)
         });
         let all: Vec<u64> = (0..600).collect();
-        for number in &all {
-            let published = here.publish("orders", number).key("a").await.unwrap();
-            assert!(published.place().is_some());
-        }
+        let published = here.publish_many("orders", all.clone()).key(|_| "a".to_owned());
+        assert_eq!(published.await.unwrap().len(), all.len());
         assert_eq!(group.numbers(all.len()).await, all);
-        settled(&here).await;
+        settled(&here, "billing").await;
         let sought = here.seek("orders", "billing", Seek::Start, Force::No).await.unwrap();
-        assert_eq!(sought, Sought::Done);
+        assert_eq!(sought, GroupChange::Done);
         // A tick hears of it while they run.
         let mut again = Vec::new();
         while again.len() < all.len() {
@@ -106,6 +114,26 @@ laws! {
         }
         assert_eq!(again, all);
         assert!(group.is_silent_for(SILENCE).await, "each once");
+        group.stop().await;
+    }
+
+    async fn an_ordered_group_that_has_had_all_once_more_before_it_heard_of_it_goes_on(store: Store) {
+        let (here, there) = (streams(&store).await, streams(&store).await);
+        here.topic("orders").partitions(1).declare().await.unwrap();
+        let mut group = Hearing::start(billing(&there).ordered_by_key(1), all_done);
+        for number in 0..4 {
+            publish(&here, "orders", number).await;
+            assert_eq!(group.next().await.number, number);
+        }
+        settled(&here, "billing").await;
+        let sought = here.seek("orders", "billing", Seek::Start, Force::No).await.unwrap();
+        assert_eq!(sought, GroupChange::Done);
+        publish(&here, "orders", 4).await;
+        assert_eq!(group.numbers(5).await, [0, 1, 2, 3, 4]);
+        // Meanwhile a tick has told it, and it looks again although nothing has come.
+        assert!(group.is_silent_for(10 * SILENCE).await, "each once");
+        publish(&here, "orders", 5).await;
+        assert_eq!(group.next().await.number, 5);
         group.stop().await;
     }
 
@@ -119,9 +147,9 @@ laws! {
         let held = puller.pull(3, wait).await.unwrap().expect("they are there");
         let places: Vec<Place> = held.events.iter().map(|one| one.event.place()).collect();
         let refused = here.seek("orders", "billing", Seek::Start, Force::No).await.unwrap();
-        assert_eq!(refused, Sought::Pending(3));
+        assert_eq!(refused, GroupChange::Pending(3));
         let sought = here.seek("orders", "billing", Seek::Place(places[1]), Force::Yes).await;
-        assert_eq!(sought.unwrap(), Sought::Done);
+        assert_eq!(sought.unwrap(), GroupChange::Done);
         let told = here.lag("orders").await.unwrap().remove(0);
         assert_eq!((told.held, told.waiting.n), (0, 2));
         let late = puller.nack(&held.lease, &[(places[0], None, None)]).await.unwrap();
@@ -146,7 +174,7 @@ laws! {
         })
         .await;
         let sought = here.seek("orders", "billing", Seek::Start, Force::No).await.unwrap();
-        assert_eq!(sought, Sought::Done);
+        assert_eq!(sought, GroupChange::Done);
         handles(&there, 0..2).await;
     }
 
@@ -155,19 +183,19 @@ laws! {
         publish_apart(&here, 0..3).await;
         handles(&there, 0..3).await;
         let forgot = here.forget_group("orders", "billing", Force::No).await.unwrap();
-        assert_eq!(forgot, Forgot::Done);
+        assert_eq!(forgot, GroupChange::Done);
         assert!(here.lag("orders").await.unwrap().is_empty());
         assert!(here.consumers("orders", "billing").await.unwrap().is_empty());
         let again = here.forget_group("orders", "billing", Force::No).await.unwrap();
-        assert_eq!(again, Forgot::Unknown);
+        assert_eq!(again, GroupChange::Unknown);
         // One of that name is a new one.
         handles(&there, 0..3).await;
         let held = there.pull("orders", "mail").pull(3, 10 * SECOND).await.unwrap();
         assert_eq!(held.expect("they are there").events.len(), 3);
         let refused = here.forget_group("orders", "mail", Force::No).await.unwrap();
-        assert_eq!(refused, Forgot::Pending(3));
+        assert_eq!(refused, GroupChange::Pending(3));
         let forgot = here.forget_group("orders", "mail", Force::Yes).await.unwrap();
-        assert_eq!(forgot, Forgot::Done);
+        assert_eq!(forgot, GroupChange::Done);
         let left = here.lag("orders").await.unwrap();
         let left: Vec<&str> = left.iter().map(|told| told.group.as_str()).collect();
         assert_eq!(left, ["billing"]);
@@ -175,25 +203,11 @@ laws! {
 
     async fn a_process_that_starts_goes_on_where_the_one_before_it_was(store: Store) {
         let (here, there) = (streams(&store).await, streams(&store).await);
-        here.topic("orders").partitions(2).declare().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let start = || Hearing::start(billing(&there).checkpoints(folder.path()), all_done);
-        let mut group = start();
-        publish_apart(&here, 0..20).await;
-        assert_eq!(group.numbers(20).await, (0..20).collect::<Vec<_>>());
-        settled(&here).await;
-        // Its next ticks note how far it is.
-        tokio::time::sleep(2 * LEASE).await;
-        group.stop().await;
-        here.forget_group("orders", "billing", Force::Yes).await.unwrap();
-        publish_apart(&here, 20..30).await;
-        let mut group = start();
-        let went_on = group.numbers(10).await;
-        assert_eq!(went_on, (20..30).collect::<Vec<_>>(), "none was skipped, and none came again");
-        assert!(group.is_silent_for(SILENCE).await);
-        group.stop().await;
+        goes_on_where_it_was(&here, start).await;
         // Of another group there, nothing is known.
-        let other = there.subscribe("orders", "mail").from(From::End).checkpoints(folder.path());
+        let other = there.subscribe("orders", "mail").from(StartFrom::End).checkpoints(folder.path());
         let mut other = Hearing::start(other, all_done);
         assert!(other.is_silent_for(SECOND).await, "it begins at the end");
         other.stop().await;
@@ -201,24 +215,12 @@ laws! {
 
     async fn an_owner_that_starts_goes_on_where_the_one_before_it_was(store: Store) {
         let (here, there) = (streams(&store).await, streams(&store).await);
-        here.topic("orders").partitions(2).declare().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let start = || {
             let subscribe = billing(&there).ordered_by_key(2).checkpoints(folder.path());
             Hearing::start(subscribe, all_done)
         };
-        let mut group = start();
-        publish_apart(&here, 0..20).await;
-        assert_eq!(group.numbers(20).await, (0..20).collect::<Vec<_>>());
-        settled(&here).await;
-        tokio::time::sleep(2 * LEASE).await;
-        group.stop().await;
-        here.forget_group("orders", "billing", Force::Yes).await.unwrap();
-        publish_apart(&here, 20..30).await;
-        let mut group = start();
-        assert_eq!(group.numbers(10).await, (20..30).collect::<Vec<_>>(), "and nothing again");
-        assert!(group.is_silent_for(SILENCE).await);
-        group.stop().await;
+        goes_on_where_it_was(&here, start).await;
     }
 }
 
@@ -235,8 +237,8 @@ fn checkpoints_of_a_stream_that_is_gone_skip_nothing_of_the_next() {
         .await;
         publish_apart(&streams, 0..10).await;
         assert_eq!(group.numbers(10).await, (0..10).collect::<Vec<_>>());
-        settled(&streams).await;
-        tokio::time::sleep(2 * LEASE).await;
+        settled(&streams, "billing").await;
+        noted(&streams, "billing").await;
         group.stop().await;
         redis_cli(server.port, &["FLUSHALL"]);
         publish_apart(&streams, 10..20).await;
@@ -244,11 +246,11 @@ fn checkpoints_of_a_stream_that_is_gone_skip_nothing_of_the_next() {
         let mut group = with_checkpoints(&streams, folder.path());
         assert_eq!(group.numbers(10).await, (10..20).collect::<Vec<_>>());
         assert!(group.is_silent_for(SILENCE).await);
-        settled(&streams).await;
+        settled(&streams, "billing").await;
         // And from here on it is the new one's that count.
-        tokio::time::sleep(2 * LEASE).await;
+        noted(&streams, "billing").await;
         group.stop().await;
-        let log = redis_cli(server.port, &["--scan", "--pattern", "*:log"]);
+        let log = log_of(server.port);
         assert_eq!(redis_cli(server.port, &["XGROUP", "DESTROY", &log, "billing"]), "1");
         publish_apart(&streams, 20..25).await;
         let mut group = with_checkpoints(&streams, folder.path());
@@ -283,8 +285,7 @@ async fn all_is_run_again(mode: GroupMode) {
         GroupMode::Any => proxy.cut(),
         GroupMode::ByKey => {
             // As if another had owned it for a while.
-            let log = redis_cli(server.port, &["--scan", "--pattern", "*:log"]);
-            let own = log.replace(":log", ":g:billing:own");
+            let own = log_of(server.port).replace(":log", ":g:billing:own");
             redis_cli(server.port, &["HSET", &own, "fence", "1"]);
         }
     }
@@ -292,7 +293,7 @@ async fn all_is_run_again(mode: GroupMode) {
     assert_eq!(group.numbers(1).await, [20], "it goes on");
     eventually("one is left again", one_is_left).await;
     let sought = here.seek("orders", "billing", Seek::Start, Force::Yes).await.unwrap();
-    assert_eq!(sought, Sought::Done);
+    assert_eq!(sought, GroupChange::Done);
     assert_eq!(group.numbers(21).await, (0..21).collect::<Vec<_>>());
     group.stop().await;
 }
@@ -316,15 +317,8 @@ fn what_was_finished_before_a_rejoin_is_run_again_also_while_its_consumer_is_tak
         let there = process_at(proxy.port).await.streams();
         let (open, gate) = tokio::sync::watch::channel(false);
         let subscribe = billing(&there).concurrency(2);
-        let mut group = Hearing::start_with(subscribe, move |number, _| {
-            let mut gate = gate.clone();
-            async move {
-                if number == 0 {
-                    gate.wait_for(|is_open| *is_open).await.expect("the law opens it");
-                }
-                Ok(Ack::Done)
-            }
-        });
+        let at_once = |heard: &Heard| (heard.number != 0).then_some(Ack::Done);
+        let mut group = Hearing::start_behind(subscribe, gate, at_once);
         publish_apart(&here, 0..40).await;
         assert_eq!(group.numbers(40).await, (0..40).collect::<Vec<_>>());
         let one_is_left = || async {
@@ -338,12 +332,12 @@ fn what_was_finished_before_a_rejoin_is_run_again_also_while_its_consumer_is_tak
         eventually("one is left again", one_is_left).await;
         // What holds something is taken for dead by this, and its reader is given all the same.
         let sought = here.seek("orders", "billing", Seek::Start, Force::Yes).await.unwrap();
-        assert_eq!(sought, Sought::Done);
+        assert_eq!(sought, GroupChange::Done);
         // It wakes the reader, before the keeper looks.
         publish_apart(&here, 41..42).await;
         assert_eq!(group.numbers(41).await, (1..42).collect::<Vec<_>>());
         open.send_replace(true);
-        settled(&here).await;
+        settled(&here, "billing").await;
         group.stop().await;
     });
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sinew::stream::{Ack, Backoff, Force, Published, Seek};
+use sinew::stream::{Ack, Backoff, Force, GroupChange, Published, Pulled, PulledEvent, Seek};
 use sinew::{ErrorKind, Streams};
 
 use super::hearing::{Heard, Hearing, all_done};
+use super::runs::settled;
 use super::{LEASE, publish};
 use crate::laws::{eventually, keep};
 use crate::outage::{blocking, process_at};
@@ -122,6 +123,124 @@ fn a_group_of_someone_else_is_kept_for_as_long_as_it_is_read() {
 }
 
 #[test]
+fn a_group_that_is_to_be_kept_for_a_month_is_not_robbed_in_a_week() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        streams.topic("orders").len_max(5).declare().await.unwrap();
+        let day = Duration::from_secs(86_400);
+        let monthly = || streams.subscribe("orders", "monthly").forget_after(30 * day);
+        let mut group = Hearing::start(monthly(), all_done);
+        let is_there = || async { !streams.lag("orders").await.unwrap().is_empty() };
+        eventually("the group is there", is_there).await;
+        // Before it has trimmed anything.
+        group.stop().await;
+        // Who says nothing of it changes nothing.
+        let mut other = Hearing::start(streams.subscribe("orders", "other"), all_done);
+        let are_two = || async { streams.lag("orders").await.unwrap().len() == 2 };
+        eventually("another group is there", are_two).await;
+        for number in 0..5 {
+            publish(&streams, "orders", number).await;
+        }
+        assert_eq!(other.numbers(5).await, [0, 1, 2, 3, 4]);
+        settled(&streams, "other").await;
+        other.stop().await;
+        let groups = key(server.port, "*:groups");
+        let was_seen_before = |days: u32| {
+            let then = std::time::SystemTime::now() - days * day;
+            let then = then.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string();
+            let set = ["HSET", &groups, "monthly:seen", &then];
+            assert_eq!(redis_cli(server.port, &set), "0");
+        };
+        was_seen_before(8);
+        let refused = streams.publish("orders", &5_u64).await.unwrap_err();
+        assert!(refused.to_string().contains("monthly"), "{refused}");
+        let trimmed = streams.trim("orders").await.unwrap();
+        assert_eq!((trimmed.removed, trimmed.held_by.as_deref()), (0, Some("monthly")));
+        let lag = streams.lag("orders").await.unwrap();
+        assert!(lag.iter().all(|told| !told.is_forgotten), "{lag:?}");
+        was_seen_before(31);
+        publish(&streams, "orders", 5).await;
+        was_seen_before(31);
+        assert_eq!(streams.trim("orders").await.unwrap().forgotten, ["monthly"]);
+    });
+}
+
+fn acl(port: u16, rule: &str) {
+    assert_eq!(redis_cli(port, &["ACL", "SETUSER", "default", rule]), "OK");
+}
+
+fn numbers(pulled: Option<Pulled>) -> Vec<(u64, u32)> {
+    let events = pulled.map(|pulled| pulled.events).unwrap_or_default();
+    let number = |one: &PulledEvent| serde_json::from_slice(&one.event.data).expect("a number");
+    events.iter().map(|one| (number(one), one.attempt)).collect()
+}
+
+#[test]
+fn what_a_pull_found_and_cannot_hand_over_is_given_back_without_a_crash() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        publish(&streams, "orders", 1).await;
+        let log = key(server.port, "*:log");
+        redis_cli(server.port, &["XADD", &log, "*", "nothing", "to read"]);
+        let puller = streams.pull("orders", "billing").lease(Duration::from_secs(600));
+        // No dead letter can be written.
+        acl(server.port, "-xadd");
+        for _ in 0..3 {
+            let refused = puller.pull(10, Duration::ZERO).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+        }
+        acl(server.port, "+xadd");
+        assert_eq!(numbers(puller.pull(10, Duration::ZERO).await.unwrap()), [(1, 1)]);
+        let dead = streams.dead("orders", "billing").list(None, 10).await.unwrap();
+        assert_eq!((dead.len(), dead[0].crashes), (1, 0));
+    });
+}
+
+#[test]
+fn a_pull_hands_over_what_it_found_although_it_cannot_leave_the_other_partitions() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        streams.topic("orders").partitions(4).declare().await.unwrap();
+        publish(&streams, "orders", 1).await;
+        let puller = streams.pull("orders", "billing").lease(Duration::from_secs(600));
+        acl(server.port, "-xgroup|delconsumer");
+        assert_eq!(numbers(puller.pull(10, Duration::ZERO).await.unwrap()), [(1, 1)]);
+    });
+}
+
+#[test]
+fn an_event_without_room_among_the_dead_keeps_no_other_from_a_pull() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        publish(&streams, "orders", 0).await;
+        let log = key(server.port, "*:log");
+        let dead = log.replace(":log", ":dead");
+        let puller = streams.pull("orders", "billing").lease(Duration::from_secs(600));
+        assert_eq!(numbers(puller.pull(1, Duration::ZERO).await.unwrap()), [(0, 1)]);
+        let fill = "for i = 1, 100000 do redis.call('XADD', KEYS[1], '*', 'dl-id', '1-1') end";
+        for (number, no_room) in
+            [(1, ["SET", &dead, "of another type", "GET"]), (2, ["EVAL", fill, "1", &dead])]
+        {
+            redis_cli(server.port, &["DEL", &dead]);
+            redis_cli(server.port, &no_room);
+            redis_cli(server.port, &["XADD", &log, "*", "nothing", "to read"]);
+            publish(&streams, "orders", number).await;
+            // The first in the line, one at a time.
+            let first = puller.pull(1, Duration::ZERO).await.unwrap();
+            assert!(numbers(first).is_empty());
+            let second = puller.pull(1, Duration::ZERO).await.unwrap();
+            assert_eq!(numbers(second), [(number, 1)]);
+        }
+        let lag = streams.lag("orders").await.unwrap().remove(0);
+        assert_eq!(lag.parked, 2, "they wait for room");
+    });
+}
+
+#[test]
 fn every_key_of_a_partition_is_in_one_slot_and_a_done_event_leaves_none() {
     keep(|| async {
         let server = blocking(start_redis).await;
@@ -206,6 +325,50 @@ fn a_group_that_people_moved_back_is_not_moved_forward_by_what_is_known_of_it() 
         redis_cli(server.port, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
         assert_eq!(billing.numbers(5).await, [1, 2, 3, 4, 5]);
         billing.stop().await;
+    });
+}
+
+#[test]
+fn a_group_is_moved_in_one_step_however_much_it_holds() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        publish(&streams, "orders", 0).await;
+        let log = key(server.port, "*:log");
+        let many = "for i = 1, 10500 do redis.call('XADD', KEYS[1], '*', 'data', i) end";
+        redis_cli(server.port, &["EVAL", many, "1", &log]);
+        redis_cli(server.port, &["XGROUP", "CREATE", &log, "billing", "0"]);
+        // All of it waits for a retry, under no lease.
+        let take =
+            "redis.call('XREADGROUP', 'GROUP', 'billing', '~parked', 'STREAMS', KEYS[1], '>')";
+        let pending = || {
+            let pending = redis_cli(server.port, &["XPENDING", &log, "billing"]);
+            pending.lines().next().map(str::to_owned)
+        };
+        let scripts = || {
+            let info = redis_cli(server.port, &["INFO", "commandstats"]);
+            let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+            line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let seek = || async {
+            let sought = streams.seek("orders", "billing", Seek::Start, Force::No).await.unwrap();
+            assert_eq!(sought, GroupChange::Done);
+        };
+        // The server knows the script from here on.
+        seek().await;
+        let mut calls = Vec::new();
+        for held in ["0", "10501"] {
+            assert_eq!(pending().as_deref(), Some(held));
+            let before = scripts();
+            seek().await;
+            calls.push(scripts() - before);
+            assert_eq!(pending().as_deref(), Some("0"));
+            redis_cli(server.port, &["EVAL", take, "1", &log]);
+        }
+        assert_eq!(
+            calls[0], calls[1],
+            "between two steps some would be lost, and the rest refused"
+        );
     });
 }
 

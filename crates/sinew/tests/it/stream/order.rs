@@ -6,6 +6,7 @@ use std::time::Duration;
 use sinew::stream::{Ack, Backoff};
 
 use super::hearing::{self, Heard, Hearing};
+use super::runs::settled;
 use super::{LEASE, SECOND, streams};
 
 async fn publish(streams: &sinew::Streams, key: &str, number: u64) {
@@ -74,7 +75,7 @@ laws! {
         let drain = SECOND;
         let join = |streams: &sinew::Streams| {
             let subscribe = streams.subscribe("orders", "billing").ordered_by_key(8).lease(LEASE);
-            hearing::start(subscribe.concurrency(64).drain(drain), &tell, move |_, _| async move {
+            hearing::start(subscribe.concurrency(64).drain(drain), &tell, move |_| async move {
                 tokio::time::sleep(2 * drain).await;
                 Ok(Ack::Done)
             })
@@ -87,11 +88,7 @@ laws! {
         assert_eq!(ear.numbers(32).await, (0..keys).collect::<Vec<_>>());
         // About half of the partitions are its own from now on.
         let next = join(&there);
-        crate::laws::eventually("all are finished", || async {
-            let lag = here.lag("orders").await.unwrap();
-            lag.iter().any(|told| told.waiting.n + told.held + told.parked == 0)
-        })
-        .await;
+        settled(&here, "billing").await;
         assert!(ear.is_silent(), "one was run twice");
         let finished = (first.stop().await.unwrap(), next.stop().await.unwrap());
         assert_eq!((finished.0.handled + finished.1.handled, finished.0.lost), (keys, 0));
@@ -123,7 +120,7 @@ laws! {
         let (tell, mut ear) = hearing::channel();
         let join = |streams: &sinew::Streams| {
             let subscribe = streams.subscribe("orders", "billing").ordered_by_key(4).lease(LEASE);
-            hearing::start(subscribe, &tell, |_, _| async {
+            hearing::start(subscribe, &tell, |_| async {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 Ok(Ack::Done)
             })

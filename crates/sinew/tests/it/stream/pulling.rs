@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use sinew::stream::{Backoff, From, LeaseToken, Place, Pulled, Puller};
-use sinew::{ErrorKind, Streams};
+use sinew::stream::{Backoff, LeaseToken, Place, Pulled, Puller, StartFrom};
+use sinew::{Clock, ErrorKind, Sinew, Streams};
 
 use super::hearing::{Hearing, all_done};
 use super::{LEASE, SECOND, publish, streams};
-use crate::laws::{LAW_MAX, eventually};
+use crate::laws::{LAW_MAX, eventually, keep};
+use crate::world::{SHARED_CLUSTER, SHARED_REDIS, SHARED_VALKEY, Store, redis_cli};
 
 /// Far longer than a law may take.
 const LONG: Duration = Duration::from_secs(600);
@@ -101,7 +102,7 @@ laws! {
         assert_eq!((&settled.done[..], settled.lost.len()), (&first_places[..2], 0));
         assert_eq!(standing(&here).await, (3, 0, 0));
         let lease = first.lease.to_string().parse().unwrap();
-        let settled = billing(&there).drop_(&lease, &first_places[2..]).await.unwrap();
+        let settled = billing(&there).ack(&lease, &first_places[2..]).await.unwrap();
         assert_eq!(settled.done, first_places[2..]);
         let settled = billing(&here).ack(&rest.lease, &places(&rest)).await.unwrap();
         assert_eq!(settled.done, places(&rest));
@@ -292,28 +293,6 @@ laws! {
         assert_eq!(puller.ack(&held.lease, &places(&held)[..1]).await.unwrap().done.len(), 1);
     }
 
-    async fn a_crash_loop_ends_in_the_dead_set(store: Store) {
-        let here = streams(&store).await;
-        publish(&here, "orders", 1).await;
-        // With one attempt, a failure would have been its last.
-        let puller = billing(&here).lease(LEASE).retry(Backoff::fixed(SOON).max_attempts(1));
-        let (mut deliveries, dead) = (0, here.dead("orders", "billing"));
-        let letter = loop {
-            // Only the first is read: what comes again is due at once.
-            let wait = if deliveries == 0 { 10 * SECOND } else { SOON };
-            if let Some(held) = puller.pull(1, wait).await.unwrap() {
-                deliveries += 1;
-                assert_eq!(held.events[0].attempt, deliveries, "and nothing is ever said of it");
-            } else if let Some(letter) = dead.list(None, 1).await.unwrap().pop() {
-                break letter;
-            }
-            assert!(deliveries <= CRASHES_MAX, "for ever");
-        };
-        assert_eq!((deliveries, letter.crashes, letter.attempts), (CRASHES_MAX, CRASHES_MAX, 0));
-        assert!(letter.reason.contains("ended with their process"), "{}", letter.reason);
-        assert_eq!(standing(&here).await, (0, 0, 0));
-    }
-
     async fn a_pull_takes_as_many_as_were_asked_for_over_all_partitions(store: Store) {
         let (here, there) = (streams(&store).await, streams(&store).await);
         here.topic("orders").partitions(4).declare().await.unwrap();
@@ -361,7 +340,7 @@ laws! {
         })
         .await;
         // Longer than its lease, and than others would let it be.
-        tokio::time::sleep(2 * lease).await;
+        tokio::time::sleep(lease + LEASE).await;
         publish(&there, "orders", 3).await;
         let held = waiting.await.unwrap().unwrap().expect("an event");
         let began = Instant::now();
@@ -397,7 +376,7 @@ laws! {
     async fn a_pull_begins_a_group_where_it_says(store: Store) {
         let here = streams(&store).await;
         publish(&here, "orders", 1).await;
-        let from_now = billing(&here).from(From::End);
+        let from_now = billing(&here).from(StartFrom::End);
         assert!(from_now.pull(1, WAIT).await.unwrap().is_none());
         publish(&here, "orders", 2).await;
         assert_eq!(numbers(&pulled(&from_now, 10).await), [2]);
@@ -439,4 +418,67 @@ laws! {
         assert!("pull-".parse::<LeaseToken>().is_err());
         assert_eq!(format!("{:?}", held.lease), "LeaseToken(..)", "it is no one else's to know");
     }
+}
+
+/// Pulls the only event, and says nothing of it, until it is a dead letter. What was told of each delivery.
+async fn attempts_until_dead(streams: &Streams, delivered: impl Fn(u32)) -> Vec<u32> {
+    // With one attempt, a failure would have been its last.
+    let puller = billing(streams).lease(LEASE).retry(Backoff::fixed(SOON).max_attempts(1));
+    let (mut attempts, dead) = (Vec::new(), streams.dead("orders", "billing"));
+    let letter = loop {
+        if let Some(held) = puller.pull(1, SOON).await.unwrap() {
+            attempts.push(held.events[0].attempt);
+            delivered(held.events[0].attempt);
+        } else if let Some(letter) = dead.list(None, 1).await.unwrap().pop() {
+            break letter;
+        }
+        assert!(attempts.len() < 100, "for ever");
+    };
+    assert_eq!((letter.crashes, letter.attempts), (CRASHES_MAX, 0));
+    assert!(letter.reason.contains("ended with their process"), "{}", letter.reason);
+    assert_eq!(standing(streams).await, (0, 0, 0));
+    attempts
+}
+
+#[test]
+fn a_crash_loop_ends_in_the_dead_set() {
+    keep(|| async {
+        let (clock, hands) = Clock::manual();
+        let streams = Sinew::builder().clock(clock).embedded().unwrap().streams();
+        publish(&streams, "orders", 1).await;
+        let attempts = attempts_until_dead(&streams, |_| hands.advance(2 * LEASE)).await;
+        assert_eq!(attempts, (1..=CRASHES_MAX).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_crash_loop_has_the_same_end_on_every_server() {
+    keep(|| async {
+        let ends = |store: Store, ports: Vec<u16>| async move {
+            let streams = streams(&store).await;
+            publish(&streams, "orders", 1).await;
+            let id = streams.events("orders", None, 1).await.unwrap()[0].place.entry;
+            let pattern = format!("{}*:log", store.prefix);
+            let scan = ["--scan", "--pattern", &pattern];
+            let mut logs = ports.into_iter().map(|port| (port, redis_cli(port, &scan)));
+            let (port, log) = logs.find(|(_, log)| !log.is_empty()).expect("a log");
+            let tries = log.replace(":log", ":g:billing:tries");
+            let attempts = attempts_until_dead(&streams, |attempt| {
+                // As if all but two had been before it.
+                if attempt == 1 {
+                    let before = (CRASHES_MAX - 2).to_string();
+                    redis_cli(port, &["HSET", &tries, &format!("{id}:d"), &before]);
+                }
+            });
+            assert_eq!(attempts.await, [1, CRASHES_MAX]);
+        };
+        let (redis, valkey) = (Store::redis().await, Store::valkey().await);
+        let cluster = Store::cluster().await;
+        let nodes = SHARED_CLUSTER.nodes.iter().map(|node| node.server.port);
+        tokio::join!(
+            ends(redis, vec![SHARED_REDIS.port]),
+            ends(valkey, vec![SHARED_VALKEY.port]),
+            ends(cluster, nodes.collect()),
+        );
+    });
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sinew::ErrorKind;
-use sinew::stream::{Ack, Force, Forgot, Seek, Sought};
+use sinew::stream::{Ack, Force, GroupChange, Seek};
 
 use super::hearing::{Hearing, all_done};
 use super::{SECOND, publish, streams};
@@ -40,10 +40,9 @@ laws! {
     async fn a_trim_keeps_what_is_pending_and_unread(store: Store) {
         let (here, there) = (streams(&store).await, streams(&store).await);
         here.topic("orders").keep(Duration::from_millis(1)).declare().await.unwrap();
-        let (tell, mut ear) = super::hearing::channel();
         let subscribe = there.subscribe("orders", "billing").concurrency(1);
-        let holds = super::hearing::start(subscribe, &tell, |number, _| async move {
-            if number == 3 {
+        let mut holds = Hearing::start_with(subscribe, |heard| async move {
+            if heard.number == 3 {
                 std::future::pending::<()>().await;
             }
             Ok(Ack::Done)
@@ -51,7 +50,7 @@ laws! {
         for number in 0..10 {
             publish(&here, "orders", number).await;
         }
-        assert_eq!(ear.numbers(4).await, [0, 1, 2, 3]);
+        assert_eq!(holds.numbers(4).await, [0, 1, 2, 3]);
         eventually("the others are acked", || async {
             let told = here.lag("orders").await.unwrap().remove(0);
             told.held + told.waiting.n == 7
@@ -67,16 +66,16 @@ laws! {
         drop(holds);
     }
 
-    async fn a_consumer_with_events_cannot_be_removed(store: Store) {
+    async fn a_group_whose_events_are_held_is_neither_moved_nor_forgotten(store: Store) {
         let (here, there) = (streams(&store).await, streams(&store).await);
         let subscribe = there.subscribe("orders", "billing").lease(600 * SECOND);
-        let mut holds = Hearing::start_with(subscribe, |_, _| std::future::pending());
+        let mut holds = Hearing::start_with(subscribe, |_| std::future::pending());
         publish(&here, "orders", 1).await;
         assert_eq!(holds.numbers(1).await, [1]);
         let sought = here.seek("orders", "billing", Seek::End, Force::No).await.unwrap();
-        assert_eq!(sought, Sought::Pending(1));
+        assert_eq!(sought, GroupChange::Pending(1));
         let forgot = here.forget_group("orders", "billing", Force::No).await.unwrap();
-        assert_eq!(forgot, Forgot::Pending(1));
+        assert_eq!(forgot, GroupChange::Pending(1));
         let consumers = here.consumers("orders", "billing").await.unwrap();
         assert_eq!(consumers.iter().map(|one| one.held).sum::<u64>(), 1);
     }

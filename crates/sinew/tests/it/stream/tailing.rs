@@ -7,7 +7,9 @@ use sinew::{ErrorKind, Streams};
 
 use super::hearing::{Hearing, all_done};
 use super::{publish, streams};
-use crate::laws::{LAW_MAX, eventually};
+use crate::laws::{LAW_MAX, eventually, keep};
+use crate::outage::{blocking, process_at};
+use crate::world::{Proxy, start_redis};
 
 async fn next(tail: &mut Tail) -> StoredEvent {
     let next = tokio::time::timeout(LAW_MAX / 3, tail.next()).await;
@@ -131,6 +133,16 @@ laws! {
         assert_eq!(numbers(&mut tail, 2).await, [9, 10]);
     }
 
+    async fn what_was_delayed_comes_for_a_tail_although_its_publisher_is_gone(store: Store) {
+        let here = streams(&store).await;
+        let delayed = here.publish("orders", &7_u64).delay(Duration::from_secs(1)).await.unwrap();
+        assert!(matches!(delayed, Published::Later { .. }));
+        drop(here);
+        let there = streams(&store).await;
+        let mut tail = there.tail("orders").from_start().open().await.unwrap();
+        assert_eq!(numbers(&mut tail, 1).await, [7]);
+    }
+
     async fn a_tail_that_cannot_be_is_refused(store: Store) {
         let here = streams(&store).await;
         here.topic("orders").partitions(2).declare().await.unwrap();
@@ -144,4 +156,59 @@ laws! {
             assert_eq!(refused.kind(), ErrorKind::Rejected, "{refused}");
         }
     }
+}
+
+#[test]
+fn a_tail_reads_on_where_much_comes_slowly() {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let here = process_at(server.port).await.streams();
+        here.topic("orders").partitions(2).declare().await.unwrap();
+        // Some 20 MB, for each 64 KiB of which the way takes so long that a call is over before half of it is there.
+        let long = "x".repeat(200_000);
+        for number in 0..100_u64 {
+            let key = (number % 7).to_string();
+            let published = here.publish("orders", &(number, &long)).key(key).await.unwrap();
+            assert!(published.place().is_some());
+        }
+        let proxy = Proxy::start(server.port);
+        let there = process_at(proxy.port).await.streams();
+        let mut tail = there.tail("orders").from_start().open().await.unwrap();
+        proxy.delay(Duration::from_millis(30));
+        let mut read = Vec::new();
+        while read.len() < 20 {
+            let stored = next(&mut tail).await;
+            let (number, _): (u64, String) = serde_json::from_slice(&stored.event.data).unwrap();
+            read.push(number);
+        }
+        // It goes on from there at full speed.
+        proxy.pass();
+        while read.len() < 100 {
+            let stored = next(&mut tail).await;
+            let (number, _): (u64, String) = serde_json::from_slice(&stored.event.data).unwrap();
+            read.push(number);
+        }
+        read.sort_unstable();
+        assert_eq!(read, (0..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn what_is_delayed_comes_although_the_runtime_of_the_first_is_gone() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let streams = runtime.block_on(async {
+        let streams = sinew::Sinew::embedded().streams();
+        let hour = Duration::from_secs(3_600);
+        let first = streams.publish("orders", &1_u64).delay(hour).await.unwrap();
+        assert!(matches!(first, Published::Later { .. }));
+        streams
+    });
+    drop(runtime);
+    keep(|| async {
+        let soon = Duration::from_millis(20);
+        let second = streams.publish("orders", &2_u64).delay(soon).await.unwrap();
+        assert!(matches!(second, Published::Later { .. }));
+        let is_there = || async { streams.look("orders").await.unwrap().unwrap().len == 1 };
+        eventually("it has come, and no one reads it", is_there).await;
+    });
 }

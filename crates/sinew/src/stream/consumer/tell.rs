@@ -1,90 +1,20 @@
 //! Telling the store what became of events: many at a time, in their order, until it has heard.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::backend::{Acking, Backend as _, Burying};
-use super::consumer::{Consumer, Lost, Part};
-use super::model::{
-    ACK_AFTER, ACKS_MAX, Becomes, Bury, EntryId, Parking, Reply, Settlement, millis,
+use super::super::again::{Again, Refusals};
+use super::super::backend::{Acking, Backend as _, Burying};
+use super::super::model::{
+    ACK_AFTER, ACKS_MAX, Becomes, Bury, EntryId, FULL_WAIT, Parking, Reply, Settlement, millis,
 };
-use super::run::{Ended, Finished};
-use crate::kernel::error::{Error, ErrorKind, Result};
-
-/// How long an event waits whose dead letter has no room.
-const FULL_WAIT: Duration = Duration::from_secs(60);
-/// How long to wait before the store is told once more.
-const AGAIN_FIRST: Duration = Duration::from_millis(50);
-const AGAIN_LAST: Duration = Duration::from_secs(2);
-
-/// So many times a dead letter is tried that the store refuses.
-const REFUSALS_MAX: u32 = 5;
-
-/// How often the store has refused a dead letter: what it says again and again lasts, and is not to hold up the others.
-#[derive(Default)]
-pub(super) struct Refusals(AtomicU32);
-
-impl Refusals {
-    /// Whether it is to wait as if there were no room. An outage is no refusal, as far as it can be told.
-    pub(super) fn last(&self, error: &Error) -> bool {
-        let is_outage = matches!(
-            error.kind(),
-            ErrorKind::Timeout { .. } | ErrorKind::Unavailable { maybe_applied: false }
-        );
-        !is_outage && !error.is_final() && self.0.fetch_add(1, Ordering::Relaxed) >= REFUSALS_MAX
-    }
-}
-
-/// What became of all events so far.
-#[derive(Default)]
-pub(super) struct Tally {
-    pub(super) handled: AtomicU64,
-    pub(super) retried: AtomicU64,
-    pub(super) dead: AtomicU64,
-    pub(super) lost: AtomicU64,
-}
-
-impl Tally {
-    pub(super) fn add(to: &AtomicU64, n: usize) {
-        to.fetch_add(u64::try_from(n).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    pub(super) fn finished(&self, given_back: usize) -> Finished {
-        let read = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        Finished {
-            handled: read(&self.handled),
-            retried: read(&self.retried),
-            dead: read(&self.dead),
-            given_back: u64::try_from(given_back).unwrap_or(u64::MAX),
-            lost: read(&self.lost),
-        }
-    }
-}
-
-/// A pause that grows, drawn anew each time.
-pub(super) struct Again {
-    bound: Duration,
-}
-
-impl Again {
-    pub(super) fn new() -> Self {
-        Self { bound: AGAIN_FIRST }
-    }
-
-    pub(super) fn well(&mut self) {
-        self.bound = AGAIN_FIRST;
-    }
-
-    pub(super) async fn pause(&mut self) {
-        let drawn = self.bound.mul_f64(fastrand::f64());
-        self.bound = (self.bound * 2).min(AGAIN_LAST);
-        tokio::time::sleep(drawn.max(Duration::from_millis(5))).await;
-    }
-}
+use super::super::run::Ended;
+use super::super::tally::Lost;
+use super::{Consumer, Part};
+use crate::kernel::error::{Error, Result};
 
 /// Events of one call, by what becomes of them.
 #[derive(Default)]
@@ -106,7 +36,6 @@ impl Batch {
             }
             Becomes::Ack { event_id: None } => self.unseen.push(id),
             Becomes::Park { delay, note } => {
-                let note = (!note.is_empty()).then_some(note);
                 self.parked.push(Parking { id, delay_ms: millis(delay), note });
             }
             Becomes::Bury { reason, note } => self.buried.push((id, reason, note)),
@@ -163,13 +92,25 @@ impl Consumer {
     async fn ack(&self, part: &Part, acking: Acking<'_>) {
         let tell = move || async move {
             let who = self.who_settles(part).await?;
-            self.engine.backend.ack(&part.keys, &part.group, &who, acking).await
+            // Under a new name no one looks at each: what has not come over to it is another's.
+            let lost = part.held.not_held(acking.ids);
+            if lost.is_empty() {
+                return self.engine.backend.ack(&part.keys, &part.group, &who, acking).await;
+            }
+            let (ids, names) = without(acking, &lost);
+            let inbox = acking.inbox.map(|(_, window_ms)| (names.as_slice(), window_ms));
+            let own = Acking { ids: &ids, inbox };
+            let mut reply = self.engine.backend.ack(&part.keys, &part.group, &who, own).await?;
+            if let Reply::Ok(settled) = &mut reply {
+                settled.lost.extend(lost);
+            }
+            Ok(reply)
         };
         let Some(reply) = self.until_told(part, tell).await else { return };
         let lost = self.settled(part, reply);
         let done: Vec<EntryId> =
             acking.ids.iter().copied().filter(|id| !lost.contains(id)).collect();
-        Tally::add(&self.tally.handled, done.len());
+        self.tally.handled(done.len());
         // Also where the group is gone: made anew, it may be behind what was finished here.
         part.held.finished(&done);
     }
@@ -184,7 +125,7 @@ impl Consumer {
         let parked = parking.iter().filter(|one| !lost.contains(&one.id));
         let (ids, delays): (Vec<EntryId>, Vec<u64>) =
             parked.map(|one| (one.id, one.delay_ms)).unzip();
-        Tally::add(&self.tally.retried, ids.len());
+        self.tally.retried(ids.len());
         part.held.let_go(&ids);
         if let Some(soonest_ms) = delays.into_iter().min() {
             self.due_in(part, Duration::from_millis(soonest_ms));
@@ -207,9 +148,8 @@ impl Consumer {
         let (topic, group) = self.settings.names();
         let id = burying.id;
         match self.until_told(part, tell).await {
-            Some(Reply::Ok(Bury::Done(_))) => {
-                Tally::add(&self.tally.dead, 1);
-                self.counts.dead.increment(1);
+            Some(Reply::Ok(Bury::Done)) => {
+                self.tally.dead();
                 let reason = burying.reason;
                 tracing::warn!(topic, group, %id, reason, "an event is a dead letter");
                 part.held.finished(&[id]);
@@ -279,25 +219,10 @@ impl Consumer {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_store_refuses_again_and_again_holds_up_no_one() {
-        let of = |kind| Error::new(kind, "of another type");
-        let (refusals, refused) =
-            (Refusals::default(), ErrorKind::Unavailable { maybe_applied: true });
-        let others = [
-            ErrorKind::Timeout { maybe_applied: true },
-            ErrorKind::Unavailable { maybe_applied: false },
-            ErrorKind::Denied,
-        ];
-        for _ in 0..REFUSALS_MAX {
-            assert!(!refusals.last(&of(refused)));
-            assert!(others.iter().all(|kind| !refusals.last(&of(*kind))));
-        }
-        assert!(refusals.last(&of(refused)));
-        assert!(others.iter().all(|kind| !refusals.last(&of(*kind))), "an outage may end");
-    }
+/// Which are left but for these, and what they are called.
+fn without(acking: Acking<'_>, lost: &[EntryId]) -> (Vec<EntryId>, Vec<String>) {
+    let names = acking.inbox.map_or(&[][..], |(names, _)| names);
+    let names = names.iter().zip(acking.ids).filter(|(_, id)| !lost.contains(*id));
+    let ids = acking.ids.iter().filter(|id| !lost.contains(*id));
+    (ids.copied().collect(), names.map(|(name, _)| name.clone()).collect())
 }

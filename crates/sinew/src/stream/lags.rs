@@ -1,0 +1,78 @@
+//! What groups have left to do, as metrics tell it: of all tenants whose group has one name together, since no label says
+//! whose it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::model::TOPICS_MAX;
+use crate::kernel::telemetry;
+
+/// What one has left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lag {
+    pub(super) events: u64,
+    pub(super) oldest_ms: u64,
+}
+
+/// Of this process, those with something left: by topic, group, and who tells of it.
+// A mutex: held for a few steps, never over an await.
+#[derive(Default)]
+pub(super) struct Lags(Mutex<BTreeMap<(String, String, String), Lag>>);
+
+/// What one who looks after a group tells of it, for as long as they do.
+pub(super) struct OwnLag {
+    lags: Arc<Lags>,
+    topic: String,
+    group: String,
+    teller: String,
+}
+
+impl Lags {
+    /// Notes what one teller says of a group, and tells what all say of its name. Those who look at the same entries are
+    /// one teller.
+    fn tell(&self, (topic, group): (&str, &str), teller: &str, lag: Lag) {
+        let of = |teller: &str| (topic.to_owned(), group.to_owned(), teller.to_owned());
+        let (own, mut lags) = (of(teller), self.0.lock());
+        let mut all = Lag::default();
+        if lag == Lag::default() {
+            lags.remove(&own);
+        } else if lags.len() < TOPICS_MAX || lags.contains_key(&own) {
+            lags.insert(own, lag);
+        } else {
+            all = lag;
+        }
+        let named = lags.range(of("")..);
+        for (_, one) in named.take_while(|((t, g, _), _)| t == topic && g == group) {
+            all.events = all.events.saturating_add(one.events);
+            all.oldest_ms = all.oldest_ms.max(one.oldest_ms);
+        }
+        // Under the lock: of two, the later one knows more.
+        let gauge = |name: &'static str| metrics::gauge!(name, "topic" => topic.to_owned(), "group" => group.to_owned());
+        // Exact far beyond what fits topics.
+        #[allow(clippy::cast_precision_loss)]
+        gauge(telemetry::STREAM_LAG).set(all.events as f64);
+        gauge(telemetry::STREAM_OLDEST_AGE).set(Duration::from_millis(all.oldest_ms).as_secs_f64());
+    }
+}
+
+impl OwnLag {
+    pub(super) fn new(lags: &Arc<Lags>, (topic, group): (&str, &str), teller: &str) -> Self {
+        let (lags, teller) = (Arc::clone(lags), teller.to_owned());
+        Self { lags, topic: topic.to_owned(), group: group.to_owned(), teller }
+    }
+
+    /// How many events are not finished, and the age of the oldest.
+    pub(super) fn tell(&self, events: u64, oldest_ms: u64) {
+        self.lags.tell((&self.topic, &self.group), &self.teller, Lag { events, oldest_ms });
+    }
+}
+
+/// What is no longer looked at is not told for ever.
+impl Drop for OwnLag {
+    fn drop(&mut self) {
+        self.tell(0, 0);
+    }
+}
