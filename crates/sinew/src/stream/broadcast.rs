@@ -85,7 +85,7 @@ impl Channels {
                 Ears::Memory(heard)
             }
             #[cfg(feature = "redis")]
-            Self::Redis(link) => Ears::Redis(link.subscribe(channel)),
+            Self::Redis(link) => Ears::Redis(link.subscribe(channel, redis::At::ItsNode)),
         }
     }
 }

@@ -53,7 +53,7 @@ use super::error::{Error, ErrorKind, Result};
 use super::status::Status;
 pub(crate) use dedicated::Dedicated;
 pub(crate) use gather::{Gathered, Gathering, Waiting};
-pub(crate) use subscription::{Heard, Subscription};
+pub(crate) use subscription::{At, Heard, Subscription};
 use task::Task;
 use topology::Topology;
 
@@ -155,9 +155,9 @@ impl Link {
         })
     }
 
-    /// Messages of a channel, by way of any primary.
-    pub(crate) fn subscribe(&self, channel: &str) -> Subscription {
-        Subscription::start(Arc::downgrade(&self.0.topology), channel.to_owned())
+    /// Messages of a channel.
+    pub(crate) fn subscribe(&self, channel: &str, at: At) -> Subscription {
+        Subscription::start(Arc::downgrade(&self.0.topology), channel.to_owned(), at)
     }
 
     /// Changes of the keys that begin so, as every primary tells of them.

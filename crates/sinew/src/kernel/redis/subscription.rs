@@ -24,7 +24,7 @@ const PAUSE_LAST: Duration = Duration::from_secs(2);
 /// The last bound where it is refused for good: each attempt is a connection, and a line in Redis's log
 /// of denials.
 const PAUSE_LAST_REFUSED: Duration = Duration::from_secs(30);
-/// How often a cluster is looked at for whether the node is still of it.
+/// How often a cluster is looked at for whether the node is still the one.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a subscriber hears.
@@ -35,6 +35,37 @@ pub(crate) enum Heard {
     Message(Bytes),
 }
 
+/// At which of a cluster's nodes a channel is heard. What is published at another comes over the cluster's bus, which loses
+/// messages without a word whenever two nodes take each other for slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Whichever primary is up.
+    AnyNode,
+    /// That of the channel's slot, where [`super::Link::call`] publishes if the channel is its key. Another, where no node
+    /// is known to serve the slot.
+    ItsNode,
+}
+
+impl At {
+    fn node(self, topology: &Topology, channel: &str) -> Result<Arc<Node>> {
+        self.its_node(topology, channel).map_or_else(|| topology.any_node(), Ok)
+    }
+
+    fn is_still(self, node: &Arc<Node>, topology: &Topology, channel: &str) -> bool {
+        match self.its_node(topology, channel) {
+            Some(its) => Arc::ptr_eq(&its, node),
+            None => topology.map().nodes.iter().any(|there| Arc::ptr_eq(there, node)),
+        }
+    }
+
+    fn its_node(self, topology: &Topology, channel: &str) -> Option<Arc<Node>> {
+        match self {
+            Self::AnyNode => None,
+            Self::ItsNode => topology.node_known_of(channel),
+        }
+    }
+}
+
 /// Ends when dropped. A subscriber too slow for its channel starts again with
 /// [`Heard::Subscribed`]. One whom Redis refuses the channel hears nothing, and asks again twice a minute.
 pub(crate) struct Subscription {
@@ -43,17 +74,17 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn start(topology: Weak<Topology>, channel: String) -> Self {
+    pub(super) fn start(topology: Weak<Topology>, channel: String, at: At) -> Self {
         let (told, heard) = mpsc::channel(QUEUE_LEN_MAX);
         let task = Task::start(async move {
             // Its own: a subscriber's trouble is not the callers'.
             let breaker = Breaker::new("subscriber");
             let (mut pause, mut is_refused) = (PAUSE_FIRST, false);
-            // Each time at whatever node is a primary then.
-            while let Some(node) = topology.upgrade().map(|topology| topology.any_node()) {
+            // Each time at whatever node it is then.
+            while let Some(node) = topology.upgrade().map(|known| at.node(&known, &channel)) {
                 let began = tokio::time::Instant::now();
                 let heard = match node {
-                    Ok(node) => listen(&topology, &node, &channel, &told, &breaker).await,
+                    Ok(node) => listen(&topology, &node, &channel, at, &told, &breaker).await,
                     Err(error) => Err(error),
                 };
                 let was_refused = is_refused;
@@ -89,6 +120,7 @@ async fn listen(
     topology: &Weak<Topology>,
     node: &Arc<Node>,
     channel: &str,
+    at: At,
     told: &mpsc::Sender<Heard>,
     breaker: &Breaker,
 ) -> Result<()> {
@@ -113,16 +145,14 @@ async fn listen(
             () = opened.driver.ended() => return Ok(()),
             () = node.moved_from(&located) => return Ok(()),
             // It may run on, for itself alone, and call itself a primary.
-            () = left(topology, node) => return Ok(()),
+            () = left(topology, node, channel, at) => return Ok(()),
         }
     }
 }
 
-/// Comes back when a node is none of the deployment's any more.
-async fn left(topology: &Weak<Topology>, node: &Arc<Node>) {
-    let is_there =
-        |topology: Arc<Topology>| topology.map().nodes.iter().any(|there| Arc::ptr_eq(there, node));
-    while topology.upgrade().is_some_and(is_there) {
+/// Comes back when the channel is to be heard elsewhere.
+async fn left(topology: &Weak<Topology>, node: &Arc<Node>, channel: &str, at: At) {
+    while topology.upgrade().is_some_and(|topology| at.is_still(node, &topology, channel)) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::subscription::Heard;
+use super::subscription::{At, Heard};
 use super::{Link, Rerun, Target};
 
 // The same servers as the laws'.
@@ -35,7 +35,7 @@ async fn behind_a_proxy() -> (Server, Proxy, Link) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_subscriber_that_lost_its_connection_subscribes_again_by_itself() {
     let (server, proxy, link) = behind_a_proxy().await;
-    let mut news = link.subscribe("news");
+    let mut news = link.subscribe("news", At::ItsNode);
     assert_eq!(within("subscribed", news.next()).await, Some(Heard::Subscribed));
     // Its connection leads nowhere, no one is told, and no command is sent.
     proxy.half_open();
@@ -54,7 +54,7 @@ async fn an_idle_subscriber_that_lost_its_connection_subscribes_again_by_itself(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_falls_behind_is_told_so() {
     let (server, _proxy, link) = behind_a_proxy().await;
-    let mut news = link.subscribe("news");
+    let mut news = link.subscribe("news", At::ItsNode);
     assert_eq!(within("subscribed", news.next()).await, Some(Heard::Subscribed));
     // Not in one burst: each time, there is time to take what came.
     let some = "for i = ARGV[1] + 1, ARGV[1] + 50 do redis.call('PUBLISH', 'news', i) end";

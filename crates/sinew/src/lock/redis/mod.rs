@@ -16,7 +16,7 @@ use super::wakes::Wakes;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::{LockKeys, Scope};
 use crate::kernel::name::Prefix;
-use crate::kernel::redis::{Heard, Link, Subscription};
+use crate::kernel::redis::{At, Heard, Link, Subscription};
 use crate::kernel::ttl::Ttl;
 
 /// How many keys a SCAN looks at.
@@ -127,7 +127,7 @@ impl Backend for RedisBackend {
     fn listen(&self) {
         self.listening.get_or_init(|| {
             let channel = format!("{}{:016x}", self.channel, self.wakes.process);
-            let heard = self.link.subscribe(&channel);
+            let heard = self.link.subscribe(&channel, At::AnyNode);
             tokio::spawn(listen(heard, Arc::downgrade(&self.wakes))).abort_handle()
         });
     }

@@ -28,7 +28,7 @@ laws! {
             assert_eq!(next(hearing).await, Heard::Gap, "what was told before is not known");
         }
         for number in 1..=20_u64 {
-            here.broadcast("prices", &number).await.unwrap();
+            assert_eq!(here.broadcast("prices", &number).await.unwrap(), 3);
         }
         for hearing in &mut all {
             for number in 1..=20 {
