@@ -68,7 +68,7 @@ pub(crate) struct GroupBody {
     pub(crate) mode: String,
     /// Events that no one of it has taken yet
     pub(crate) waiting: u64,
-    /// `false`: there are as many at least
+    /// `false`: there are about as many
     pub(crate) waiting_is_exact: bool,
     /// Events that its consumers have taken and not finished
     pub(crate) held: u64,

@@ -83,7 +83,7 @@ pub struct GroupLag {
 }
 
 impl GroupLag {
-    /// Events that it has not finished: so many at least, where [`GroupLag::waiting`] is not exact.
+    /// Events that it has not finished: about so many, where [`GroupLag::waiting`] is not exact.
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         self.waiting.n + self.held + self.parked

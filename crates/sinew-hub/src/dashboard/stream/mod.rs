@@ -86,7 +86,7 @@ impl From<GroupLag> for GroupRow {
 fn count(count: Count) -> String {
     match count.is_exact {
         true => count.n.to_string(),
-        false => format!("≥ {}", count.n),
+        false => format!("≈ {}", count.n),
     }
 }
 

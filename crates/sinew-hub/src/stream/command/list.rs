@@ -87,10 +87,10 @@ fn group_row(group: &GroupBody) -> [String; 7] {
     ]
 }
 
-/// How many wait, and whether there may be more.
+/// How many wait, and whether it is only about so many.
 pub(super) fn waiting(group: &GroupBody) -> String {
-    let more = if group.waiting_is_exact { "" } else { "+" };
-    format!("{}{more}", group.waiting)
+    let about = if group.waiting_is_exact { "" } else { "~" };
+    format!("{about}{}", group.waiting)
 }
 
 pub(super) fn oldest(group: &GroupBody) -> String {

@@ -443,7 +443,7 @@ impl GroupLook {
 pub struct Count {
     /// The number.
     pub n: u64,
-    /// Otherwise there are at least so many.
+    /// Otherwise there are about so many, by what Redis tells: there may be fewer, and a hundred at least.
     pub is_exact: bool,
 }
 

@@ -22,8 +22,8 @@ static FORGET: Script = Script::rerunnable(with_parts_when_full!("../scripts/for
 static CONSUMERS: Script = Script::rerunnable(with_parts!("../scripts/consumers.lua"));
 static NOTE_TOPIC: Script = Script::rerunnable(with_parts_when_full!("../scripts/note_topic.lua"));
 
-/// So many unread entries of a group are counted, where Redis cannot say how many there are.
-const COUNTED_MAX: usize = 1_000;
+/// So many unread entries of a group are counted, at most. Redis reads them whole for it, and nothing else meanwhile.
+const COUNTED_MAX: usize = 100;
 
 pub(super) async fn trim(link: &Link, keys: &PartitionKeys, trimming: Trimming) -> Result<Trim> {
     let call = link

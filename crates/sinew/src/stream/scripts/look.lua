@@ -1,6 +1,6 @@
 -- A partition in numbers, and its groups.
 -- KEYS[1] log  KEYS[2] meta  KEYS[3] groups  KEYS[4] dead  KEYS[5] delayed
--- ARGV[1] how many unread entries are counted where Redis cannot say
+-- ARGV[1] how many unread entries of a group are counted: of more, it is told about how many there are
 -- Returns {now, partitions or 0, most, kept for ms, entries, published, delayed, dead, lost, last id or '',
 --   group that holds most or '', then for each group {name, mode, waiting, 1 exactly, held, parked, dead, consumers,
 --   age of the oldest in ms or -1, seen at ms, 1 forgotten, how many of those held are under no lease}}
@@ -28,19 +28,22 @@ if redis.call('EXISTS', LOG) == 1 then
   end
 end
 
+-- Redis's own count of what a group has read goes wrong by trimming, and by restarts: it is only told of many, and put right
+-- where it is known.
 local function waiting_of(group)
-  local read_to, lag = group[8], group[12]
-  if not first then
-    return 0, 1
-  elseif less(read_to, first) then
-    -- Redis counts what was trimmed before the group has read it.
+  local read_to, lag, most = group[8], group[12], tonumber(ARGV[1])
+  if first and less(read_to, first) then
     return len, 1
-  elseif lag then
-    return lag, 1
   end
-  local most = tonumber(ARGV[1])
   local unread = #redis.call('XRANGE', LOG, '(' .. read_to, '+', 'COUNT', most)
-  return unread, unread < most and 1 or 0
+  if unread == 0 and lag ~= 0 and read_to == last then
+    -- A look does not fail for want of it.
+    redis.pcall('XGROUP', 'SETID', LOG, group[2], last, 'ENTRIESREAD', int(published))
+  end
+  if unread < most then
+    return unread, 1
+  end
+  return math.max(unread, math.min(lag or len, len)), 0
 end
 
 local floor, holding = floor_of(GROUPS)

@@ -10,10 +10,19 @@ use super::runs::settled;
 use super::{LEASE, publish};
 use crate::laws::{eventually, keep};
 use crate::outage::{blocking, process_at};
-use crate::world::{SHARED_REDIS, SHARED_VALKEY, redis_cli, start_redis};
+use crate::world::{SHARED_REDIS, SHARED_VALKEY, Server, redis_cli, start_redis};
 
 async fn at(port: u16) -> Streams {
     process_at(port).await.streams()
+}
+
+/// Keeps a law on a server of its own.
+fn alone(law: impl AsyncFnOnce(Server, Streams)) {
+    keep(|| async {
+        let server = blocking(start_redis).await;
+        let streams = at(server.port).await;
+        law(server, streams).await;
+    });
 }
 
 /// The only key that matches.
@@ -25,9 +34,7 @@ fn key(port: u16, glob: &str) -> String {
 
 #[test]
 fn what_others_add_is_an_event_or_a_dead_letter_and_never_holds_up_the_rest() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         publish(&streams, "orders", 1).await;
         let log = key(server.port, "*:log");
         redis_cli(server.port, &["XADD", &log, "*", "nothing", "to read"]);
@@ -96,9 +103,7 @@ fn a_full_redis_refuses_what_is_published_and_lets_its_consumers_finish() {
 
 #[test]
 fn a_group_of_someone_else_is_kept_for_as_long_as_it_is_read() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         streams.topic("orders").len_max(3).declare().await.unwrap();
         for number in 0..3 {
             publish(&streams, "orders", number).await;
@@ -124,9 +129,7 @@ fn a_group_of_someone_else_is_kept_for_as_long_as_it_is_read() {
 
 #[test]
 fn a_group_that_is_to_be_kept_for_a_month_is_not_robbed_in_a_week() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         streams.topic("orders").len_max(5).declare().await.unwrap();
         let day = Duration::from_secs(86_400);
         let monthly = || streams.subscribe("orders", "monthly").forget_after(30 * day);
@@ -178,9 +181,7 @@ fn numbers(pulled: Option<Pulled>) -> Vec<(u64, u32)> {
 
 #[test]
 fn what_a_pull_found_and_cannot_hand_over_is_given_back_without_a_crash() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         publish(&streams, "orders", 1).await;
         let log = key(server.port, "*:log");
         redis_cli(server.port, &["XADD", &log, "*", "nothing", "to read"]);
@@ -200,9 +201,7 @@ fn what_a_pull_found_and_cannot_hand_over_is_given_back_without_a_crash() {
 
 #[test]
 fn a_pull_hands_over_what_it_found_although_it_cannot_leave_the_other_partitions() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         streams.topic("orders").partitions(4).declare().await.unwrap();
         publish(&streams, "orders", 1).await;
         let puller = streams.pull("orders", "billing").lease(Duration::from_secs(600));
@@ -213,9 +212,7 @@ fn a_pull_hands_over_what_it_found_although_it_cannot_leave_the_other_partitions
 
 #[test]
 fn an_event_without_room_among_the_dead_keeps_no_other_from_a_pull() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         publish(&streams, "orders", 0).await;
         let log = key(server.port, "*:log");
         let dead = log.replace(":log", ":dead");
@@ -242,9 +239,7 @@ fn an_event_without_room_among_the_dead_keeps_no_other_from_a_pull() {
 
 #[test]
 fn every_key_of_a_partition_is_in_one_slot_and_a_done_event_leaves_none() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         let mut billing =
             Hearing::start(streams.subscribe("orders", "billing").lease(LEASE), all_done);
         publish(&streams, "orders", 1).await;
@@ -266,9 +261,7 @@ fn every_key_of_a_partition_is_in_one_slot_and_a_done_event_leaves_none() {
 
 #[test]
 fn what_was_deleted_under_a_consumer_is_counted_as_lost() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         for number in 1..=3 {
             publish(&streams, "orders", number).await;
         }
@@ -293,9 +286,7 @@ fn what_was_deleted_under_a_consumer_is_counted_as_lost() {
 
 #[test]
 fn a_log_of_another_type_is_a_conflict() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         publish(&streams, "orders", 1).await;
         let log = key(server.port, "*:log");
         redis_cli(server.port, &["DEL", &log]);
@@ -307,9 +298,7 @@ fn a_log_of_another_type_is_a_conflict() {
 
 #[test]
 fn a_group_that_people_moved_back_is_not_moved_forward_by_what_is_known_of_it() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         let mut billing =
             Hearing::start(streams.subscribe("orders", "billing").lease(LEASE), all_done);
         for number in 1..=5 {
@@ -330,9 +319,7 @@ fn a_group_that_people_moved_back_is_not_moved_forward_by_what_is_known_of_it() 
 
 #[test]
 fn a_group_is_moved_in_one_step_however_much_it_holds() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         publish(&streams, "orders", 0).await;
         let log = key(server.port, "*:log");
         let many = "for i = 1, 10500 do redis.call('XADD', KEYS[1], '*', 'data', i) end";
@@ -373,10 +360,43 @@ fn a_group_is_moved_in_one_step_however_much_it_holds() {
 }
 
 #[test]
+fn what_waits_is_counted_whatever_redis_believes() {
+    alone(async |server, streams| {
+        for number in 0..3 {
+            publish(&streams, "orders", number).await;
+        }
+        let log = key(server.port, "*:log");
+        let cli = |command: &str| {
+            let words = command.split(' ').map(|word| if word == "LOG" { &log } else { word });
+            redis_cli(server.port, &words.collect::<Vec<_>>())
+        };
+        let waiting = || async {
+            let told = streams.lag("orders").await.unwrap().remove(0).waiting;
+            (told.n, told.is_exact)
+        };
+        let lag = || cli("XINFO GROUPS LOG").lines().last().map(str::to_owned);
+        // As it is after some restarts.
+        cli("XGROUP CREATE LOG billing $ ENTRIESREAD 1");
+        assert_eq!(lag().as_deref(), Some("2"), "it is wrong");
+        assert_eq!(waiting().await, (0, true));
+        assert_eq!(lag().as_deref(), Some("0"), "it is put right");
+        let last = cli("XREVRANGE LOG + - COUNT 1");
+        let last = last.lines().next().unwrap();
+        assert_eq!(cli(&format!("XSETID LOG {last} ENTRIESADDED 1000000")), "OK");
+        cli(&format!("XGROUP SETID LOG billing {last} ENTRIESREAD 1"));
+        for number in 3..8 {
+            publish(&streams, "orders", number).await;
+        }
+        assert_eq!(lag().as_deref(), Some("1000004"));
+        assert_eq!(waiting().await, (5, true));
+        streams.publish_many("orders", 8..200_u64).await.unwrap();
+        assert_eq!(waiting().await, (200, false), "no more than are there");
+    });
+}
+
+#[test]
 fn a_delayed_event_and_a_dedup_id_are_kept_by_redis() {
-    keep(|| async {
-        let server = blocking(start_redis).await;
-        let streams = at(server.port).await;
+    alone(async |server, streams| {
         let later = streams.publish("orders", &1).delay(Duration::from_secs(3_600)).dedup("a b{c}");
         assert!(matches!(later.await.unwrap(), Published::Later { .. }));
         let again = at(server.port).await;
