@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::engine::Engine;
-use super::event::at_ms;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::expected::Expected;
 use crate::kernel::key::Scope;
@@ -285,18 +284,14 @@ impl Webhooks {
         Ok(matches!(written, Changed::Done { .. }))
     }
 
-    /// Notes that a delivery has failed, and says since when none has succeeded, of any hub: since now, if none had
-    /// failed in the two hours before. By this machine's clock, in whole milliseconds.
+    /// Notes that a delivery has failed, and says for how long none of any hub has succeeded: for no time at all, if none
+    /// had failed in the two hours before. By the clock of Redis, in whole milliseconds.
     ///
     /// # Errors
     /// `Rejected` for a name that none may have; `Unavailable` or `Timeout` when Redis is down.
-    pub async fn note_failure(&self, name: &str) -> Result<SystemTime> {
+    pub async fn note_failure(&self, name: &str) -> Result<Duration> {
         check_name(name)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let key = self.scope.stream_webhooks_failing();
-        let since_ms = self.store().note_failing(&key, name, now_ms).await?;
-        Ok(at_ms(since_ms))
+        self.store().note_failing(&self.scope.stream_webhooks_failing(), name).await
     }
 
     /// Notes that a delivery has succeeded: what failed before counts no more. So does a definition, and going on after

@@ -95,17 +95,14 @@ impl Delivery {
     /// As all hubs have it: one whose way to the endpoint is closed does not speak for the others.
     async fn tell_store(&self, is_good: bool) {
         let webhooks = self.streams.webhooks();
-        let failing_since = match is_good {
+        let failing_for = match is_good {
             true => webhooks.note_success(&self.name).await.map(|()| None),
             false => webhooks.note_failure(&self.name).await.map(Some),
         };
-        let since = match failing_since {
-            Ok(Some(since)) => since,
-            Ok(None) => return,
-            Err(_) => return self.endpoint.was_not_heard(),
-        };
-        if SystemTime::now().duration_since(since).is_ok_and(|it| it >= GIVES_UP_AFTER) {
-            self.pause(GIVEN_UP).await;
+        match failing_for {
+            Ok(Some(failing_for)) if failing_for >= GIVES_UP_AFTER => self.pause(GIVEN_UP).await,
+            Ok(_) => {}
+            Err(_) => self.endpoint.was_not_heard(),
         }
     }
 

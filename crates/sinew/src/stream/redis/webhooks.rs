@@ -39,15 +39,14 @@ pub(in crate::stream) async fn forget_tenant(link: &Link, key: &str, tenant: &st
     link.call(remove, key, Rerun::Harmless).run().await
 }
 
-/// Since when it fails.
+/// For how long it has failed, in ms.
 pub(in crate::stream) async fn note_failing(
     link: &Link,
     key: &str,
     name: &str,
-    now_ms: u64,
     lapse_ms: u64,
 ) -> Result<u64> {
-    link.script(&FAILING, &[key]).arg(name).arg(now_ms).arg(lapse_ms).run().await
+    link.script(&FAILING, &[key]).arg(name).arg(lapse_ms).run().await
 }
 
 pub(in crate::stream) async fn forget_failing(link: &Link, key: &str, name: &str) -> Result<()> {

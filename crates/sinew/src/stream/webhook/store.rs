@@ -4,6 +4,7 @@
 #![cfg_attr(not(feature = "redis"), allow(clippy::unused_async))]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -16,13 +17,13 @@ use crate::kernel::name::Prefix;
 #[cfg(feature = "redis")]
 use crate::kernel::redis::Link;
 #[cfg(feature = "redis")]
-use crate::stream::redis::webhooks;
+use crate::stream::{model::millis, redis::webhooks};
 
 /// What the keys of a scope's webhooks end with.
 const ENDING: &str = "stream:webhooks";
 /// After so long without a failure, one that fails has not failed all the time: it was not tried. An endpoint may ask for
 /// an hour between two tries.
-const FAILING_LAPSE_MS: u64 = 2 * 3_600_000;
+const FAILING_LAPSE: Duration = Duration::from_secs(2 * 3_600);
 /// What is noted where there is no tenant.
 const NO_TENANT: &str = "_";
 
@@ -67,8 +68,8 @@ struct Memory {
     tenants: BTreeSet<String>,
     /// By the key that they would have in Redis.
     webhooks: BTreeMap<String, BTreeMap<String, (u64, String)>>,
-    /// Since when some of them fail, and when they last did, in milliseconds since 1970, by that key and by name.
-    failing: BTreeMap<(String, String), (u64, u64)>,
+    /// Since when some of them fail, and when they last did, by that key and by name.
+    failing: BTreeMap<(String, String), (Instant, Instant)>,
     last: u64,
 }
 
@@ -128,22 +129,23 @@ impl Store {
         }
     }
 
-    /// Since when a webhook fails, in milliseconds since 1970: since now, if it did not before, or not for long.
-    pub(super) async fn note_failing(&self, key: &str, name: &str, now_ms: u64) -> Result<u64> {
+    /// For how long a webhook has failed: for no time, if it did not before, or not of late.
+    pub(super) async fn note_failing(&self, key: &str, name: &str) -> Result<Duration> {
         match &self.place {
             Place::Memory(memory) => {
                 let whose = (key.to_owned(), name.to_owned());
-                let mut memory = memory.lock();
-                let (since_ms, last_ms) = memory.failing.entry(whose).or_insert((now_ms, now_ms));
-                if now_ms.saturating_sub(*last_ms) > FAILING_LAPSE_MS {
-                    *since_ms = now_ms;
+                let (now, mut memory) = (Instant::now(), memory.lock());
+                let (since, last) = memory.failing.entry(whose).or_insert((now, now));
+                if now.saturating_duration_since(*last) > FAILING_LAPSE {
+                    *since = now;
                 }
-                *last_ms = now_ms;
-                Ok(*since_ms)
+                *last = now;
+                Ok(now.saturating_duration_since(*since))
             }
             #[cfg(feature = "redis")]
             Place::Redis { link, .. } => {
-                webhooks::note_failing(link, key, name, now_ms, FAILING_LAPSE_MS).await
+                let failing_ms = webhooks::note_failing(link, key, name, millis(FAILING_LAPSE));
+                Ok(Duration::from_millis(failing_ms.await?))
             }
         }
     }

@@ -13,22 +13,22 @@ laws! {
     async fn a_webhook_fails_since_its_first_failure_until_a_hub_delivers(store: Store) {
         let (here, there) = (store.tenant("acme").await, store.tenant("acme").await);
         let (here, there) = (here.streams().webhooks(), there.streams().webhooks());
-        let since = here.note_failure("billing").await.unwrap();
-        tokio::time::sleep(SECOND / 100).await;
-        assert_eq!(there.note_failure("billing").await.unwrap(), since, "whichever hub fails");
+        let pause = SECOND / 100;
+        assert!(here.note_failure("billing").await.unwrap().is_zero());
+        tokio::time::sleep(pause).await;
+        let failing = there.note_failure("billing").await.unwrap();
+        assert!(failing >= pause / 2, "whichever hub fails: {failing:?}");
         there.note_success("billing").await.unwrap();
-        let again = here.note_failure("billing").await.unwrap();
-        assert!(again > since);
-        tokio::time::sleep(SECOND / 100).await;
+        assert!(here.note_failure("billing").await.unwrap().is_zero());
+        tokio::time::sleep(pause).await;
         // Another endpoint begins anew, and so does one that people say is well again.
         let _ = here.put("billing", &webhook(), Expected::Any).await.unwrap();
-        let defined = there.note_failure("billing").await.unwrap();
-        assert!(defined > again);
-        tokio::time::sleep(SECOND / 100).await;
+        assert!(there.note_failure("billing").await.unwrap().is_zero());
+        tokio::time::sleep(pause).await;
         let _ = here.set_paused("billing", Some("410 Gone")).await.unwrap();
-        assert_eq!(there.note_failure("billing").await.unwrap(), defined);
+        assert!(there.note_failure("billing").await.unwrap() >= pause / 2);
         let _ = here.set_paused("billing", None).await.unwrap();
-        assert!(there.note_failure("billing").await.unwrap() > defined);
+        assert!(there.note_failure("billing").await.unwrap().is_zero());
     }
 
     async fn only_the_definition_that_was_looked_at_is_paused(store: Store) {
