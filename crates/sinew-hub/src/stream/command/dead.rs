@@ -81,7 +81,7 @@ struct WhichArgs {
     topic: String,
     /// Name of the group
     group: String,
-    /// Where letters are, as `sinew stream dead` shows them
+    /// Where letters are, as `sinew stream dead` shows them; or --all
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     places: Vec<String>,
     /// All that there are now

@@ -28,7 +28,7 @@ const BATCH: &str = "application/cloudevents-batch+json";
 pub struct PublishArgs {
     /// Name of the topic
     topic: String,
-    /// What happened, as JSON; - reads it from standard input, and --batch many from there
+    /// What happened, as JSON; - reads it from standard input. Or --batch
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     data: Option<String>,
     /// Of which type it is [default: the topic's name]

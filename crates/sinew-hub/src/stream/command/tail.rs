@@ -1,5 +1,8 @@
 //! `sinew stream tail`
 
+use std::fmt;
+use std::str::FromStr;
+
 use clap::Args;
 use sinew::Streams;
 use sinew::stream::Cursor;
@@ -20,22 +23,50 @@ pub struct TailArgs {
     topic: String,
     /// start: all that there is; now: what comes; or a cursor
     #[arg(long, value_name = "WHERE", default_value = "now")]
-    from: String,
+    from: From,
     /// The only partition to tell of
     #[arg(long, value_name = "N")]
     partition: Option<u16>,
     /// End after so many events
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
     whose: Whose,
 }
 
+/// Where a tail begins.
+#[derive(Clone)]
+enum From {
+    Start,
+    Now,
+    After(Cursor),
+}
+
+impl FromStr for From {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "start" => Ok(Self::Start),
+            "now" => Ok(Self::Now),
+            text => text.parse().map(Self::After).map_err(|_| "expected start, now or a cursor"),
+        }
+    }
+}
+
+/// As the hub takes it.
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("start"),
+            Self::Now => f.write_str("now"),
+            Self::After(cursor) => cursor.fmt(f),
+        }
+    }
+}
+
 pub(super) async fn tail(args: &TailArgs) -> Result<(), Outcome> {
     let left = args.count.unwrap_or(u64::MAX);
-    if left == 0 {
-        return Ok(());
-    }
     match place(&args.whose).await? {
         Place::Redis(streams, _) => in_redis(&streams, args, left).await,
         Place::Hub(hub) => at_hub(&hub, args, left).await,
@@ -49,15 +80,10 @@ async fn in_redis(streams: &Streams, args: &TailArgs, mut left: u64) -> Result<(
     if let Some(partition) = args.partition {
         tail = tail.partition(partition);
     }
-    tail = match args.from.as_str() {
-        "now" => tail,
-        "start" => tail.from_start(),
-        text => {
-            let cursor: Cursor = text.parse().map_err(|_| {
-                Outcome::BadInput("--from: expected start, now or a cursor".to_owned())
-            })?;
-            tail.after(cursor)
-        }
+    tail = match &args.from {
+        From::Now => tail,
+        From::Start => tail.from_start(),
+        From::After(cursor) => tail.after(cursor.clone()),
     };
     let mut tail = tail.open().await.map_err(failed)?;
     while let Some(stored) = tail.next().await {
@@ -74,7 +100,7 @@ async fn in_redis(streams: &Streams, args: &TailArgs, mut left: u64) -> Result<(
 
 async fn at_hub(hub: &AtHub, args: &TailArgs, mut left: u64) -> Result<(), Outcome> {
     let mut request = hub.request(&[&args.topic, "tail"])?;
-    request.url.query_pairs_mut().append_pair("from", &args.from);
+    request.url.query_pairs_mut().append_pair("from", &args.from.to_string());
     if let Some(partition) = args.partition {
         request.url.query_pairs_mut().append_pair("partition", &partition.to_string());
     }
