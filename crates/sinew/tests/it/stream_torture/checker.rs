@@ -174,7 +174,7 @@ fn again(
             FaultKind::Stopped { process } | FaultKind::CutOff { process } => {
                 process == first.began.by.process
             }
-            FaultKind::Restarted => true,
+            FaultKind::Restarted | FaultKind::StoodStill => true,
         };
         is_its
             && fault.from_ns <= to_ns

@@ -167,10 +167,12 @@ fn a_run_again_is_explained_by_what_befell_who_ran_it_and_by_nothing_else() {
         (FaultKind::Stopped { process: 0 }, 500, vec![]),
         (FaultKind::CutOff { process: 0 }, 500, vec![]),
         (FaultKind::Restarted, 500, vec![]),
+        (FaultKind::StoodStill, 500, vec![]),
         // Of another, another life, or long after its ack was there.
         (FaultKind::Killed(BEN), 500, vec![Broken::RunAgain]),
         (FaultKind::Killed(Worker { life: 1, ..ADA }), 500, vec![Broken::RunAgain]),
         (FaultKind::Restarted, 6_000, vec![Broken::RunAgain]),
+        (FaultKind::StoodStill, 6_000, vec![Broken::RunAgain]),
     ] {
         history.faults = vec![fault(kind, at_ms)];
         assert_eq!(kinds(&history), expected, "{kind:?} at {at_ms}");

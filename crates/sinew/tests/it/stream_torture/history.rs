@@ -1,6 +1,7 @@
 //! What producers, workers and their register tell of events. It knows nothing of how streams are made.
 
 use std::fmt;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -161,6 +162,8 @@ pub enum FaultKind {
     CutOff { process: u64 },
     /// Redis was killed, and started with what it had written.
     Restarted,
+    /// Redis answered no one, for a quarter of a lease at least.
+    StoodStill,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -179,6 +182,14 @@ pub struct History {
     pub dead: Vec<(Group, Id)>,
     /// Effects in the database, as often as they are there.
     pub effects: Vec<(Group, Id)>,
+}
+
+impl History {
+    /// For how long Redis stood still, each time.
+    pub fn pauses(&self) -> impl Iterator<Item = Duration> + '_ {
+        let still = self.faults.iter().filter(|fault| fault.kind == FaultKind::StoodStill);
+        still.map(|fault| Duration::from_nanos(fault.to_ns - fault.from_ns))
+    }
 }
 
 /// Hears of everything.
