@@ -105,7 +105,7 @@ fn what_waits_for_its_turn_through_an_outage_is_run_afterwards() {
                 let (run, is_told) = (of_it.fetch_add(1, Ordering::SeqCst), Arc::clone(&is_told));
                 async move {
                     match (event.data, run) {
-                        (0, 0) => Ok(Ack::Retry { after: Duration::from_millis(200) }),
+                        (0, 0) => Ok(Ack::Retry { after: 2 * LEASE }),
                         (1, 0) => {
                             // The other is due, and there is one place.
                             cx.lost().await;
@@ -119,13 +119,17 @@ fn what_waits_for_its_turn_through_an_outage_is_run_afterwards() {
         };
         let subscribe = through.streams().subscribe("orders", "billing").lease(LEASE);
         let subscription = subscribe.concurrency(1).start(handler).unwrap();
-        publish(&direct.streams(), 0..2).await;
-        let waits = || async {
+        let held_and_parked = || async {
             let lag = direct.streams().lag("orders").await.unwrap_or_default();
-            let is_held = lag.first().is_some_and(|told| told.held == 2);
-            is_held && runs[1].load(Ordering::SeqCst) == 1
+            lag.first().map(|told| (told.held, told.parked))
         };
-        eventually("one runs, and one waits", waits).await;
+        publish(&direct.streams(), 0..1).await;
+        // As the store has it: what it is not told yet would be told once more.
+        eventually("it is put off", || async { held_and_parked().await == Some((0, 1)) }).await;
+        publish(&direct.streams(), 1..2).await;
+        eventually("the other runs", || async { runs[1].load(Ordering::SeqCst) == 1 }).await;
+        eventually("it is due, and waits", || async { held_and_parked().await == Some((2, 0)) })
+            .await;
         proxy.refuse();
         proxy.cut();
         eventually("it is told", || async { is_told.load(Ordering::SeqCst) }).await;
