@@ -194,6 +194,9 @@ backend! {
     /// Removes what no group needs any more.
     async fn trim(&self, keys: &PartitionKeys, trimming: Trimming) -> Result<Trim>;
 
+    /// How many partitions the topic has; nothing where this one was not declared.
+    async fn partitions(&self, keys: &PartitionKeys) -> Result<Option<u16>>;
+
     /// The numbers of a partition; nothing where it was not declared.
     async fn look(&self, keys: &PartitionKeys) -> Result<Option<PartitionLook>>;
 

@@ -326,8 +326,8 @@ impl Streams {
         let first = self.scope.stream(&living, 0);
         let partitions = match self.engine.known(&first) {
             Some(partitions) => partitions,
-            None => match self.engine.backend.look(&first).await? {
-                Some(look) => look.declared.partitions,
+            None => match self.engine.backend.partitions(&first).await? {
+                Some(partitions) => partitions,
                 None => return Ok(None),
             },
         };

@@ -302,6 +302,10 @@ impl Backend for MemoryBackend {
         Ok(self.0.step(|state, now_ms| state.trim(keys, trimming, dead_keep_ms, now_ms)))
     }
 
+    async fn partitions(&self, keys: &PartitionKeys) -> Result<Option<u16>> {
+        Ok(self.0.step(|state, _| state.partitions(keys)))
+    }
+
     async fn look(&self, keys: &PartitionKeys) -> Result<Option<PartitionLook>> {
         Ok(self.0.step(|state, now_ms| state.look(keys, now_ms)))
     }

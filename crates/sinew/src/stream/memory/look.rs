@@ -14,6 +14,10 @@ use crate::stream::model::{
 };
 
 impl State {
+    pub(super) fn partitions(&self, keys: &PartitionKeys) -> Option<u16> {
+        Some(self.rooms.get(keys.meta())?.declared?.partitions)
+    }
+
     pub(super) fn look(&self, keys: &PartitionKeys, now_ms: u64) -> Option<PartitionLook> {
         let room = self.rooms.get(keys.meta())?;
         let log = self.logs.get(keys.log());

@@ -432,7 +432,7 @@ pub(in crate::stream) struct GroupLook {
 }
 
 impl GroupLook {
-    /// Entries that it has not finished: so many at least.
+    /// Entries that it has not finished: about so many, where [`GroupLook::waiting`] is not exact.
     pub(in crate::stream) fn unfinished(&self) -> u64 {
         self.waiting.n + self.held + self.parked
     }
@@ -443,7 +443,7 @@ impl GroupLook {
 pub struct Count {
     /// The number.
     pub n: u64,
-    /// Otherwise there are about so many, by what Redis tells: there may be fewer, and a hundred at least.
+    /// Otherwise there are about so many: more than were counted.
     pub is_exact: bool,
 }
 

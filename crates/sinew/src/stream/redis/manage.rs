@@ -22,8 +22,10 @@ static FORGET: Script = Script::rerunnable(with_parts_when_full!("../scripts/for
 static CONSUMERS: Script = Script::rerunnable(with_parts!("../scripts/consumers.lua"));
 static NOTE_TOPIC: Script = Script::rerunnable(with_parts_when_full!("../scripts/note_topic.lua"));
 
-/// So many unread entries of a group are counted, at most. Redis reads them whole for it, and nothing else meanwhile.
+/// Unread entries of a group are counted up to here, by number and by bytes: Redis reads them whole for it, and serves no
+/// one else meanwhile.
 const COUNTED_MAX: usize = 100;
+const COUNTED_LEN_MAX: usize = 1 << 16;
 
 pub(super) async fn trim(link: &Link, keys: &PartitionKeys, trimming: Trimming) -> Result<Trim> {
     let call = link
@@ -43,7 +45,7 @@ pub(super) async fn trim(link: &Link, keys: &PartitionKeys, trimming: Trimming) 
 
 pub(super) async fn look(link: &Link, keys: &PartitionKeys) -> Result<PartitionLook> {
     let named = [keys.log(), keys.meta(), keys.groups(), keys.dead(), keys.later()];
-    let call = link.script(&LOOK, &named).arg(COUNTED_MAX);
+    let call = link.script(&LOOK, &named).arg(COUNTED_MAX).arg(COUNTED_LEN_MAX);
     let mut parts = parts(call).await?;
     let mut look = PartitionLook {
         now_ms: parts.number()?,

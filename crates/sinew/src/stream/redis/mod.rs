@@ -253,6 +253,12 @@ impl Backend for RedisBackend {
         manage::trim(&self.link, keys, trimming.of(keys.topic())).await
     }
 
+    async fn partitions(&self, keys: &PartitionKeys) -> Result<Option<u16>> {
+        let mut get = cmd("HGET");
+        get.arg(keys.meta()).arg("n");
+        self.link.call(get, keys.meta(), Rerun::Harmless).run().await
+    }
+
     async fn look(&self, keys: &PartitionKeys) -> Result<Option<PartitionLook>> {
         let look = manage::look(&self.link, keys).await?;
         Ok((look.declared.partitions > 0).then_some(look))

@@ -1,6 +1,7 @@
 -- A partition in numbers, and its groups.
 -- KEYS[1] log  KEYS[2] meta  KEYS[3] groups  KEYS[4] dead  KEYS[5] delayed
--- ARGV[1] how many unread entries of a group are counted: of more, it is told about how many there are
+-- ARGV[1] how many unread entries of a group are counted  ARGV[2] and up to how many bytes: of more, it is told about how
+--   many there are
 -- Returns {now, partitions or 0, most, kept for ms, entries, published, delayed, dead, lost, last id or '',
 --   group that holds most or '', then for each group {name, mode, waiting, 1 exactly, held, parked, dead, consumers,
 --   age of the oldest in ms or -1, seen at ms, 1 forgotten, how many of those held are under no lease}}
@@ -28,22 +29,50 @@ if redis.call('EXISTS', LOG) == 1 then
   end
 end
 
--- Redis's own count of what a group has read goes wrong by trimming, and by restarts: it is only told of many, and put right
--- where it is known.
+-- How many entries come after this id, as far as that is known without reading much; and whether that is all.
+local function counted(id)
+  local most, left, n = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
+  local count = 1
+  while n < most and left > 0 do
+    local some = after(id, count)
+    n = n + #some
+    if #some < count then
+      return n, true
+    end
+    for _, entry in ipairs(some) do
+      for _, text in ipairs(entry[2]) do
+        left = left - #text
+      end
+    end
+    id = some[#some][1]
+    -- By what they have been so far.
+    local fit = math.floor(left * n / math.max(1, tonumber(ARGV[2]) - left))
+    count = math.max(1, math.min(fit, most - n))
+  end
+  return n, false
+end
+
+-- Of many that are not read, Redis's own count is told. It goes wrong by trimming, and by restarts: so it is put right where
+-- it is known. There is none after a seek, or once something was deleted.
 local function waiting_of(group)
-  local read_to, lag, most = group[8], group[12], tonumber(ARGV[1])
+  local read_to, lag = group[8], group[12]
   if first and less(read_to, first) then
     return len, 1
   end
-  local unread = #redis.call('XRANGE', LOG, '(' .. read_to, '+', 'COUNT', most)
+  local unread, is_all = counted(read_to)
   if unread == 0 and lag ~= 0 and read_to == last then
     -- A look does not fail for want of it.
     redis.pcall('XGROUP', 'SETID', LOG, group[2], last, 'ENTRIESREAD', int(published))
   end
-  if unread < most then
+  if is_all then
     return unread, 1
   end
-  return math.max(unread, math.min(lag or len, len)), 0
+  if not lag then
+    -- As if they had come evenly.
+    local from, to, at = split(first), split(last), split(read_to)
+    lag = math.ceil(len * (to - at) / math.max(1, to - from))
+  end
+  return math.max(unread, math.min(lag, len)), 0
 end
 
 local floor, holding = floor_of(GROUPS)
@@ -72,7 +101,7 @@ for _, group in ipairs(redis.call('EXISTS', LOG) == 1 and redis.call('XINFO', 'G
   end
   local oldest = summary[2]
   if summary[1] == 0 then
-    local unread = redis.call('XRANGE', LOG, '(' .. group[8], '+', 'COUNT', 1)[1]
+    local unread = after(group[8], 1)[1]
     oldest = unread and unread[1]
   end
   local waiting, is_exact = waiting_of(group)

@@ -50,6 +50,15 @@ local function is_gone(reply)
     or string.find(reply.err, 'requires the key to exist', 1, true)) and true or false
 end
 
+-- So many entries at most that come after this id.
+local function after(id, count)
+  -- Beyond the greatest there is nothing, and Redis takes it for a mistake.
+  if id == '18446744073709551615-18446744073709551615' then
+    return {}
+  end
+  return redis.call('XRANGE', LOG, '(' .. id, '+', 'COUNT', count)
+end
+
 local function is_there(id)
   return #redis.call('XRANGE', LOG, id, id) > 0
 end
@@ -176,7 +185,7 @@ local function seen_of(groups, group)
     return tonumber(seen)
   end
   local at = group[8] .. ' ' .. group[6]
-  local is_idle = group[6] == 0 and #redis.call('XRANGE', LOG, '(' .. group[8], '+', 'COUNT', 1) == 0
+  local is_idle = group[6] == 0 and #after(group[8], 1) == 0
   if not seen or is_idle or was_at ~= at then
     -- A look does not fail for want of a note.
     redis.pcall('HSET', groups, name .. ':seen', int(now), name .. ':at', at)
@@ -307,7 +316,7 @@ local function state(group, due, later)
   else
     local last = group_of(group)[8]
     checkpoint = '=' .. last
-    local unread = redis.call('XRANGE', LOG, '(' .. last, '+', 'COUNT', 1)[1]
+    local unread = after(last, 1)[1]
     first = unread and unread[1]
   end
   local age = first and math.max(0, now - (split(first))) or -1

@@ -391,6 +391,34 @@ fn what_waits_is_counted_whatever_redis_believes() {
         assert_eq!(waiting().await, (5, true));
         streams.publish_many("orders", 8..200_u64).await.unwrap();
         assert_eq!(waiting().await, (200, false), "no more than are there");
+        // Where it has no count at all, as after a seek.
+        let middle = cli("XRANGE LOG - + COUNT 40");
+        let ids: Vec<&str> =
+            middle.lines().filter(|line| line.ends_with(char::is_numeric)).collect();
+        let middle = ids.iter().rfind(|line| line.contains('-')).unwrap();
+        cli(&format!("XGROUP SETID LOG billing {middle}"));
+        assert_eq!(lag().as_deref(), Some(""));
+        let (about, is_exact) = waiting().await;
+        assert!((100..=200).contains(&about) && !is_exact, "{about}");
+        // Few, and long: they are not all read to be counted.
+        cli("XTRIM LOG MAXLEN 0");
+        let long = "x".repeat(30_000);
+        streams.publish_many("orders", vec![long; 20]).await.unwrap();
+        let last = cli("XREVRANGE LOG + - COUNT 1");
+        cli(&format!("XGROUP SETID LOG billing {} ENTRIESREAD 1", ids[0]));
+        assert_eq!(waiting().await, (20, true), "it has read none that is there");
+        let first = cli("XRANGE LOG - + COUNT 1");
+        cli(&format!("XGROUP SETID LOG billing {} ENTRIESREAD 1", first.lines().next().unwrap()));
+        assert_eq!(
+            waiting().await,
+            (20, false),
+            "more than are counted, and no more than are there"
+        );
+        cli(&format!("XGROUP SETID LOG billing {} ENTRIESREAD 1", last.lines().next().unwrap()));
+        assert_eq!(waiting().await, (0, true));
+        // What no one can have read up to.
+        cli("XGROUP SETID LOG billing 18446744073709551615-18446744073709551615");
+        assert_eq!(waiting().await, (0, true));
     });
 }
 
