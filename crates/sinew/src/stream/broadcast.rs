@@ -30,7 +30,8 @@ pub(super) enum Channels {
 /// What a listener hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard<T> {
-    /// What was told before may have been missed: at the beginning, and whenever the connection was lost.
+    /// What was told before may have been missed: at the beginning, and whenever the connection was lost, or led to another
+    /// node of a cluster.
     Gap,
     /// What someone has told.
     Message(T),

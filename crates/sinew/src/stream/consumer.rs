@@ -100,8 +100,6 @@ struct Standing {
     /// The store's time, and when it was that here.
     clock: Option<(u64, Monotonic)>,
     due_at: Option<Monotonic>,
-    pending: u64,
-    waiting: u64,
 }
 
 /// Entries that are to be run, and those that were finished here before.
@@ -440,8 +438,6 @@ impl Standing {
             kept_at: now,
             clock: None,
             due_at: None,
-            pending: 0,
-            waiting: 0,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,10 +18,13 @@ pub(super) struct Lag {
     pub(super) oldest_ms: u64,
 }
 
-/// Of this process, those with something left: by topic, group, and who tells of it.
+/// Of this process, those with something left: by topic, group, and who tells of it, with the number of who told last.
 // A mutex: held for a few steps, never over an await.
 #[derive(Default)]
-pub(super) struct Lags(Mutex<BTreeMap<(String, String, String), Lag>>);
+pub(super) struct Lags {
+    told: Mutex<BTreeMap<(String, String, String), (u64, Lag)>>,
+    last: AtomicU64,
+}
 
 /// What one who looks after a group tells of it, for as long as they do.
 pub(super) struct OwnLag {
@@ -28,24 +32,28 @@ pub(super) struct OwnLag {
     topic: String,
     group: String,
     teller: String,
+    number: u64,
 }
 
 impl Lags {
     /// Notes what one teller says of a group, and tells what all say of its name. Those who look at the same entries are
-    /// one teller.
-    fn tell(&self, (topic, group): (&str, &str), teller: &str, lag: Lag) {
-        let of = |teller: &str| (topic.to_owned(), group.to_owned(), teller.to_owned());
-        let (own, mut lags) = (of(teller), self.0.lock());
-        let mut all = Lag::default();
-        if lag == Lag::default() {
-            lags.remove(&own);
-        } else if lags.len() < TOPICS_MAX || lags.contains_key(&own) {
-            lags.insert(own, lag);
-        } else {
-            all = lag;
+    /// one teller: who ends says nothing, and takes back what it told itself.
+    fn tell(&self, own: &OwnLag, said: Option<Lag>) {
+        let (topic, group) = (&own.topic, &own.group);
+        let of = |teller: &str| (topic.clone(), group.clone(), teller.to_owned());
+        let (key, mut told) = (of(&own.teller), self.told.lock());
+        let (mut all, lag) = (Lag::default(), said.unwrap_or_default());
+        if lag != Lag::default() {
+            if told.len() < TOPICS_MAX || told.contains_key(&key) {
+                told.insert(key, (own.number, lag));
+            } else {
+                all = lag;
+            }
+        } else if said.is_some() || told.get(&key).is_some_and(|(by, _)| *by == own.number) {
+            told.remove(&key);
         }
-        let named = lags.range(of("")..);
-        for (_, one) in named.take_while(|((t, g, _), _)| t == topic && g == group) {
+        let named = told.range(of("")..);
+        for (_, (_, one)) in named.take_while(|((t, g, _), _)| t == topic && g == group) {
             all.events = all.events.saturating_add(one.events);
             all.oldest_ms = all.oldest_ms.max(one.oldest_ms);
         }
@@ -60,19 +68,20 @@ impl Lags {
 
 impl OwnLag {
     pub(super) fn new(lags: &Arc<Lags>, (topic, group): (&str, &str), teller: &str) -> Self {
+        let number = lags.last.fetch_add(1, Ordering::Relaxed);
         let (lags, teller) = (Arc::clone(lags), teller.to_owned());
-        Self { lags, topic: topic.to_owned(), group: group.to_owned(), teller }
+        Self { lags, topic: topic.to_owned(), group: group.to_owned(), teller, number }
     }
 
     /// How many events are not finished, and the age of the oldest.
     pub(super) fn tell(&self, events: u64, oldest_ms: u64) {
-        self.lags.tell((&self.topic, &self.group), &self.teller, Lag { events, oldest_ms });
+        self.lags.tell(self, Some(Lag { events, oldest_ms }));
     }
 }
 
 /// What is no longer looked at is not told for ever.
 impl Drop for OwnLag {
     fn drop(&mut self) {
-        self.tell(0, 0);
+        self.lags.tell(self, None);
     }
 }

@@ -500,7 +500,7 @@ impl Owner {
         self.over.borrow().is_some()
     }
 
-    /// Writes delayed events that are due, and removes what no group needs, for ever.
+    /// Writes delayed events that are due, removes what no group needs, and tells how many wait, for ever.
     async fn promote_and_trim(&self) {
         let Crew { engine, settings, .. } = &*self.crew;
         let keys = &self.part.keys;
@@ -518,6 +518,12 @@ impl Owner {
                 let trimming = Trimming { keep_ms: None, forget_ms };
                 if let Err(error) = engine.backend.trim(keys, trimming).await {
                     tracing::debug!(topic = settings.topic.as_str(), %error, "a partition could not be trimmed");
+                }
+                if let Ok(groups) = engine.backend.look_at_groups(keys).await {
+                    let name = settings.group.as_str();
+                    let own = groups.into_iter().find(|one| one.name == name);
+                    let waiting = own.map_or(0, |own| own.waiting.n);
+                    self.crew.tally.waits(self.part.keys.partition(), waiting);
                 }
             }
             // One that is due sooner may come any time: whoever publishes it looks after it, too.

@@ -242,7 +242,7 @@ async fn sit(
     loop {
         if *wish.borrow() != Wish::Wanted {
             // Its next owner says how it stands.
-            crew.tally.stands(seat.number, 0, None);
+            crew.tally.forget(seat.number);
             crew.tally.lost(std::mem::take(&mut lost), Lost::Lease);
         }
         match wish.wait_for(|wish| *wish != Wish::Unwanted).await {
@@ -263,7 +263,7 @@ async fn sit(
                 }
             }
             must_join = false;
-            crew.tally.stands(seat.number, 0, None);
+            crew.tally.forget(seat.number);
         }
         let (sent, lease_ms) = (engine.clock.now(), millis(settings.lease));
         match engine.backend.take(&seat.keys, &seat.group, &name, lease_ms).await {
@@ -328,7 +328,7 @@ async fn sit_down(crew: &Crew, seat: &Seat, name: &str) -> Result<Stream> {
     let was_born_us = seat.born_us.lock().replace(born_us);
     if is_another_stream(was_born_us, born_us, made, from, &known) {
         // Of its former owner alone: others know of none.
-        let lost = tally.lagged(seat.number);
+        let lost = tally.forget(seat.number);
         let partition = seat.number;
         if lost == 0 {
             tracing::warn!(

@@ -46,8 +46,15 @@ pub(super) struct Tally {
 /// A partition, as last told.
 #[derive(Default)]
 struct Behind {
-    events: u64,
+    pending: u64,
+    waiting: u64,
     oldest_ms: Option<u64>,
+}
+
+impl Behind {
+    fn events(&self) -> u64 {
+        self.pending.saturating_add(self.waiting)
+    }
 }
 
 impl Tally {
@@ -101,31 +108,34 @@ impl Tally {
         add(&self.lost, events);
     }
 
-    /// How many events of a partition are not finished, and the age of the oldest.
-    pub(super) fn stands(&self, partition: u16, events: u64, oldest_ms: Option<u64>) {
-        self.change(partition, |behind| *behind = Behind { events, oldest_ms });
-    }
-
-    /// The first of the two.
-    pub(super) fn lags(&self, partition: u16, events: u64) {
-        self.change(partition, |behind| behind.events = events);
-    }
-
-    /// The second.
-    pub(super) fn ages(&self, partition: u16, oldest_ms: Option<u64>) {
-        self.change(partition, |behind| behind.oldest_ms = oldest_ms);
-    }
-
-    /// How many events were not finished, as last told.
-    pub(super) fn lagged(&self, partition: u16) -> u64 {
-        self.behind.lock().get(&partition).map_or(0, |behind| behind.events)
-    }
-
-    fn change(&self, partition: u16, how: impl FnOnce(&mut Behind)) {
+    /// How many events of a partition are pending, and the age of the oldest that is not finished.
+    pub(super) fn stands(&self, partition: u16, pending: u64, oldest_ms: Option<u64>) {
         let mut behind = self.behind.lock();
-        how(behind.entry(partition).or_default());
+        let of_it = behind.entry(partition).or_default();
+        (of_it.pending, of_it.oldest_ms) = (pending, oldest_ms);
+        self.tell(&behind);
+    }
+
+    /// How many events of a partition are not read.
+    pub(super) fn waits(&self, partition: u16, waiting: u64) {
+        let mut behind = self.behind.lock();
+        behind.entry(partition).or_default().waiting = waiting;
+        self.tell(&behind);
+    }
+
+    /// No more is told of a partition. How many of its events were not finished, as last told.
+    pub(super) fn forget(&self, partition: u16) -> u64 {
+        let mut behind = self.behind.lock();
+        let was = behind.remove(&partition).unwrap_or_default();
+        self.tell(&behind);
+        was.events()
+    }
+
+    /// Under the lock, so that the last word is the newest.
+    fn tell(&self, behind: &BTreeMap<u16, Behind>) {
         let oldest_ms = behind.values().filter_map(|one| one.oldest_ms).max();
-        self.lag.tell(behind.values().map(|one| one.events).sum(), oldest_ms.unwrap_or_default());
+        let events = behind.values().map(Behind::events).fold(0, u64::saturating_add);
+        self.lag.tell(events, oldest_ms.unwrap_or_default());
     }
 
     pub(super) fn finished(&self) -> Finished {

@@ -128,12 +128,11 @@ impl Consumer {
                 part.held.passed(&checkpoint);
             }
         }
-        self.tally.ages(part.keys.partition(), ticked.oldest_ms);
+        self.tally.stands(part.keys.partition(), ticked.pending, ticked.oldest_ms);
         let held = u64::try_from(part.held.len()).unwrap_or(u64::MAX);
         let mut standing = part.standing.lock();
         standing.kept_at = now;
         standing.clock = Some((ticked.now_ms, now));
-        standing.pending = ticked.pending;
         let next_ms = [ticked.next_due_ms, ticked.next_later_ms].into_iter().flatten().min();
         standing.due_at = next_ms.map(|next_ms| standing.at(next_ms, now));
         // Twice in a row: a reply may be under way.
@@ -216,23 +215,19 @@ impl Consumer {
 
     /// The stream is another: what was in the one before is lost.
     fn note_flush(&self, part: &Part, made: Made) {
-        let (pending, waiting) = {
-            let mut standing = part.standing.lock();
-            (std::mem::take(&mut standing.pending), std::mem::take(&mut standing.waiting))
-        };
         let held = part.held.lose_all();
         part.held.forget_finished();
         let partition = part.keys.partition();
         self.checkpoints.forget(partition);
+        let lost = self.tally.forget(partition);
         if made == Made::New {
             // Whoever makes the group counts for all; those that are held here are among the pending.
-            let lost = pending.saturating_add(waiting);
             self.tally.lost(usize::try_from(lost).unwrap_or(usize::MAX), Lost::Flushed);
         } else {
             self.tally.lost_as_told(held);
         }
         let (topic, group) = self.settings.names();
-        if pending == 0 && waiting == 0 {
+        if lost == 0 {
             tracing::warn!(
                 topic,
                 group,
@@ -241,7 +236,7 @@ impl Consumer {
             );
             return;
         }
-        tracing::error!(topic, group, partition, pending, waiting, cause = ?Lost::Flushed, "the store has lost this stream: events that were not finished are gone");
+        tracing::error!(topic, group, partition, lost, cause = ?Lost::Flushed, "the store has lost this stream: events that were not finished are gone");
     }
 
     /// Trims the topic, and tells the lag, until it is aborted.
@@ -275,12 +270,9 @@ impl Consumer {
             for forgotten in &trim.forgotten {
                 tracing::warn!(topic, group = %forgotten, "no one reads this group any more: its events are no longer kept");
             }
-            let look = self.engine.backend.look(&part.keys).await?;
-            let own = look.into_iter().flat_map(|look| look.groups).find(|one| one.name == group);
-            if let Some(own) = &own {
-                part.standing.lock().waiting = own.waiting.n;
-            }
-            self.tally.lags(part.keys.partition(), own.map_or(0, |own| own.unfinished()));
+            let groups = self.engine.backend.look_at_groups(&part.keys).await?;
+            let own = groups.into_iter().find(|one| one.name == group);
+            self.tally.waits(part.keys.partition(), own.map_or(0, |own| own.waiting.n));
         }
         Ok(())
     }

@@ -38,6 +38,10 @@ fn settings() -> Settings {
     }
 }
 
+async fn within(work: impl Future<Output = ()>) {
+    tokio::time::timeout(LONG, work).await.expect("it never comes to that");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_has_by_now_is_not_finished_under_a_new_name() {
     let (_server, link) = redis().await;
@@ -79,17 +83,20 @@ async fn what_another_has_by_now_is_not_finished_under_a_new_name() {
     };
     backend.join(&keys, &group, &joining).await.unwrap();
     let ticking = consumer.ticking("other", Whom::Members);
-    loop {
-        match backend.claim(&keys, &group, &ticking, &former, 1).await.unwrap() {
-            Claim::Took { taken, has_more } => {
-                assert!(has_more && taken.entries[0].id == entries[0].id, "{taken:?}");
-                break;
+    within(async {
+        loop {
+            match backend.claim(&keys, &group, &ticking, &former, 1).await.unwrap() {
+                Claim::Took { taken, has_more } => {
+                    assert!(has_more && taken.entries[0].id == entries[0].id, "{taken:?}");
+                    break;
+                }
+                // Its lease and its grace are not over yet.
+                Claim::Refused => tokio::time::sleep(LEASE).await,
+                Claim::NoGroup => panic!("the group is gone"),
             }
-            // Its lease and its grace are not over yet.
-            Claim::Refused => tokio::time::sleep(LEASE).await,
-            Claim::NoGroup => panic!("the group is gone"),
         }
-    }
+    })
+    .await;
 
     // The keeper has heard of it before the store is told of the runs.
     consumer.take_new_name().unwrap();
@@ -101,9 +108,12 @@ async fn what_another_has_by_now_is_not_finished_under_a_new_name() {
         let becomes = Becomes::Ack { event_id: Some(name.to_owned()) };
         part.ended.send(Ended { id: entry.id, becomes }).await.unwrap();
     }
-    while part.held.len() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    within(async {
+        while part.held.len() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
     let held: Vec<_> = backend.consumers(&keys, &group).await.unwrap();
     let held = held.into_iter().filter(|one| one.held > 0).map(|one| (one.name, one.held));
     assert_eq!(held.collect::<Vec<_>>(), [("other".to_owned(), 1)]);

@@ -8,7 +8,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 local since, last = string.match(found, '^(%d+) (%d+)$')
-if not since or now - tonumber(last) > tonumber(ARGV[2]) then
+-- What another server's clock has noted may be yet to come.
+if not since or tonumber(since) > now or now - tonumber(last) > tonumber(ARGV[2]) then
   since = now
 end
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f', since, now))
