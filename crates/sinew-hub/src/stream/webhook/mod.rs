@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use sinew::stream::{Backoff, Subscription, WebhookAt, Webhooks};
 use sinew::{BreakerState, Sinew, Streams};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use deliver::{Delivery, LEFT};
@@ -81,6 +81,8 @@ struct Runner {
     /// By which those are chosen that run, where there are too many: each hub chooses otherwise.
     order: RandomState,
     has_told_of_full: bool,
+    /// What says that groups are not to be forgotten, and when it began. Ends with this.
+    keeping: JoinSet<()>,
     kept_at: Option<Instant>,
 }
 
@@ -131,6 +133,7 @@ impl Deliveries {
                 ending: BTreeMap::new(),
                 order: RandomState::new(),
                 has_told_of_full: false,
+                keeping: JoinSet::new(),
                 kept_at: None,
             };
             tokio::spawn(async move {
@@ -230,21 +233,26 @@ impl Runner {
             );
         }
         self.has_told_of_full = is_full;
-        self.keep(wanted.topics).await;
+        self.keep(wanted.topics);
         Ok(())
     }
 
     /// What is defined keeps what it has not had, delivered or not: nobody reads a group that is paused.
-    async fn keep(&mut self, topics: BTreeMap<Whose, String>) {
-        if self.kept_at.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
+    /// Beside the looks, which a slow store is not to hold up.
+    fn keep(&mut self, topics: BTreeMap<Whose, String>) {
+        while self.keeping.try_join_next().is_some() {}
+        if !self.keeping.is_empty() || self.kept_at.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
             return;
         }
         self.kept_at = Some(Instant::now());
         let idle = topics.into_iter().filter(|(whose, _)| !self.running.contains_key(whose));
         let idle: Vec<(Whose, String)> = idle.collect();
-        let kept = stream::iter(idle).map(|(whose, topic)| keep(self.sinew.clone(), whose, topic));
-        let mut kept = kept.buffer_unordered(LISTS_AT_ONCE);
-        while kept.next().await.is_some() {}
+        let sinew = self.sinew.clone();
+        self.keeping.spawn(async move {
+            let kept = stream::iter(idle);
+            let kept = kept.map(|(whose, topic)| keep(sinew.clone(), whose, topic));
+            kept.buffer_unordered(LISTS_AT_ONCE).for_each(|()| async {}).await;
+        });
     }
 
     async fn wanted(&self) -> sinew::Result<Wanted> {
