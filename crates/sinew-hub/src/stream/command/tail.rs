@@ -23,7 +23,7 @@ pub struct TailArgs {
     topic: String,
     /// start: all that there is; now: what comes; or a cursor
     #[arg(long, value_name = "WHERE", default_value = "now")]
-    from: From,
+    from: Begins,
     /// The only partition to tell of
     #[arg(long, value_name = "N")]
     partition: Option<u16>,
@@ -36,13 +36,13 @@ pub struct TailArgs {
 
 /// Where a tail begins.
 #[derive(Clone)]
-enum From {
+enum Begins {
     Start,
     Now,
     After(Cursor),
 }
 
-impl FromStr for From {
+impl FromStr for Begins {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -55,7 +55,7 @@ impl FromStr for From {
 }
 
 /// As the hub takes it.
-impl fmt::Display for From {
+impl fmt::Display for Begins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("start"),
@@ -81,9 +81,9 @@ async fn in_redis(streams: &Streams, args: &TailArgs, mut left: u64) -> Result<(
         tail = tail.partition(partition);
     }
     tail = match &args.from {
-        From::Now => tail,
-        From::Start => tail.from_start(),
-        From::After(cursor) => tail.after(cursor.clone()),
+        Begins::Now => tail,
+        Begins::Start => tail.from_start(),
+        Begins::After(cursor) => tail.after(cursor.clone()),
     };
     let mut tail = tail.open().await.map_err(failed)?;
     while let Some(stored) = tail.next().await {
