@@ -103,9 +103,13 @@ fn what_waits_for_its_turn_through_an_outage_is_run_afterwards() {
             move |event: Event<u64>, cx: Ctx| {
                 let of_it = &runs[usize::try_from(event.data).unwrap()];
                 let (run, is_told) = (of_it.fetch_add(1, Ordering::SeqCst), Arc::clone(&is_told));
+                let others = Arc::clone(&runs[1]);
                 async move {
                     match (event.data, run) {
-                        (0, 0) => Ok(Ack::Retry { after: 2 * LEASE }),
+                        // It is put off until the other runs, and has its turn after that.
+                        (0, _) if others.load(Ordering::SeqCst) == 0 => {
+                            Ok(Ack::Retry { after: LEASE })
+                        }
                         (1, 0) => {
                             // The other is due, and there is one place.
                             cx.lost().await;

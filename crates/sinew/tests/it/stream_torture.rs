@@ -14,7 +14,7 @@ mod history;
 mod producer;
 mod worker;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -318,10 +318,10 @@ async fn effects_in(file: &str) -> Vec<(Group, Id)> {
 fn listen(register: &Arc<Register>) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let port = listener.local_addr().expect("an address").port();
-    let register = Arc::clone(register);
+    let register = Arc::downgrade(register);
     std::thread::spawn(move || {
         for worker in listener.incoming().map_while(Result::ok) {
-            let register = Arc::clone(&register);
+            let Some(register) = register.upgrade() else { return };
             std::thread::spawn(move || hear(&register, worker));
         }
     });
@@ -356,12 +356,16 @@ fn watch(port: u16, register: &Arc<Register>) {
 }
 
 fn note_pauses(port: u16, register: &Weak<Register>) -> std::io::Result<()> {
-    let mut server = TcpStream::connect(("127.0.0.1", port))?;
+    let mut server = BufReader::new(TcpStream::connect(("127.0.0.1", port))?);
     while let Some(register) = register.upgrade() {
-        let (from_ns, asked) = (now_ns(), Instant::now());
-        server.write_all(b"PING\r\n")?;
-        server.read_exact(&mut [0; b"+PONG\r\n".len()])?;
-        if asked.elapsed() > LEASE / 4 {
+        let (from_ns, asked, mut reply) = (now_ns(), Instant::now(), String::new());
+        server.get_mut().write_all(b"PING\r\n")?;
+        server.read_line(&mut reply)?;
+        if reply != "+PONG\r\n" {
+            return Err(std::io::Error::other("it is gone, or loads what it had written"));
+        }
+        // Renewed a third of it ago at most, a lease is over by then.
+        if asked.elapsed() > LEASE / 2 {
             register.note(FaultKind::StoodStill, from_ns);
         }
         std::thread::sleep(PING_EVERY);
@@ -402,7 +406,12 @@ fn play(seconds: u64, settings: Settings) -> (History, Vec<String>) {
 }
 
 fn margins(order: Duration) -> Margins {
-    Margins { aftermath: Duration::from_secs(5), ack: Duration::from_secs(1), order }
+    Margins {
+        aftermath: Duration::from_secs(5),
+        lease: 2 * LEASE,
+        ack: Duration::from_secs(1),
+        order,
+    }
 }
 
 /// `cargo xtask torture stream --seconds 1350 --release` plays it with a million events.
@@ -416,9 +425,9 @@ fn no_history_breaks_a_promise() {
     let order = if setting("SINEW_TORTURE_ALONE", 0) == 1 { 250 } else { 2_000 };
     let report = check(&history, margins(Duration::from_millis(order)));
     let still: Vec<Duration> = history.pauses().collect();
-    let Report { published, runs, retried, told, explained, dead, effects, .. } = report;
+    let Report { published, runs, retried, told, explained, paused, dead, effects, .. } = report;
     println!(
-        "torture stream: seed {seed}, {seconds} s, {CONSUMERS} consumers, {PRODUCERS} producers, {} faults: {published} events published, {runs} runs, {retried} of them after a failure, {explained} explained by a fault ({told} told of it); {dead} dead letters, {effects} effects; Redis stood still {} times, for {:.1?} at most; {} hung, {} promises broken",
+        "torture stream: seed {seed}, {seconds} s, {CONSUMERS} consumers, {PRODUCERS} producers, {} faults: {published} events published, {runs} runs, {retried} of them after a failure, {explained} explained by a fault ({told} told of it); {dead} dead letters, {effects} effects; Redis stood still {} times, for {:.1?} at most, which explains {paused} more; {} hung, {} promises broken",
         history.faults.len() - still.len(),
         still.len(),
         still.iter().max().unwrap_or(&Duration::ZERO),

@@ -33,6 +33,8 @@ pub enum Broken {
 pub struct Margins {
     /// How long the end of a fault can still show: until all are connected and their acks are there.
     pub aftermath: Duration,
+    /// And the end of a pause of Redis: until those whose leases ended by it are replaced.
+    pub lease: Duration,
     /// For how long an ack may be under way.
     pub ack: Duration,
     /// By how much two processes may be late on this machine.
@@ -76,6 +78,8 @@ pub struct Report {
     pub told: usize,
     /// Runs again that a fault explains.
     pub explained: usize,
+    /// Those that nothing explains but that Redis stood still.
+    pub paused: usize,
     pub dead: usize,
     pub effects: usize,
 }
@@ -176,15 +180,20 @@ fn again(
             }
             FaultKind::Restarted | FaultKind::StoodStill => true,
         };
-        is_its
-            && fault.from_ns <= to_ns
-            && fault.to_ns.saturating_add(nanos(margins.aftermath)) >= from_ns
+        // No one is cut off by a pause: leases end at most, and who has lost one is told.
+        let aftermath = match fault.kind {
+            FaultKind::StoodStill => margins.lease,
+            _ => margins.aftermath,
+        };
+        is_its && fault.from_ns <= to_ns && fault.to_ns.saturating_add(nanos(aftermath)) >= from_ns
     };
-    match history.faults.iter().any(|fault| explains(&fault)) {
-        true => report.explained += 1,
-        false => {
-            report.found.push((Broken::RunAgain, group, first.began.id, Some(second.began)));
-        }
+    let mut causes = history.faults.iter().filter(explains).map(|fault| fault.kind).peekable();
+    if causes.peek().is_none() {
+        report.found.push((Broken::RunAgain, group, first.began.id, Some(second.began)));
+    } else if causes.all(|cause| cause == FaultKind::StoodStill) {
+        report.paused += 1;
+    } else {
+        report.explained += 1;
     }
 }
 

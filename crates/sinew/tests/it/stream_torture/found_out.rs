@@ -168,6 +168,7 @@ fn a_run_again_is_explained_by_what_befell_who_ran_it_and_by_nothing_else() {
         (FaultKind::CutOff { process: 0 }, 500, vec![]),
         (FaultKind::Restarted, 500, vec![]),
         (FaultKind::StoodStill, 500, vec![]),
+        (FaultKind::StoodStill, 3_020, vec![Broken::RunAgain]),
         // Of another, another life, or long after its ack was there.
         (FaultKind::Killed(BEN), 500, vec![Broken::RunAgain]),
         (FaultKind::Killed(Worker { life: 1, ..ADA }), 500, vec![Broken::RunAgain]),
