@@ -18,11 +18,14 @@ pub(super) struct Lag {
     pub(super) oldest_ms: u64,
 }
 
-/// Of this process, those with something left: by topic, group, and who tells of it, with the number of who told last.
-// A mutex: held for a few steps, never over an await.
+/// A topic, a group of it, and who tells of that.
+type Told = (String, String, String);
+
+/// Of this process, those with something left, each with the number of who told last.
 #[derive(Default)]
 pub(super) struct Lags {
-    told: Mutex<BTreeMap<(String, String, String), (u64, Lag)>>,
+    // A mutex: held for a few steps, never over an await.
+    told: Mutex<BTreeMap<Told, (u64, Lag)>>,
     last: AtomicU64,
 }
 
@@ -40,7 +43,7 @@ impl Lags {
     /// one teller: who ends says nothing, and takes back what it told itself.
     fn tell(&self, own: &OwnLag, said: Option<Lag>) {
         let (topic, group) = (&own.topic, &own.group);
-        let of = |teller: &str| (topic.clone(), group.clone(), teller.to_owned());
+        let of = |teller: &str| -> Told { (topic.clone(), group.clone(), teller.to_owned()) };
         let (key, mut told) = (of(&own.teller), self.told.lock());
         let (mut all, lag) = (Lag::default(), said.unwrap_or_default());
         if lag != Lag::default() {

@@ -254,7 +254,7 @@ impl Backend for RedisBackend {
     }
 
     async fn partitions(&self, keys: &PartitionKeys) -> Result<Option<u16>> {
-        let mut get = cmd("HGET");
+        let mut get = redis::cmd("HGET");
         get.arg(keys.meta()).arg("n");
         self.link.call(get, keys.meta(), Rerun::Harmless).run().await
     }
