@@ -272,7 +272,7 @@ impl Streams {
     }
 
     /// Moves a group: it handles again what comes after, and not what it had not finished before. Consumers go on from
-    /// there.
+    /// there. What is yet to come is not passed over: a time or a place ahead of all that is there is the end.
     ///
     /// *Cancellation*: some partitions may be moved.
     ///

@@ -11,8 +11,8 @@ use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::stream::backend::Burying;
 use crate::stream::model::{
     Bury, Claim, DEAD_LEN_MAX, Due, Entry, EntryId, Force, GroupChange, GroupMode, Joined, Joining,
-    Left, Made, Noted, ORDERED, PARKED, Parking, Read, ReadFrom, Settlement, Start, Take, Taken,
-    Tick, Ticked, Ticking, Who, Whom,
+    Left, Made, Noted, ORDERED, PARKED, PULL, Parking, Read, ReadFrom, Settlement, Start, Take,
+    Taken, Tick, Ticked, Ticking, Who, Whom,
 };
 
 /// How many delayed events are written before parked ones are taken.
@@ -158,13 +158,15 @@ impl<'a> At<'a> {
             Who::Consumer(name) => matches!(self.group.members.get(name), Some(Mark::Until(_))),
             Who::Fence(fence) => self.group.owner.has(*fence),
         };
+        // What a pull was given is said from outside.
+        let is_pull = matches!(who, Who::Consumer(name) if name.starts_with(PULL));
         for (at, id) in ids.iter().enumerate() {
             let is_there = self.group.pending.contains_key(id);
             if self.owns(who, *id) {
                 self.group.settle(*id);
                 settled.done += 1;
                 finished.push(at);
-            } else if is_sure && !is_there {
+            } else if is_sure && !is_there && (*id <= self.group.read || !is_pull) {
                 finished.push(at);
             } else {
                 settled.lost.push(*id);
@@ -270,8 +272,9 @@ impl<'a> At<'a> {
                 name => self.group.fell(name, self.now_ms),
             }
         }
-        self.group.read = begin(self.log, to);
         let last = self.log.last();
+        // What is yet to come is not passed over.
+        self.group.read = begin(self.log, to).min(last);
         // Another each time: whoever knows the one before is to see it.
         let sought = self.group.sought.filter(|was| *was >= last).map_or(last, EntryId::after);
         self.group.sought = Some(sought);

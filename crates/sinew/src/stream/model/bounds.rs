@@ -74,6 +74,8 @@ pub(in crate::stream) const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 pub(in crate::stream) const REDRIVE_MAX: usize = 100;
 /// How long what waits for entries does so.
 pub(in crate::stream) const BLOCK: Duration = Duration::from_secs(2);
+/// What the names of pulls begin with, as ack.lua has it.
+pub(in crate::stream) const PULL: &str = "pull-";
 /// Who has what waits for a retry, and who has what a partition's owner reads.
 pub(in crate::stream) const PARKED: &str = "~parked";
 pub(in crate::stream) const ORDERED: &str = "~ordered";

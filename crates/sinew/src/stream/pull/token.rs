@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::key::Code;
+use crate::stream::model::PULL;
 
-/// What the name of a pull's consumer begins with.
-const LABEL: &str = "pull-";
 /// How much of it is shown: it tells pulls apart, and proves nothing.
-const SHOWN_LEN: usize = LABEL.len() + 6;
+const SHOWN_LEN: usize = PULL.len() + 6;
 
 /// What names one pull, and proves that its events are the caller's.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -18,7 +17,7 @@ pub struct LeaseToken(pub(super) Arc<str>);
 
 impl LeaseToken {
     pub(super) fn new() -> Result<Self> {
-        Ok(Self(format!("{LABEL}{}", Code::random()?).into()))
+        Ok(Self(format!("{PULL}{}", Code::random()?).into()))
     }
 }
 
@@ -39,7 +38,7 @@ impl FromStr for LeaseToken {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text.strip_prefix(LABEL).map(str::parse::<Code>) {
+        match text.strip_prefix(PULL).map(str::parse::<Code>) {
             Some(Ok(_)) => Ok(Self(text.into())),
             _ => Err(Error::rejected("not a lease: expected the one that a pull answered")),
         }

@@ -20,8 +20,8 @@ for i = 5, 4 + count do
       return held
     end
     local holder = held[1] and held[1][2]
-    -- One that is no one's was acknowledged before, by a call whose reply was lost.
-    is_its = holder == name or is_own and not holder
+    -- One that is no one's was acknowledged before, by a call whose reply was lost; if it was ever given to anyone.
+    is_its = holder == name or is_own and not holder and not less(group_of(group)[8], id)
   end
   if is_its then
     ids[#ids + 1] = id

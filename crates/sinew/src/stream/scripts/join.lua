@@ -63,10 +63,4 @@ end
 if tonumber(redis.call('ZSCORE', MEMBERS, who) or 0) >= 0 then
   redis.call('ZADD', MEMBERS, int(now + lease), who)
 end
-local stream, last = redis.call('XINFO', 'STREAM', LOG), nil
-for i = 1, #stream, 2 do
-  if stream[i] == 'last-generated-id' then
-    last = stream[i + 1]
-  end
-end
-return {1, now, made, from or '', sought or '', tonumber(born or 0), last}
+return {1, now, made, from or '', sought or '', tonumber(born or 0), last_id()}

@@ -171,6 +171,16 @@ local function group_of(name)
   end
 end
 
+-- The last id that the stream gave.
+local function last_id()
+  local stream = redis.call('XINFO', 'STREAM', LOG)
+  for i = 1, #stream, 2 do
+    if stream[i] == 'last-generated-id' then
+      return stream[i + 1]
+    end
+  end
+end
+
 -- When the next of a ZSET is due, or 0. No later than a reply can say.
 local function next_in(zset)
   return math.min(tonumber(redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2] or 0), 2 ^ 53)

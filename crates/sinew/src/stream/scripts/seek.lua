@@ -26,7 +26,9 @@ for _, of in ipairs(summary[4] or {}) do
 end
 -- All that was pending goes with it, however much that is: of some alone, the rest might be refused.
 redis.call('XGROUP', 'DESTROY', LOG, group)
-redis.call('XGROUP', 'CREATE', LOG, group, ARGV[2])
+-- What is yet to come is not passed over.
+local is_ahead = string.find(ARGV[2], '-', 1, true) and less(last_id(), ARGV[2])
+redis.call('XGROUP', 'CREATE', LOG, group, is_ahead and '$' or ARGV[2])
 redis.call('DEL', KEYS[3], KEYS[4])
 local last = redis.call('XREVRANGE', LOG, '+', '-', 'COUNT', 1)[1]
 -- What was known of it up to here no longer counts. Another id each time: whoever knows the one before is to see it.

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use sinew::stream::{Ack, Force, GroupChange, GroupMode, Place, Seek, StartFrom, Subscribe};
+use sinew::stream::{
+    Ack, EntryId, Force, GroupChange, GroupMode, Place, Seek, StartFrom, Subscribe,
+};
 use sinew::{ErrorKind, Streams};
 
 use super::hearing::{Heard, Hearing, all_done};
@@ -86,6 +88,18 @@ laws! {
         assert_eq!(sought, GroupChange::Done);
         publish_apart(&here, 8..9).await;
         handles(&there, 8..9).await;
+        // What is yet to come is not passed over by a slip of the pen.
+        let entry = EntryId { ms: 9_999_999_999_999, seq: 0 };
+        let aheads = [
+            Seek::Time(SystemTime::now() + Duration::from_secs(86_400 * 365)),
+            Seek::Place(Place { partition: 0, entry }),
+        ];
+        for (ahead, number) in aheads.into_iter().zip(9..) {
+            let sought = here.seek("orders", "billing", ahead, Force::No).await.unwrap();
+            assert_eq!(sought, GroupChange::Done);
+            publish_apart(&here, number..number + 1).await;
+            handles(&there, number..number + 1).await;
+        }
         let unknown = here.seek("orders", "nobody", Seek::Start, Force::No).await.unwrap();
         assert_eq!(unknown, GroupChange::Unknown);
         let bad = here.seek("orders", "~parked", Seek::Start, Force::No).await.unwrap_err();

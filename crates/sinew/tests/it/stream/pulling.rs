@@ -127,7 +127,11 @@ laws! {
         let letters = [(strange[0], "not mine".to_owned())];
         let buried = billing(&there).dead_letter(&other.lease, &letters).await.unwrap();
         assert_eq!((buried.done.len(), &buried.lost), (0, &strange));
-        assert_eq!(standing(&here).await, (2, 0, 0));
+        publish(&here, "orders", 2).await;
+        let unread = here.events("orders", Some(&strange[0]), 10).await.unwrap().pop().unwrap().place;
+        let acked = billing(&there).ack(&other.lease, &[unread]).await.unwrap();
+        assert_eq!((acked.done.len(), acked.lost), (0, vec![unread]), "no one was given it yet");
+        assert_eq!(standing(&here).await, (2, 0, 1));
         assert_eq!(billing(&here).ack(&one.lease, &strange).await.unwrap().done, strange);
     }
 
