@@ -177,6 +177,20 @@ async fn a_full_topic_says_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn while_the_store_is_away_whoever_asks_is_told_when_to_come_again() {
+    let mut server = blocking(start_redis).await;
+    let hub = start(&format!("redis://127.0.0.1:{}", server.port)).await;
+    published(&post(&hub, "/streams/orders", json!({ "data": 1 })).await);
+    blocking(move || server.kill()).await;
+    let pulled = post(&hub, "/streams/orders/groups/billing/pull", json!({})).await;
+    let tailed = get(&hub, "/streams/orders/tail").await;
+    for reply in [pulled, tailed] {
+        is_a_problem(&reply, StatusCode::SERVICE_UNAVAILABLE, "the store cannot serve this now");
+        assert_eq!(reply.headers["retry-after"], "1");
+    }
+}
+
+#[tokio::test]
 async fn tenants_have_topics_of_their_own() {
     let hub = blocking(|| Hub::serve(&[])).await;
     let acme = [("x-tenant-id", "acme")];

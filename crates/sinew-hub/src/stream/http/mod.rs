@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::hub::{BUSY, Hub};
 use crate::stream::body::{GroupBody, TopicBody};
 
-/// When to publish again where there was no room.
+/// When to ask again where there was no room, or no store.
 const RETRY_AFTER_S: &str = "1";
 
 pub(crate) fn routes(value_len_max: usize) -> OpenApiRouter<Hub> {
@@ -63,13 +63,24 @@ fn is_full(error: &sinew::Error) -> bool {
         || told.starts_with("the dead letters are full")
 }
 
-/// A problem that may be over soon.
-fn again_soon(problem: Problem) -> Response {
-    match problem.status() {
-        StatusCode::SERVICE_UNAVAILABLE => {
-            ([(header::RETRY_AFTER, RETRY_AFTER_S)], problem).into_response()
+/// A problem of which the reply says when to ask again, where it may be over soon.
+struct AgainSoon(Problem);
+
+impl From<Problem> for AgainSoon {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for AgainSoon {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        match problem.status() {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                ([(header::RETRY_AFTER, RETRY_AFTER_S)], problem).into_response()
+            }
+            _ => problem.into_response(),
         }
-        _ => problem.into_response(),
     }
 }
 

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{OfTopic, asked, time};
-use super::{again_soon, busy, is_full, problem_of_setting};
+use super::{AgainSoon, busy, is_full, problem_of_setting};
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
@@ -123,7 +123,7 @@ async fn publish(
     query: Result<Query<PublishQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Problem> {
+) -> Result<Response, AgainSoon> {
     let query = asked(query, "key=KEY and delay=10m, or less")?;
     let form = form(&headers)?;
     // Of many small ones, one value's length would be millions.
@@ -131,10 +131,7 @@ async fn publish(
     let (body, _room) = read(&hub, len_max, body).await?;
     let events = events(form, &headers, &query, body)?;
     let ids: Vec<Option<String>> = events.iter().map(|event| event.id.clone()).collect();
-    let published = match streams.publish_events(&topic, events).await {
-        Ok(published) => published,
-        Err(error) => return Ok(again_soon(unpublished(error))),
-    };
+    let published = streams.publish_events(&topic, events).await.map_err(unpublished)?;
     let events = ids.into_iter().zip(&published);
     let events = events.map(|(id, published)| PublishedEventBody::new(id, published)).collect();
     Ok((StatusCode::ACCEPTED, Json(PublishedBody { events })).into_response())

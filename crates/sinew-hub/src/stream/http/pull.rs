@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{OfGroup, place, time};
-use super::{busy, problem_of_setting, unreadable};
+use super::{AgainSoon, busy, problem_of_setting, unreadable};
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
@@ -101,26 +101,27 @@ struct PulledBody {
         (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "The group keeps the order of keys"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, the hub is stopping, or too many wait"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, the hub is stopping, or too many wait",
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds"))),
     ))]
 async fn pull_events(
     State(hub): State<Hub>,
     OfGroup { streams, topic, group, .. }: OfGroup,
     body: Result<Json<json::Object<PullBody>>, JsonRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Response, AgainSoon> {
     let PullBody { max, wait, lease, from } =
         json::object(body, r#"like {"max": 10, "wait": "20s", "lease": "30s"}"#)?;
     let max = max.unwrap_or(EVENTS_DEFAULT);
     if !(1..=EVENTS_MAX).contains(&max) {
-        return Err(Problem::bad_request(format!(
+        return Err(AgainSoon(Problem::bad_request(format!(
             "max: {max} is out of bounds: expected 1 to {EVENTS_MAX}"
-        )));
+        ))));
     }
     let wait = wait.map_or(Ok(Duration::ZERO), |wait| time("wait", &wait))?;
     if wait > WAIT_MAX {
-        return Err(Problem::bad_request(format!(
+        return Err(AgainSoon(Problem::bad_request(format!(
             "a wait of {wait:?} is out of bounds: expected at most {WAIT_MAX:?}; ask again to wait for longer"
-        )));
+        ))));
     }
     let mut puller = streams.pull(&topic, &group);
     if let Some(lease) = lease {
@@ -150,10 +151,10 @@ async fn pull_events(
         pulled = told_of => pulled.map_err(|_| busy())?.map_err(problem_of_setting)?,
         // Who waits does not hold up the hub's end.
         () = stopped(hub.stopping()) => {
-            return Err(Problem::new(
+            return Err(AgainSoon(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this hub is stopping: ask another one, or again soon",
-            ));
+            )));
         }
     };
     match pulled {

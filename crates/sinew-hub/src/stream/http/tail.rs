@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::from_path;
-use super::{busy, known, problem};
+use super::{AgainSoon, busy, known, problem};
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
 use crate::serve::stopped;
@@ -99,13 +99,14 @@ impl FromRequestParts<Hub> for OfTail {
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
         (status = 410, body = ProblemBody, content_type = "application/problem+json", description = "Some of what follows the cursor may have been trimmed"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, or too many listen at once"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, or too many listen at once",
+            headers(("Retry-After" = u64, description = "When to ask again, in seconds"))),
     ))]
 async fn tail_topic(
     State(hub): State<Hub>,
     OfTail { streams, topic, query }: OfTail,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, AgainSoon> {
     let tailing = hub.tailing_place().ok_or_else(busy)?;
     known(&streams, &topic).await?;
     let TailQuery { from, partition, strict, .. } = query;
@@ -129,10 +130,10 @@ async fn tail_topic(
         }
     }
     if gap && strict {
-        return Err(Problem::new(
+        return Err(AgainSoon(Problem::new(
             StatusCode::GONE,
             "some of what follows this cursor may have been trimmed: expected a newer one, or from=start",
-        ));
+        )));
     }
     let tail = tail.open().await.map_err(problem)?;
     let following = stream::unfold((tail, tailing), |(mut tail, tailing)| async move {
