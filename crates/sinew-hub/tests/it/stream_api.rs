@@ -150,6 +150,15 @@ async fn what_is_no_event_is_refused_and_nothing_is_published() {
     ] {
         is_a_problem(&send(&hub, "/streams/orders", headers, body).await, status, told);
     }
+    let cloud = r#"{"specversion": "1.0", "type": "t", "source": "/a", "id": "1"}"#;
+    for (kind, body) in [
+        ("application/cloudevents+json", cloud.to_owned()),
+        ("application/cloudevents-batch+json", format!("[{cloud}]")),
+    ] {
+        let keyed = [("content-type", kind), ("idempotency-key", "once")];
+        let keyed = send(&hub, "/streams/orders", &keyed, &body).await;
+        is_a_problem(&keyed, StatusCode::BAD_REQUEST, "its source and id");
+    }
     let long = format!(r#"{{"data": "{}"}}"#, "x".repeat(4 << 20));
     let long = send(&hub, "/streams/orders", &json, &long).await;
     is_a_problem(&long, StatusCode::PAYLOAD_TOO_LARGE, "expected at most");

@@ -99,7 +99,7 @@ enum Form {
     params(
         ("topic" = String, Path, description = "Name of the topic"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose topic"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Of plain JSON: what is sent with the same one again is a duplicate"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Of plain JSON alone, since a CloudEvent is known by its source and id: what is sent with the same one again is a duplicate"),
         ("ce-specversion" = Option<String>, Header, description = "1.0: the body is the data of a CloudEvent whose attributes are in headers"),
         PublishQuery,
     ),
@@ -126,6 +126,7 @@ async fn publish(
 ) -> Result<Response, AgainSoon> {
     let query = asked(query, "key=KEY and delay=10m, or less")?;
     let form = form(&headers)?;
+    refuse_key(form, &headers)?;
     // Of many small ones, one value's length would be millions.
     let len_max = if form == Form::Batch { BATCH_LEN_MAX } else { len_max };
     let (body, _room) = read(&hub, len_max, body).await?;
@@ -168,6 +169,16 @@ fn form(headers: &HeaderMap) -> Result<Form, Problem> {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "expected Content-Type: application/cloudevents+json, application/cloudevents-batch+json or application/json, or a header ce-specversion beside any other",
         )),
+    }
+}
+
+/// Whoever sends it relies on it, and a CloudEvent is known by what it says itself.
+fn refuse_key(form: Form, headers: &HeaderMap) -> Result<(), Problem> {
+    match form != Form::Plain && headers.contains_key(KEY_HEADER) {
+        true => Err(Problem::bad_request(
+            "Idempotency-Key beside CloudEvents: expected each event to have an id of its own instead, since its source and id are what it is known by",
+        )),
+        false => Ok(()),
     }
 }
 
