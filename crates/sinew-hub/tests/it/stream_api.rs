@@ -162,6 +162,9 @@ async fn what_is_no_event_is_refused_and_nothing_is_published() {
     let long = format!(r#"{{"data": "{}"}}"#, "x".repeat(4 << 20));
     let long = send(&hub, "/streams/orders", &json, &long).await;
     is_a_problem(&long, StatusCode::PAYLOAD_TOO_LARGE, "expected at most");
+    let long = format!(r#"{{"data": "{}"}}"#, "x".repeat(1 << 20));
+    let long = send(&hub, "/streams/orders", &json, &long).await;
+    is_a_problem(&long, StatusCode::PAYLOAD_TOO_LARGE, "the data of event 1");
     let dead = send(&hub, "/streams/orders.dead", &json, r#"{"data": 1}"#).await;
     assert_eq!(dead.status, StatusCode::BAD_REQUEST, "{}", dead.text);
     let audit = send(&hub, "/streams/sinew.audit", &json, r#"{"data": 1}"#).await;

@@ -107,10 +107,10 @@ enum Form {
         content((PlainEventBody = "application/json"), (Object = "application/cloudevents+json"), (Vec<Object> = "application/cloudevents-batch+json"))),
     responses(
         (status = 202, body = PublishedBody, description = "They are there, or will be"),
-        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input, or an event that is longer than one value may be: nothing was published"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input: nothing was published"),
         (status = 403, body = ProblemBody, content_type = "application/problem+json", description = "The audit is written by hubs alone"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "The topic has another number of partitions"),
-        (status = 413, body = ProblemBody, content_type = "application/problem+json", description = "A body of more than 4 MiB, or more than 1,000 events"),
+        (status = 413, body = ProblemBody, content_type = "application/problem+json", description = "A body of more than 4 MiB, more than 1,000 events, or an event whose data are longer than a value may be: nothing was published"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Neither CloudEvents nor JSON"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The topic is full, or the store is away",
@@ -131,6 +131,7 @@ async fn publish(
     let len_max = if form == Form::Batch { BATCH_LEN_MAX } else { len_max };
     let (body, _room) = read(&hub, len_max, body).await?;
     let events = events(form, &headers, &query, body)?;
+    refuse_long(&events, hub.sinew().value_len_max())?;
     let ids: Vec<Option<String>> = events.iter().map(|event| event.id.clone()).collect();
     let published = streams.publish_events(&topic, events).await.map_err(unpublished)?;
     let events = ids.into_iter().zip(&published);
@@ -236,6 +237,17 @@ fn events(
         }
     }
     Ok(events)
+}
+
+/// As a body that is too long: the library calls it bad input.
+fn refuse_long(events: &[NewEvent], len_max: usize) -> Result<(), Problem> {
+    match events.iter().position(|event| event.data.len() > len_max) {
+        Some(at) => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the data of event {} are too large: expected at most {len_max} bytes", at + 1),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Those headers that say something of an event.
