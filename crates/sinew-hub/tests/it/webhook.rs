@@ -515,9 +515,11 @@ async fn a_webhook_keeps_its_topic_and_holds_up_no_audit() {
     assert_eq!(put(&hub, "billing", body("orders")).await.status, StatusCode::CREATED);
     let other = put(&hub, "billing", body("refunds")).await;
     assert_eq!(other.status, StatusCode::CONFLICT, "{}", other.text);
-    let pause = || call(&hub, Method::POST, "/subscriptions/billing/pause", NONE, Some(json!({})));
-    for _ in 0..3 {
-        assert_eq!(pause().await.status, StatusCode::OK);
+    let pause = |body| call(&hub, Method::POST, "/subscriptions/billing/pause", NONE, body);
+    for body in [None, Some(json!({})), Some(json!({ "reason": "maintenance" }))] {
+        let paused = pause(body).await;
+        assert_eq!(paused.status, StatusCode::OK, "{}", paused.text);
+        assert_eq!(paused.body["paused"]["reason"], "paused over HTTP");
     }
     let audit = call(&hub, Method::GET, "/audit?kind=stream", NONE, None).await;
     let acts = audit.body.as_array().unwrap().iter().map(|act| act["data"]["what"]["act"].clone());

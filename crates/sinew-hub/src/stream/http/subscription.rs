@@ -363,7 +363,7 @@ async fn remove_webhook(
 /// Pause a webhook: its events wait.
 #[utoipa::path(post, path = "/v1/subscriptions/{name}/pause", tag = "stream",
     params(("name" = String, Path, description = "Name of the webhook")),
-    request_body = PauseBody,
+    request_body = Option<PauseBody>,
     responses(
         (status = 200, body = WebhookBody, description = "Paused, or it was before"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
@@ -377,9 +377,12 @@ async fn pause_webhook(
     State(hub): State<Hub>,
     actor: Actor,
     of: OfWebhook,
-    body: Result<Json<json::Object<PauseBody>>, JsonRejection>,
+    body: Result<Option<Json<json::Object<PauseBody>>>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let PauseBody { reason } = json::object(body, r#"like {"reason": "maintenance"}, or {}"#)?;
+    let reason = match body.transpose() {
+        Some(body) => json::object(body, r#"like {"reason": "maintenance"}, or none"#)?.reason,
+        None => None,
+    };
     switch(&hub, &actor, of, Some(reason.as_deref().unwrap_or(REASON))).await
 }
 
