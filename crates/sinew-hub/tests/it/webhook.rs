@@ -504,6 +504,11 @@ async fn a_revision_is_replaced_once() {
     assert_eq!(second.status, StatusCode::PRECONDITION_FAILED, "{}", second.text);
     assert_eq!(call(&hub, Method::DELETE, path, NONE, None).await.status, StatusCode::NO_CONTENT);
     assert_eq!(call(&hub, Method::DELETE, path, NONE, None).await.status, StatusCode::NOT_FOUND);
+    let log = hub.server.log();
+    for told in ["a webhook was defined over HTTP", "a webhook was removed over HTTP"] {
+        let line = log.lines().find(|line| line.contains(told)).unwrap_or_default();
+        assert!(line.contains("by=\"http\"") && line.contains("billing"), "{log}");
+    }
 }
 
 #[tokio::test]

@@ -316,7 +316,9 @@ async fn put_webhook(
     note(&of, &actor, "put", outline, after).await?;
     let at = of.webhooks.put(&of.name, &webhook, expected).await.map_err(problem)?;
     hub.deliveries().look_again();
-    tracing::info!(webhook = of.name, revision = at.revision, "a webhook was defined over HTTP");
+    let (by, tenant) = (actor.by(audit::BY), of.tenant.as_ref().map(Tenant::as_str));
+    let (webhook, revision) = (&of.name, at.revision);
+    tracing::info!(by, tenant, webhook, revision, "a webhook was defined over HTTP");
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut body = WebhookBody::of(&hub, of.tenant.as_ref(), at);
     body.secret = made.map(|secret| secret.reveal());
@@ -353,7 +355,8 @@ async fn remove_webhook(
     note(&of, &actor, "remove", WebhookBody::outline(&before.webhook), Value::Null).await?;
     let was_there = of.webhooks.remove(&of.name, expected).await.map_err(problem)?;
     hub.deliveries().look_again();
-    tracing::warn!(webhook = of.name, was_there, "a webhook was removed over HTTP");
+    let (by, tenant) = (actor.by(audit::BY), of.tenant.as_ref().map(Tenant::as_str));
+    tracing::warn!(by, tenant, webhook = of.name, was_there, "a webhook was removed over HTTP");
     match was_there {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(unknown(&of.name)),
