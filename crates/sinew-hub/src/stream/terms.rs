@@ -32,6 +32,19 @@ pub(crate) fn seek(text: &str) -> Result<Seek, String> {
     }
 }
 
+/// Whether a topic of so many partitions has the place to go to.
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub(crate) fn within(to: Seek, partitions: u16) -> Result<(), String> {
+    match to {
+        Seek::Place(Place { partition, .. }) if partition >= partitions => Err(format!(
+            "partition {partition} is not there: expected one below {partitions}"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// As a flag or a query says it.
 pub(crate) fn force(is_said: bool) -> Force {
     if is_said { Force::Yes } else { Force::No }

@@ -320,6 +320,9 @@ async fn what_is_done_to_a_group_is_noted_before_it_is_done() {
     let path = "/streams/orders/groups/billing";
     let held = call(&hub, Method::DELETE, path, NONE, None).await;
     is_a_problem(&held, StatusCode::CONFLICT, "still hold 1 event:");
+    let elsewhere = json!({ "to": "1:1795316265410-0", "force": true });
+    let elsewhere = post(&hub, &format!("{path}/seek"), elsewhere).await;
+    is_a_problem(&elsewhere, StatusCode::BAD_REQUEST, "expected one below 1");
     assert_eq!(get(&hub, "/audit?kind=stream").await.body, json!([]));
 
     let ack = json!({ "lease": pulled.body["lease"], "places": [place] });

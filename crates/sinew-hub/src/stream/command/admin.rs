@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 use sinew::stream::GroupChange;
 
-use super::place::{Place, ask, failed, group, no_group, place, topic};
+use super::place::{Place, ask, failed, group, group_of, no_group, place, topic};
 use crate::cli::confirm::{Consent, consent};
 use crate::cli::request::read_reply;
 use crate::cli::whose::Whose;
@@ -103,10 +103,13 @@ pub(super) async fn trim(args: &TrimArgs) -> Result<(), Outcome> {
 }
 
 pub(super) async fn seek(args: &SeekArgs) -> Result<(), Outcome> {
-    let to = terms::seek(&args.to).map_err(|what| Outcome::BadInput(format!("--to: {what}")))?;
+    let bad = |what: String| Outcome::BadInput(format!("--to: {what}"));
+    let to = terms::seek(&args.to).map_err(bad)?;
     let place = place(&args.whose).await?;
     let (of, name) = (&args.topic, &args.group);
-    let before = group(&place, of, name).await?;
+    let found = topic(&place, of).await?;
+    terms::within(to, found.partitions).map_err(bad)?;
+    let before = group_of(found, name)?;
     refuse_pending(name, before.leased(), args.how.force)?;
     let whose = format!("group {name:?} of topic {of:?}{} in {place}", args.whose.shown());
     consent(Consent::of(args.how.yes), &format!("Let {whose} go on at {}?", args.to))?;

@@ -98,9 +98,13 @@ pub(super) async fn topic(place: &Place, topic: &str) -> Result<TopicBody, Outco
 
 /// A group that is there, without its consumers.
 pub(super) async fn group(place: &Place, of: &str, group: &str) -> Result<GroupBody, Outcome> {
-    let groups = topic(place, of).await?.groups;
+    topic(place, of).await.and_then(|found| group_of(found, group))
+}
+
+pub(super) fn group_of(found: TopicBody, group: &str) -> Result<GroupBody, Outcome> {
+    let TopicBody { topic, groups, .. } = found;
     let found = groups.into_iter().find(|one| one.group == group);
-    found.ok_or_else(|| no_group(of, group))
+    found.ok_or_else(|| no_group(&topic, group))
 }
 
 pub(super) fn no_group(topic: &str, group: &str) -> Outcome {

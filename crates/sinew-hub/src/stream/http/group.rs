@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{OfGroup, OfTopic, asked};
-use super::{known, known_group, no_group, problem};
+use super::{group_of, known, known_group, no_group, problem};
 use crate::auth::Actor;
 use crate::hub::Hub;
 use crate::json;
@@ -149,8 +149,11 @@ async fn seek_group(
     body: Result<Json<json::Object<SeekBody>>, JsonRejection>,
 ) -> Result<Json<GroupBody>, Problem> {
     let SeekBody { to, force } = json::object(body, r#"like {"to": "start"}"#)?;
-    let place = terms::seek(&to).map_err(|what| Problem::bad_request(format!("to: {what}")))?;
-    let before = known_group(&streams, &topic, &group).await?;
+    let bad = |what: String| Problem::bad_request(format!("to: {what}"));
+    let place = terms::seek(&to).map_err(bad)?;
+    let found = known(&streams, &topic).await?;
+    terms::within(place, found.partitions).map_err(bad)?;
+    let before = group_of(found, &group)?;
     refuse_pending(&before, force)?;
     let what = json!({ "topic": topic, "group": group, "force": force });
     audit::note(&streams, Act::Seek, &actor, what, json!(before), json!({ "to": to })).await?;

@@ -102,9 +102,12 @@ async fn known(streams: &Streams, topic: &str) -> Result<TopicBody, Problem> {
 
 /// A group that is there, without its consumers.
 async fn known_group(streams: &Streams, topic: &str, group: &str) -> Result<GroupBody, Problem> {
-    let groups = known(streams, topic).await?.groups;
+    known(streams, topic).await.and_then(|found| group_of(found, group))
+}
+
+fn group_of(TopicBody { topic, groups, .. }: TopicBody, group: &str) -> Result<GroupBody, Problem> {
     let found = groups.into_iter().find(|one| one.group == group);
-    found.ok_or_else(|| no_group(topic, group))
+    found.ok_or_else(|| no_group(&topic, group))
 }
 
 fn no_group(topic: &str, group: &str) -> Problem {
