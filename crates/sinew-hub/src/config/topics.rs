@@ -11,16 +11,11 @@ use super::caches::word;
 use super::layers::File;
 use super::read::scalar;
 use crate::duration;
-use crate::stream::settings::{NAME_EXPECTED, TopicSettings, is_name};
+use crate::stream::settings::{KEEP_MAX, LEN_MAX, NAME_EXPECTED, PARTITIONS, TopicSettings, is_name};
 
 /// What the setting looks like, for messages.
 pub(super) const EXPECTED: &str =
     "topics: expected tables, like [[topics]] name = \"orders\", partitions = 16";
-
-/// What the library takes.
-const PARTITIONS: RangeInclusive<u16> = 1..=64;
-const LEN_MAX: RangeInclusive<u64> = 1..=100_000_000;
-const KEEP_MAX: Duration = Duration::from_secs(3_650 * 86_400);
 
 pub(super) fn read(
     file: &File,

@@ -1,8 +1,10 @@
 //! The topics that the configuration names.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use sinew::stream::Topic;
+use sinew::stream::{Topic, check_topic};
 use sinew::{Sinew, Streams};
 
 /// How soon after Redis has come back empty its topics are there again.
@@ -10,6 +12,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What a name looks like, for messages.
 pub(crate) const NAME_EXPECTED: &str =
     "expected 1 to 128 characters of A-Z a-z 0-9 . _ -, and no .dead at the end";
+
+/// What the library takes.
+pub(crate) const PARTITIONS: RangeInclusive<u16> = 1..=64;
+pub(crate) const LEN_MAX: RangeInclusive<u64> = 1..=100_000_000;
+pub(crate) const KEEP_MAX: Duration = Duration::from_secs(3_650 * 86_400);
 
 /// What is said of a topic. The rest is as the library has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +28,20 @@ pub(crate) struct TopicSettings {
 }
 
 impl TopicSettings {
+    /// Whether declaring it would be refused, whatever is there.
+    ///
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        check_topic(&self.name).map_err(|error| error.to_string())?;
+        within("partitions", self.partitions, &PARTITIONS)?;
+        within("len_max", self.len_max, &LEN_MAX)?;
+        match self.keep.is_some_and(|keep| keep > KEEP_MAX) {
+            true => Err("keep is out of bounds: expected at most 3650d".to_owned()),
+            false => Ok(()),
+        }
+    }
+
     /// Declares it, or changes it where it is there.
     pub(crate) async fn declare(&self, streams: &Streams) -> sinew::Result<Topic> {
         let mut topic = streams.topic(&self.name);
@@ -34,6 +55,20 @@ impl TopicSettings {
             topic = topic.keep(keep);
         }
         topic.declare().await
+    }
+}
+
+fn within<N: Copy + Display + PartialOrd>(
+    name: &str,
+    said: Option<N>,
+    allowed: &RangeInclusive<N>,
+) -> Result<(), String> {
+    match said {
+        Some(said) if !allowed.contains(&said) => {
+            let (least, most) = (allowed.start(), allowed.end());
+            Err(format!("{name} of {said} is out of bounds: expected {least} to {most}"))
+        }
+        _ => Ok(()),
     }
 }
 

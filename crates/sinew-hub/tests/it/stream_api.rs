@@ -183,9 +183,30 @@ async fn a_full_topic_says_when_to_come_again() {
     let full = post(&hub, "/streams/orders", json!({ "data": 2 })).await;
     is_a_problem(&full, StatusCode::SERVICE_UNAVAILABLE, "is full");
     assert_eq!(full.headers["retry-after"], "1");
-    let other = json!({ "partitions": 2 }).to_string();
-    let other = hub.send(Method::PUT, &url, None, Some(other)).await;
-    assert_eq!(other.status, StatusCode::CONFLICT, "{}", other.text);
+}
+
+#[tokio::test]
+async fn a_declaration_that_is_refused_is_not_noted() {
+    let hub = blocking(|| Hub::serve(&[])).await;
+    let put = |topic: &str, settings: Value| {
+        let (hub, path) = (&hub, format!("/streams/{topic}"));
+        async move { call(hub, Method::PUT, &path, NONE, Some(settings)).await }
+    };
+    let made = put("orders", json!({ "partitions": 1 })).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text);
+    for (topic, settings, status) in [
+        ("orders", json!({ "partitions": 2 }), StatusCode::CONFLICT),
+        ("x.dead", json!({}), StatusCode::BAD_REQUEST),
+        ("or:ders", json!({}), StatusCode::BAD_REQUEST),
+        ("other", json!({ "partitions": 65 }), StatusCode::BAD_REQUEST),
+        ("other", json!({ "len_max": 0 }), StatusCode::BAD_REQUEST),
+        ("other", json!({ "keep": "3651d" }), StatusCode::BAD_REQUEST),
+    ] {
+        let refused = put(topic, settings).await;
+        assert_eq!(refused.status, status, "{}", refused.text);
+    }
+    let audit = get(&hub, "/audit?kind=stream").await;
+    assert_eq!(audit.body.as_array().map(Vec::len), Some(1), "{}", audit.text);
 }
 
 #[tokio::test]

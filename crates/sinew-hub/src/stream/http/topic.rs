@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 use sinew::Tenant;
@@ -123,14 +124,34 @@ async fn put_topic(
         json::object(body, r#"like {"partitions": 16, "keep": "1h"}"#)?;
     let after = json!({ "partitions": partitions, "len_max": len_max, "keep": keep });
     let keep = keep.map(|keep| time("keep", &keep)).transpose()?;
-    let before = streams.look(&topic).await.map_err(problem)?.map(TopicBody::from);
+    let settings = TopicSettings { name: topic, partitions, len_max, keep };
+    // What is refused is not noted.
+    settings.check().map_err(Problem::bad_request)?;
+    let before = streams.look(&settings.name).await.map_err(problem)?.map(TopicBody::from);
+    refuse_other_partitions(&settings, before.as_ref())?;
     let before = before
         .map(|it| json!({ "partitions": it.partitions, "len_max": it.len_max, "keep": it.keep }));
-    let (what, before) = (json!({ "topic": topic }), before.unwrap_or_default());
+    let (what, before) = (json!({ "topic": settings.name }), before.unwrap_or_default());
     audit::note(&streams, Act::Topic, &actor, what, before, after).await?;
-    let settings = TopicSettings { name: topic, partitions, len_max, keep };
     settings.declare(&streams).await.map_err(problem_of_setting)?;
     known(&streams, &settings.name).await.map(Json)
+}
+
+/// Before it is noted: the store decides once more.
+fn refuse_other_partitions(
+    settings: &TopicSettings,
+    before: Option<&TopicBody>,
+) -> Result<(), Problem> {
+    match (settings.partitions, before) {
+        (Some(said), Some(found)) if said != found.partitions => Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!(
+                "topic {} has {} partitions, which cannot be changed: expected as many, or none said",
+                settings.name, found.partitions
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Remove now what every group has finished for longer than it is kept.
