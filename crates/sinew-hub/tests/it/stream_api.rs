@@ -83,8 +83,10 @@ async fn what_is_published_is_pulled_at_another_hub_and_acknowledged_once() {
 
     let group = get(&first, "/streams/orders/groups/billing").await;
     assert_eq!((&group.body["waiting"], &group.body["held"]), (&json!(0), &json!(0)));
-    let unknown = get(&first, "/streams/orders/groups/nobody").await;
-    is_a_problem(&unknown, StatusCode::NOT_FOUND, "no group");
+    for path in ["", "/dead", "/dead/errors"] {
+        let unknown = get(&first, &format!("/streams/orders/groups/nobody{path}")).await;
+        is_a_problem(&unknown, StatusCode::NOT_FOUND, "no group");
+    }
     is_a_problem(&get(&first, "/streams/nothing").await, StatusCode::NOT_FOUND, "no topic");
 }
 

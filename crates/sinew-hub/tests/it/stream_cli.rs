@@ -215,6 +215,54 @@ fn dead_letters_are_listed_and_removed_and_given_back() {
 }
 
 #[test]
+fn letters_of_what_is_not_there_are_neither_given_back_nor_removed() {
+    let fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    worked(&stream(&["publish", "orders", "1"], &redis));
+    let at = "0:1795316265410-0";
+    for place in fleet.places() {
+        for of in [["orders", "nobody"], ["nothing", "billing"]] {
+            for which in [&[at][..], &["--all"]] {
+                for act in [
+                    &["redrive"][..],
+                    &["redrive", "--dry-run"],
+                    &["drop-dead", "--yes"],
+                    &["drop-dead", "--dry-run"],
+                ] {
+                    let words = [act, &of[..], which].concat();
+                    let done = stream(&words, &place);
+                    assert_eq!(exit_code(&done), 3, "{words:?}: {}", text(&done.stderr));
+                }
+            }
+            assert_eq!(exit_code(&stream(&["dead", of[0], of[1], "--errors"], &place)), 3);
+        }
+    }
+}
+
+#[test]
+fn letters_of_a_group_that_was_forgotten_are_listed_and_removed() {
+    let fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    worked(&stream(&["publish", "orders", "1"], &redis));
+    fleet.add_strange();
+    fleet.add_strange();
+    fleet.pull("billing");
+    worked(&stream(&["forget", "orders", "billing", "--force", "--yes"], &redis));
+    for place in fleet.places() {
+        let listed = json_of(&stream(&["dead", "orders", "billing", "--json"], &place));
+        let letters = listed["letters"].as_array().unwrap();
+        let last = letters.last().unwrap()["place"].as_str().unwrap();
+        let rest = stream(&["dead", "orders", "billing", "--after", last, "--json"], &place);
+        assert_eq!(json_of(&rest)["letters"], json!([]), "the page after the last");
+        let removed = stream(&["drop-dead", "orders", "billing", last, "--json"], &place);
+        assert_eq!(json_of(&removed), json!({ "removed": 1 }));
+    }
+    for place in fleet.places() {
+        assert_eq!(exit_code(&stream(&["dead", "orders", "billing"], &place)), 3);
+    }
+}
+
+#[test]
 fn a_group_is_neither_moved_nor_removed_while_consumers_hold_events() {
     let fleet = Fleet::start();
     let [redis, _] = fleet.places();

@@ -113,10 +113,11 @@ impl WhichArgs {
         format!("{which} of group {group:?} of topic {topic:?}{} in {place}", whose.shown())
     }
 
-    /// How many are meant, at most.
+    /// How many are meant, at most, of a group that is there, or has left some.
     async fn count(&self, place: &Place) -> Result<u64, Outcome> {
+        let all = count_of(place, &self.topic, &self.group).await?;
         match self.all {
-            true => Ok(group(place, &self.topic, &self.group).await?.dead),
+            true => Ok(all),
             false => Ok(u64::try_from(self.places.len()).unwrap_or(u64::MAX)),
         }
     }
@@ -129,7 +130,7 @@ pub(super) async fn dead(args: &DeadArgs) -> Result<(), Outcome> {
     }
     let letters = letters(args, &place).await?;
     if letters.letters.is_empty() {
-        group(&place, &args.topic, &args.group).await?;
+        count_of(&place, &args.topic, &args.group).await?;
     }
     if args.json {
         return print_json(&letters);
@@ -185,19 +186,33 @@ async fn letters(args: &DeadArgs, place: &Place) -> Result<LettersBody, Outcome>
     }
 }
 
-async fn errors(args: &DeadArgs, place: &Place) -> Result<(), Outcome> {
-    let reasons: Vec<ReasonBody> = match place {
-        Place::Redis(streams, _) => {
-            topic(place, &args.topic).await?;
-            let found = streams.dead(&args.topic, &args.group).groups().await.map_err(failed)?;
-            found.into_iter().map(ReasonBody::from).collect()
-        }
-        Place::Hub(hub) => {
-            get(&hub.request(&[&args.topic, "groups", &args.group, "dead", "errors"])?).await?
-        }
+/// How many letters a group has, which may be forgotten: what it has left is looked for.
+async fn count_of(place: &Place, topic: &str, name: &str) -> Result<u64, Outcome> {
+    let gone = match group(place, topic, name).await {
+        Ok(found) => return Ok(found.dead),
+        Err(Outcome::NoSuchStream(gone)) => gone,
+        Err(other) => return Err(other),
     };
+    match reasons(place, topic, name).await?.iter().map(|reason| reason.count).sum::<u64>() {
+        0 => Err(Outcome::NoSuchStream(gone)),
+        left => Ok(left),
+    }
+}
+
+async fn reasons(place: &Place, of: &str, group: &str) -> Result<Vec<ReasonBody>, Outcome> {
+    match place {
+        Place::Redis(streams, _) => {
+            topic(place, of).await?;
+            let found = streams.dead(of, group).groups().await.map_err(failed)?;
+            Ok(found.into_iter().map(ReasonBody::from).collect())
+        }
+        Place::Hub(hub) => get(&hub.request(&[of, "groups", group, "dead", "errors"])?).await,
+    }
+}
+
+async fn errors(args: &DeadArgs, place: &Place) -> Result<(), Outcome> {
+    let reasons = reasons(place, &args.topic, &args.group).await?;
     if reasons.is_empty() {
-        // One that was forgotten may have left letters: only where it has none it is looked for.
         group(place, &args.topic, &args.group).await?;
     }
     if args.json {
@@ -225,9 +240,9 @@ async fn errors(args: &DeadArgs, place: &Place) -> Result<(), Outcome> {
 pub(super) async fn redrive(args: &RedriveArgs) -> Result<(), Outcome> {
     let (which, places) = (&args.which, args.which.places()?);
     let place = place(&args.whose).await?;
-    let what = which.shown(&args.whose, &place);
+    let (what, count) = (which.shown(&args.whose, &place), which.count(&place).await?);
     if args.dry_run {
-        return would("redriven", &what, which.count(&place).await?, args.json);
+        return would("redriven", &what, count, args.json);
     }
     let redriven = match &place {
         Place::Redis(streams, _) => {

@@ -5,6 +5,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sinew::Streams;
 use sinew::http::Problem;
 use sinew::stream::{DeadLetters, Place};
 use utoipa::ToSchema;
@@ -13,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::extract::{OfGroup, asked, count, place};
 use super::look::{PAGE, PageQuery};
-use super::{busy, known, problem, unreadable};
+use super::{busy, known, no_group, problem, unreadable};
 use crate::auth::Actor;
 use crate::hub::Hub;
 use crate::json;
@@ -44,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
     responses(
         (status = 200, body = LettersBody, description = "The oldest first"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic, or neither such a group nor letters of it"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, or too many look at lists at once"),
     ))]
@@ -56,8 +57,10 @@ async fn list_dead(
     let PageQuery { after, count: said } = asked(query, PAGE)?;
     let (after, count) = (after.map(|after| place(&after)).transpose()?, count(said)?);
     let _place = hub.heavy_place().ok_or_else(busy)?;
-    known(&streams, &topic).await?;
     let found = streams.dead(&topic, &group).list(after.as_ref(), count).await.map_err(problem)?;
+    if found.is_empty() {
+        letters_of(&streams, &topic, &group).await?;
+    }
     // Long events make a short page: only an empty one is the last.
     let next = found.last().map(|last| last.place.to_string());
     let letters: serde_json::Result<_> = found.into_iter().map(LetterBody::of).collect();
@@ -76,7 +79,7 @@ async fn list_dead(
     responses(
         (status = 200, body = [ReasonBody], description = "The most frequent first"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic, or neither such a group nor letters of it"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away, or too many look at lists at once"),
     ))]
@@ -85,9 +88,24 @@ async fn dead_errors(
     OfGroup { streams, topic, group, .. }: OfGroup,
 ) -> Result<Json<Vec<ReasonBody>>, Problem> {
     let _place = hub.heavy_place().ok_or_else(busy)?;
-    known(&streams, &topic).await?;
     let found = streams.dead(&topic, &group).groups().await.map_err(problem)?;
+    if found.is_empty() {
+        letters_of(&streams, &topic, &group).await?;
+    }
     Ok(Json(found.into_iter().map(ReasonBody::from).collect()))
+}
+
+/// How many letters a group has. One that is not there any more may have left some: `None`.
+async fn letters_of(streams: &Streams, topic: &str, group: &str) -> Result<Option<u64>, Problem> {
+    let groups = known(streams, topic).await?.groups;
+    if let Some(found) = groups.into_iter().find(|one| one.group == group) {
+        return Ok(Some(found.dead));
+    }
+    let left = streams.dead(topic, group).list(None, 1).await.map_err(problem)?;
+    match left.is_empty() {
+        true => Err(no_group(topic, group)),
+        false => Ok(None),
+    }
 }
 
 /// Which letters: one of both.
@@ -142,8 +160,7 @@ async fn noted(
     body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
 ) -> Result<(DeadLetters, Which), Problem> {
     let which = Which::read(body)?;
-    let groups = known(streams, topic).await?.groups;
-    let dead = groups.into_iter().find(|one| one.group == *group).map(|one| one.dead);
+    let dead = letters_of(streams, topic, group).await?;
     let (what, before) = (which.told(topic, group), json!({ "dead": dead }));
     audit::note(streams, act, actor, what, before, json!(null)).await?;
     Ok((streams.dead(topic, group), which))
@@ -160,7 +177,7 @@ async fn noted(
     responses(
         (status = 200, body = RedrivenBody, description = "How many of them were there"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic, or neither such a group nor letters of it"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The topic is full, the audit has no room, or the store is away: some may be given back"),
@@ -192,7 +209,7 @@ async fn redrive_dead(
     responses(
         (status = 200, body = RemovedBody, description = "How many of them were there"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic, or neither such a group nor letters of it"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The audit has no room, or the store is away: some may be removed"),
