@@ -1,7 +1,7 @@
 //! The pages of streams in a real browser.
 
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use thirtyfour::prelude::*;
 
 use crate::browser::{EVERY, WAIT, in_a_browser, press, screenshot, seen, until};
@@ -45,6 +45,68 @@ async fn a_topic_its_group_and_an_event_are_found() {
         Ok(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn all_letters_are_meant_only_where_that_is_said_and_the_audit_tells_which() {
+    let hub = blocking(|| Hub::serve(&[])).await;
+    for n in 0..3 {
+        let body = Some(json!({ "data": n }));
+        let reply = call(&hub, Method::POST, "/streams/orders", &[], body).await;
+        assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text);
+    }
+    let group = "/streams/orders/groups/billing";
+    let lease = Some(json!({ "max": 10, "lease": "30s" }));
+    let pulled = call(&hub, Method::POST, &format!("{group}/pull"), &[], lease).await;
+    let events = pulled.body["events"].as_array().unwrap().iter();
+    let dead = events.map(|it| json!({ "place": it["place"], "dead": true, "error": "lost" }));
+    let nack = json!({ "lease": pulled.body["lease"], "places": dead.collect::<Vec<_>>() });
+    let nacked = call(&hub, Method::POST, &format!("{group}/nack"), &[], Some(nack)).await;
+    assert_eq!(nacked.status, StatusCode::OK, "{}", nacked.text);
+    let listed = call(&hub, Method::GET, &format!("{group}/dead"), &[], None).await;
+    let place = listed.body["letters"][0]["place"].as_str().unwrap().to_owned();
+
+    let ask = async |method: Method, path: &str| {
+        let url = format!("{}/streams/orders/groups/{path}", hub.url);
+        hub.send_with(method, &url, &[("hx-request", "true")], None).await
+    };
+    let both = format!("billing/dead/remove?all=true&place={place}");
+    for path in ["billing/dead/remove", "billing/dead/remove?place=", both.as_str()] {
+        let unsaid = ask(Method::DELETE, path).await;
+        assert_eq!(unsaid.status, StatusCode::BAD_REQUEST, "{}", unsaid.text);
+    }
+    let unsaid = ask(Method::PUT, "billing/dead/redrive").await;
+    assert_eq!(unsaid.status, StatusCode::BAD_REQUEST, "{}", unsaid.text);
+    let unknown = ask(Method::DELETE, "nobody/dead/remove?all=true").await;
+    assert!(unknown.text.contains("There is no such group"), "{}", unknown.text);
+    // What the buttons lead to says it.
+    let page = ask(Method::GET, "billing/dead/letters").await;
+    assert!(page.text.contains("all&#34;:true"), "{}", page.text);
+    let confirm = ask(Method::GET, "billing/dead/remove?tenant=&all=true").await;
+    assert!(confirm.text.contains("all=true"), "{}", confirm.text);
+
+    let one = ask(Method::PUT, &format!("billing/dead/redrive?place={place}")).await;
+    assert!(one.text.contains("Redriven: 1."), "{}", one.text);
+    let all = ask(Method::DELETE, "billing/dead/remove?all=true").await;
+    assert!(all.text.contains("Removed: 2."), "{}", all.text);
+    let audit = call(&hub, Method::GET, "/audit?kind=stream", &[], None).await;
+    let acts = audit.body.as_array().unwrap().iter().map(|act| {
+        let data = &act["data"];
+        json!([act["type"], data["what"]["places"], data["what"]["all"], data["before"]])
+    });
+    let expected = json!([
+        ["drop-dead", null, true, { "dead": 2 }],
+        ["redrive", [place], false, { "dead": 3 }],
+    ]);
+    assert_eq!(acts.collect::<Value>(), expected, "{}", audit.text);
+    let unknown = ask(Method::DELETE, "nobody/forget").await;
+    assert!(unknown.text.contains("has no group"), "{}", unknown.text);
+    ask(Method::DELETE, "billing/forget").await;
+    let audit = call(&hub, Method::GET, "/audit?kind=stream", &[], None).await;
+    assert_eq!(audit.body.as_array().map(Vec::len), Some(3), "{}", audit.text);
+    let data = &audit.body[0]["data"];
+    let told = json!([data["what"]["by"], data["what"]["force"], data["before"]["group"]]);
+    assert_eq!(told, json!(["dashboard", true, "billing"]), "{}", audit.text);
 }
 
 #[tokio::test]

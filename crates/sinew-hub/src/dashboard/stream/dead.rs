@@ -8,13 +8,14 @@ use sinew::Streams;
 use sinew::stream::DeadLetter;
 
 use super::event::Row;
-use super::extract::{OfTopic, WhichPlace, Whose, asked};
+use super::extract::{OfTopic, WhichLetters, Whose, asked};
 use super::time;
 use crate::auth::Actor;
 use crate::dashboard::extract::{Asked, OurPage};
 use crate::dashboard::show::{Fault, render, visible};
 use crate::hub::{BUSY, Hub};
 use crate::stream::audit::{self, Act};
+use crate::stream::http::dead::{Which, letters_of};
 
 /// So many letters are shown.
 const SHOWN: usize = 50;
@@ -31,6 +32,7 @@ struct Letters {
     whose: Whose,
     reasons: Vec<Reason>,
     letters: Vec<Letter>,
+    /// Of the buttons for all.
     vals: String,
 }
 
@@ -93,30 +95,35 @@ pub(super) async fn letters(
     let reasons = reasons.collect();
     let letters = dead.list(None, SHOWN).await?;
     let letters = letters.into_iter().map(|letter| Letter::of(&whose, letter)).collect();
-    let vals = whose.vals("");
+    let vals = whose.vals_of_all();
     Ok(render(&Letters { whose, reasons, letters, vals }))
 }
 
 pub(super) async fn confirm_redrive(
     of: OfTopic,
-    Asked(which): Asked<WhichPlace>,
+    Asked(which): Asked<WhichLetters>,
 ) -> Result<Response, Fault> {
-    confirm(of, which, false)
+    confirm(of, &which, false)
 }
 
 pub(super) async fn confirm_removal(
     of: OfTopic,
-    Asked(which): Asked<WhichPlace>,
+    Asked(which): Asked<WhichLetters>,
 ) -> Result<Response, Fault> {
-    confirm(of, which, true)
+    confirm(of, &which, true)
 }
 
 /// The second thought: which of them, or all.
-fn confirm(of: OfTopic, which: WhichPlace, is_removal: bool) -> Result<Response, Fault> {
-    let place = which.read()?.map_or_else(String::new, |place| place.to_string());
+fn confirm(of: OfTopic, which: &WhichLetters, is_removal: bool) -> Result<Response, Fault> {
+    // Empty: all of them.
+    let place: String = match which.read()? {
+        Which::These(places) => places.iter().map(ToString::to_string).collect(),
+        Which::All => String::new(),
+    };
     let act = if is_removal { "remove" } else { "redrive" };
     let (topic, group) = (&of.whose.topic, &of.whose.group);
-    let asked = asked(&[("tenant", &of.whose.tenant), ("place", &place)]);
+    let which = if place.is_empty() { ("all", "true") } else { ("place", place.as_str()) };
+    let asked = asked(&[("tenant", &of.whose.tenant), which]);
     let to = format!("/streams/{topic}/groups/{group}/dead/{act}{asked}");
     let vals = of.whose.vals("");
     Ok(render(&Confirm { whose: of.whose, place, is_removal, to, vals }))
@@ -126,14 +133,14 @@ pub(super) async fn redrive(
     _: OurPage,
     actor: Actor,
     OfTopic { streams, whose }: OfTopic,
-    Asked(which): Asked<WhichPlace>,
+    Asked(which): Asked<WhichLetters>,
 ) -> Result<Response, Fault> {
-    let place = which.read()?;
-    note(&streams, &actor, Act::Redrive, &whose).await?;
+    let which = which.read()?;
+    note_dead(&streams, &actor, Act::Redrive, &whose, &which).await?;
     let dead = streams.dead(&whose.topic, &whose.group);
-    let count = match place {
-        Some(place) => dead.redrive(&[place]).await?,
-        None => dead.redrive_all().await?,
+    let count = match which {
+        Which::These(places) => dead.redrive(&places).await?,
+        Which::All => dead.redrive_all().await?,
     };
     let (topic, group, by) = (whose.topic.as_str(), whose.group.as_str(), actor.by("dashboard"));
     tracing::info!(topic, group, count, by, "dead letters were redriven on the dashboard");
@@ -145,14 +152,14 @@ pub(super) async fn remove(
     _: OurPage,
     actor: Actor,
     OfTopic { streams, whose }: OfTopic,
-    Asked(which): Asked<WhichPlace>,
+    Asked(which): Asked<WhichLetters>,
 ) -> Result<Response, Fault> {
-    let place = which.read()?;
-    note(&streams, &actor, Act::DropDead, &whose).await?;
+    let which = which.read()?;
+    note_dead(&streams, &actor, Act::DropDead, &whose, &which).await?;
     let dead = streams.dead(&whose.topic, &whose.group);
-    let count = match place {
-        Some(place) => dead.remove(&[place]).await?,
-        None => dead.remove_all().await?,
+    let count = match which {
+        Which::These(places) => dead.remove(&places).await?,
+        Which::All => dead.remove_all().await?,
     };
     let (topic, group, by) = (whose.topic.as_str(), whose.group.as_str(), actor.by("dashboard"));
     tracing::warn!(topic, group, count, by, "dead letters were removed on the dashboard");
@@ -160,15 +167,32 @@ pub(super) async fn remove(
     Ok(render(&Done { whose, is_removal: true, count, vals }))
 }
 
-/// What cannot be noted is not done.
-pub(super) async fn note(
+async fn note_dead(
     streams: &Streams,
     actor: &Actor,
     act: Act,
     whose: &Whose,
+    which: &Which,
 ) -> Result<(), Fault> {
-    let what = json!({ "topic": whose.topic, "group": whose.group, "by": "dashboard" });
-    audit::note(streams, act, actor, what, Value::Null, Value::Null).await.map_err(|_| {
+    let (topic, group) = (&whose.topic, &whose.group);
+    let before = letters_of(streams, topic, group).await;
+    let before = before.map_err(|problem| match problem.status().is_client_error() {
+        true => Fault::part("there is no such group, and no letter that it has left"),
+        false => Fault::part("the store cannot tell what there is now: try again soon"),
+    })?;
+    note(streams, actor, act, which.told(topic, group), json!({ "dead": before })).await
+}
+
+/// As over HTTP, and by which way it came. What cannot be noted is not done.
+pub(super) async fn note(
+    streams: &Streams,
+    actor: &Actor,
+    act: Act,
+    mut what: Value,
+    before: Value,
+) -> Result<(), Fault> {
+    what["by"] = json!("dashboard");
+    audit::note(streams, act, actor, what, before, Value::Null).await.map_err(|_| {
         Fault::part("this cannot be noted in the audit now, and is not done: try again soon")
     })
 }

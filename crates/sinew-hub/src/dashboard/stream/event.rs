@@ -123,8 +123,7 @@ pub(super) async fn look(
     OfTopic { streams, whose }: OfTopic,
     Asked(which): Asked<WhichPlace>,
 ) -> Result<Response, Fault> {
-    let place = which.read()?.ok_or_else(|| Fault::part("no place: expected that of an event"))?;
-    let found = streams.event(&whose.topic, &place).await?;
+    let found = streams.event(&whose.topic, &which.read()?).await?;
     let stored = found
         .ok_or_else(|| Fault::part("there is no event at that place: it may have been trimmed"))?;
     Ok(render(&Look { row: Row::stored(&whose, stored) }))

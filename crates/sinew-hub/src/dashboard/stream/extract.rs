@@ -13,6 +13,7 @@ use crate::dashboard::extract::{Asked, named};
 use crate::dashboard::show::Fault;
 use crate::hub::Hub;
 use crate::stream::audit;
+use crate::stream::http::dead::Which;
 
 /// Of a topic; groups are shorter.
 const NAME_LEN_MAX: usize = 128;
@@ -43,29 +44,58 @@ struct Tenant {
     tenant: String,
 }
 
-/// An event of the topic, or a letter of the group.
+/// An event of the topic.
 #[derive(Deserialize)]
 pub(super) struct WhichPlace {
     #[serde(default)]
-    pub(super) place: String,
+    place: String,
 }
 
 impl WhichPlace {
-    /// `None`: no one is named, hence all are meant.
-    pub(super) fn read(&self) -> Result<Option<Place>, Fault> {
+    pub(super) fn read(&self) -> Result<Place, Fault> {
         match self.place.trim() {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Fault::part("that is no place of an event: expected one like 3:1795316265410-0")
-            }),
+            "" => Err(Fault::part("no place: expected that of an event")),
+            text => place(text),
         }
     }
+}
+
+/// One letter of the group, or all.
+#[derive(Deserialize)]
+pub(super) struct WhichLetters {
+    #[serde(default)]
+    place: String,
+    /// A request that names none is one that has lost the name: that all are meant is said.
+    #[serde(default)]
+    all: bool,
+}
+
+impl WhichLetters {
+    pub(super) fn read(&self) -> Result<Which, Fault> {
+        match (self.place.trim(), self.all) {
+            ("", true) => Ok(Which::All),
+            ("", false) => Err(Fault::page("no letter is named: expected a place, or all=true")),
+            (_, true) => Err(Fault::page("a place and all=true: expected one of them")),
+            (text, false) => place(text).map(|place| Which::These(vec![place])),
+        }
+    }
+}
+
+fn place(text: &str) -> Result<Place, Fault> {
+    text.parse().map_err(|_| {
+        Fault::part("that is no place of an event: expected one like 3:1795316265410-0")
+    })
 }
 
 impl Whose {
     /// What a link says after the path.
     pub(super) fn query(&self) -> String {
         query(&self.tenant)
+    }
+
+    /// What a button says that is for all letters.
+    pub(super) fn vals_of_all(&self) -> String {
+        serde_json::json!({ "tenant": self.tenant, "all": true }).to_string()
     }
 
     /// What a button says.

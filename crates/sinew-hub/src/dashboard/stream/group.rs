@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::response::Response;
+use serde_json::json;
+use sinew::Streams;
 use sinew::stream::{ConsumerInfo, Force, GroupChange, GroupLag};
 
 use super::extract::{OfTopic, Whose};
@@ -12,6 +14,8 @@ use crate::auth::Actor;
 use crate::dashboard::extract::OurPage;
 use crate::dashboard::show::{Fault, render, visible};
 use crate::duration::shown;
+use crate::stream::audit::Act;
+use crate::stream::body::GroupBody;
 
 #[derive(Template)]
 #[template(path = "stream_group.html")]
@@ -55,21 +59,20 @@ pub(super) async fn page(OfTopic { whose, .. }: OfTopic) -> Response {
 }
 
 /// The part of the page that it fetches again and again.
-pub(super) async fn now(of: OfTopic) -> Result<Response, Fault> {
-    let group = GroupRow::from(lag(&of).await?);
-    let OfTopic { streams, whose } = of;
+pub(super) async fn now(OfTopic { streams, whose }: OfTopic) -> Result<Response, Fault> {
+    let group = GroupRow::from(lag(&streams, &whose).await?);
     let consumers = streams.consumers(&whose.topic, &whose.group).await?;
     let consumers = consumers.into_iter().map(Consumer::from).collect();
     Ok(render(&Now { whose, group, consumers }))
 }
 
 /// The second thought: what it has not finished.
-pub(super) async fn confirm(of: OfTopic) -> Result<Response, Fault> {
-    let lag = lag(&of).await?;
+pub(super) async fn confirm(OfTopic { streams, whose }: OfTopic) -> Result<Response, Fault> {
+    let lag = lag(&streams, &whose).await?;
     let begun = lag.held.saturating_add(lag.parked);
     let unfinished = format!("{} it has not begun with, {begun} it has", super::count(lag.waiting));
-    let vals = of.whose.vals("");
-    Ok(render(&Confirm { whose: of.whose, vals, unfinished }))
+    let vals = whose.vals("");
+    Ok(render(&Confirm { whose, vals, unfinished }))
 }
 
 pub(super) async fn forget(
@@ -77,7 +80,9 @@ pub(super) async fn forget(
     actor: Actor,
     OfTopic { streams, whose }: OfTopic,
 ) -> Result<Response, Fault> {
-    super::dead::note(&streams, &actor, crate::stream::audit::Act::Forget, &whose).await?;
+    let before = GroupBody::from(lag(&streams, &whose).await?);
+    let what = json!({ "topic": whose.topic, "group": whose.group, "force": true });
+    super::dead::note(&streams, &actor, Act::Forget, what, json!(before)).await?;
     match streams.forget_group(&whose.topic, &whose.group, Force::Yes).await? {
         GroupChange::Done => {}
         GroupChange::Unknown => return Err(Fault::part("there is no such group any more")),
@@ -88,11 +93,11 @@ pub(super) async fn forget(
     Ok(render(&Forgotten { whose }))
 }
 
-async fn lag(of: &OfTopic) -> Result<GroupLag, Fault> {
-    let groups = of.streams.lag(&of.whose.topic).await?;
-    let found = groups.into_iter().find(|lag| lag.group == of.whose.group);
+async fn lag(streams: &Streams, whose: &Whose) -> Result<GroupLag, Fault> {
+    let groups = streams.lag(&whose.topic).await?;
+    let found = groups.into_iter().find(|lag| lag.group == whose.group);
     found.ok_or_else(|| {
-        let Whose { topic, group, .. } = &of.whose;
+        let Whose { topic, group, .. } = whose;
         Fault::part(&format!("topic {topic:?} has no group {group:?}"))
     })
 }

@@ -96,7 +96,11 @@ async fn dead_errors(
 }
 
 /// How many letters a group has. One that is not there any more may have left some: `None`.
-async fn letters_of(streams: &Streams, topic: &str, group: &str) -> Result<Option<u64>, Problem> {
+pub(crate) async fn letters_of(
+    streams: &Streams,
+    topic: &str,
+    group: &str,
+) -> Result<Option<u64>, Problem> {
     let groups = known(streams, topic).await?.groups;
     if let Some(found) = groups.into_iter().find(|one| one.group == group) {
         return Ok(Some(found.dead));
@@ -121,7 +125,7 @@ struct WhichBody {
 }
 
 /// Which letters.
-enum Which {
+pub(crate) enum Which {
     These(Vec<Place>),
     All,
 }
@@ -143,7 +147,8 @@ impl Which {
         }
     }
 
-    fn told(&self, topic: &str, group: &str) -> Value {
+    /// For the audit.
+    pub(crate) fn told(&self, topic: &str, group: &str) -> Value {
         let places: Option<Vec<String>> = match self {
             Self::These(places) => Some(places.iter().map(ToString::to_string).collect()),
             Self::All => None,
@@ -160,9 +165,8 @@ async fn noted(
     body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
 ) -> Result<(DeadLetters, Which), Problem> {
     let which = Which::read(body)?;
-    let dead = letters_of(streams, topic, group).await?;
-    let (what, before) = (which.told(topic, group), json!({ "dead": dead }));
-    audit::note(streams, act, actor, what, before, json!(null)).await?;
+    let before = json!({ "dead": letters_of(streams, topic, group).await? });
+    audit::note(streams, act, actor, which.told(topic, group), before, json!(null)).await?;
     Ok((streams.dead(topic, group), which))
 }
 
