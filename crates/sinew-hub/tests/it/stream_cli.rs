@@ -128,6 +128,28 @@ fn a_batch_is_published_once_and_tells_what_was_published_before_it_broke_off() 
 }
 
 #[test]
+fn a_batch_that_is_refused_for_good_tells_what_was_published_and_not_to_try_again() {
+    let fleet = Fleet::start();
+    let long = format!("{}\"{}\"\n2\n", "1\n".repeat(128), "x".repeat(1 << 20));
+    for place in fleet.places() {
+        let dedup = format!("by{}", place[0]);
+        let words = ["publish", "orders", "--batch", "--dedup", &dedup];
+        let refused = fed(&words, &place, &long);
+        let told = text(&refused.stderr);
+        assert_eq!(exit_code(&refused), 2, "{told}");
+        assert_eq!(text(&refused.stdout).lines().count(), 128, "{told}");
+        assert!(told.contains("lines before 129 are published, line 129 and those after"), "{told}");
+        assert!(!told.contains("the same again"), "{told}");
+        for none in ["1\n{\n", long.trim_start_matches("1\n")] {
+            let refused = fed(&words, &place, none);
+            let told = text(&refused.stderr);
+            assert_eq!((exit_code(&refused), refused.stdout.len()), (2, 0), "{told}");
+            assert!(told.contains("nothing was published"), "{told}");
+        }
+    }
+}
+
+#[test]
 fn dead_letters_are_looked_at_as_a_topic() {
     let fleet = Fleet::start();
     let [redis, _] = fleet.places();

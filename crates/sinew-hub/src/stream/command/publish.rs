@@ -108,7 +108,7 @@ async fn batch(args: &PublishArgs) -> Result<(), Outcome> {
                 published.extend(events);
             }
             Err(outcome) => {
-                ended = Err(broken_off(args, outcome, some));
+                ended = Err(broken_off(args, outcome, some, &published));
                 break;
             }
         }
@@ -119,24 +119,36 @@ async fn batch(args: &PublishArgs) -> Result<(), Outcome> {
     ended
 }
 
-/// How far it came, and how to go on.
-fn broken_off(args: &PublishArgs, outcome: Outcome, lines: &[Line]) -> Outcome {
+/// How far it came, and how to go on: not with the same where that is refused for good.
+fn broken_off(
+    args: &PublishArgs,
+    outcome: Outcome,
+    lines: &[Line],
+    published: &[PublishedEventBody],
+) -> Outcome {
     let first = lines.first().map_or(0, |line| line.number);
     let last = lines.last().map_or(0, |line| line.number);
-    let then = match args.dedup {
-        Some(_) => "; the same again within ten minutes publishes the rest",
-        None => "",
-    };
-    let told = |what: String| {
-        format!(
-            "{what}\nlines before {first} are published, of {first} to {last} some may be{then}"
-        )
-    };
     match outcome {
-        Outcome::Failed(what) => Outcome::Failed(told(what)),
-        Outcome::BadInput(what) => Outcome::BadInput(told(what)),
+        Outcome::Failed(what) => {
+            let then = match args.dedup {
+                Some(_) => "; the same again within ten minutes publishes the rest",
+                None => "",
+            };
+            Outcome::Failed(format!(
+                "{what}\nlines before {first} are published, of {first} to {last} some may be{then}"
+            ))
+        }
+        Outcome::BadInput(what) if published.is_empty() => Outcome::BadInput(nothing_of(&what)),
+        Outcome::BadInput(what) => Outcome::BadInput(format!(
+            "{what}\nlines before {first} are published, line {first} and those after it are not"
+        )),
         other => other,
     }
+}
+
+/// What is wrong, where it was found out before anything was published.
+fn nothing_of(what: &str) -> String {
+    format!("{what}\nnothing was published")
 }
 
 /// For ids that no other batch has.
@@ -236,7 +248,9 @@ fn lines() -> Result<Vec<Line>, Outcome> {
         let line = line.map_err(unread)?;
         if !line.trim().is_empty() {
             let data = json(&line);
-            let data = data.map_err(|what| Outcome::BadInput(format!("line {number}: {what}")))?;
+            let data = data.map_err(|what| {
+                Outcome::BadInput(nothing_of(&format!("line {number}: {what}")))
+            })?;
             lines.push(Line { number, data });
         }
     }
