@@ -93,11 +93,11 @@ fn a_dedup_id_publishes_once_from_either_side() {
 }
 
 /// The same, with something to read.
-fn fed(words: &[&str], place: &[&str], input: &str) -> Output {
+fn fed(words: &[&str], place: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(BINARY);
     command.arg("stream").args(words).args(place).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -107,9 +107,9 @@ fn a_batch_is_published_once_and_tells_what_was_published_before_it_broke_off() 
     let [redis, hub] = fleet.places();
     let input: String = (0..200).map(|n| format!("{{\"n\": {n}.10}}\n")).collect();
     let words = ["publish", "orders", "--batch", "--dedup", "monday"];
-    let first = worked(&fed(&words, &hub, &input));
+    let first = worked(&fed(&words, &hub, input.as_bytes()));
     assert_eq!(first.lines().count(), 200);
-    let again = worked(&fed(&words, &redis, &input));
+    let again = worked(&fed(&words, &redis, input.as_bytes()));
     assert_eq!(again.lines().filter(|line| line.ends_with(" duplicate")).count(), 200, "{again}");
 
     let url = format!("{}/v1/streams/small", fleet.hub.url);
@@ -117,7 +117,7 @@ fn a_batch_is_published_once_and_tells_what_was_published_before_it_broke_off() 
     let declared = fleet.runtime.block_on(fleet.hub.send(reqwest::Method::PUT, &url, None, body));
     assert_eq!(declared.status, reqwest::StatusCode::OK, "{}", declared.text);
     for place in [hub, redis] {
-        let broken = fed(&["publish", "small", "--batch"], &place, &input);
+        let broken = fed(&["publish", "small", "--batch"], &place, input.as_bytes());
         assert_eq!(exit_code(&broken), 1);
         let told = text(&broken.stderr);
         // The second finds no room for its first part.
@@ -134,18 +134,31 @@ fn a_batch_that_is_refused_for_good_tells_what_was_published_and_not_to_try_agai
     for place in fleet.places() {
         let dedup = format!("by{}", place[0]);
         let words = ["publish", "orders", "--batch", "--dedup", &dedup];
-        let refused = fed(&words, &place, &long);
+        let refused = fed(&words, &place, long.as_bytes());
         let told = text(&refused.stderr);
         assert_eq!(exit_code(&refused), 2, "{told}");
         assert_eq!(text(&refused.stdout).lines().count(), 128, "{told}");
-        assert!(told.contains("lines before 129 are published, line 129 and those after"), "{told}");
+        assert!(told.contains("lines before 129 are published, line 129 and those"), "{told}");
         assert!(!told.contains("the same again"), "{told}");
         for none in ["1\n{\n", long.trim_start_matches("1\n")] {
-            let refused = fed(&words, &place, none);
+            let refused = fed(&words, &place, none.as_bytes());
             let told = text(&refused.stderr);
             assert_eq!((exit_code(&refused), refused.stdout.len()), (2, 0), "{told}");
             assert!(told.contains("nothing was published"), "{told}");
         }
+    }
+}
+
+#[test]
+fn what_is_read_and_is_no_text_is_bad_input() {
+    let fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    let batch = fed(&["publish", "orders", "--batch"], &redis, b"1\n\"\xff\"\n");
+    let one = fed(&["publish", "orders", "-"], &redis, b"\"\xff\"");
+    for (refused, expected) in [(batch, "line 2: no text"), (one, "no text")] {
+        let told = text(&refused.stderr);
+        assert_eq!(exit_code(&refused), 2, "{told}");
+        assert!(told.contains(expected), "{told}");
     }
 }
 

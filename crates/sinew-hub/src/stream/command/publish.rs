@@ -1,6 +1,6 @@
 //! `sinew stream publish`
 
-use std::io::{BufRead as _, Read as _};
+use std::io::{BufRead as _, ErrorKind, Read as _};
 use std::time::Duration;
 
 use clap::Args;
@@ -245,20 +245,29 @@ fn read(said: &str) -> Result<Box<RawValue>, Outcome> {
 fn lines() -> Result<Vec<Line>, Outcome> {
     let mut lines = Vec::new();
     for (number, line) in (1..).zip(std::io::stdin().lock().lines()) {
-        let line = line.map_err(unread)?;
+        let line = line.map_err(|error| at_line(number, unread(error)))?;
         if !line.trim().is_empty() {
-            let data = json(&line);
-            let data = data.map_err(|what| {
-                Outcome::BadInput(nothing_of(&format!("line {number}: {what}")))
-            })?;
+            let data = json(&line).map_err(Outcome::BadInput);
+            let data = data.map_err(|outcome| at_line(number, outcome))?;
             lines.push(Line { number, data });
         }
     }
     Ok(lines)
 }
 
+/// Which line is wrong: all are read before the first is published.
+fn at_line(number: usize, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::BadInput(what) => Outcome::BadInput(nothing_of(&format!("line {number}: {what}"))),
+        other => other,
+    }
+}
+
 fn unread(error: std::io::Error) -> Outcome {
-    Outcome::Failed(format!("cannot read standard input: {error}"))
+    match error.kind() {
+        ErrorKind::InvalidData => Outcome::BadInput("no text: expected UTF-8".to_owned()),
+        _ => Outcome::Failed(format!("cannot read standard input: {error}")),
+    }
 }
 
 fn json(text: &str) -> Result<Box<RawValue>, String> {
