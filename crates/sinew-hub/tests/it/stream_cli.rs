@@ -1,7 +1,7 @@
 //! `sinew stream …`: events as people publish them, look at them, and put right what went wrong.
 
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -99,6 +99,37 @@ fn fed(words: &[&str], place: &[&str], input: &[u8]) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
+}
+
+/// A command that goes on, once it has told a line.
+fn begun(words: &[&str], place: &[&str]) -> Child {
+    let mut command = Command::new(BINARY);
+    command.arg("stream").args(words).args(place).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "{words:?}");
+    child
+}
+
+#[test]
+fn a_tail_that_is_cut_off_tells_how_to_go_on() {
+    let mut fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    worked(&stream(&["publish", "orders", "1"], &redis));
+    let words = ["tail", "orders", "--from", "start"];
+    let tails = fleet.places().map(|place| begun(&words, &place));
+    fleet.hub.server.kill();
+    fleet.server.kill();
+    for tail in tails {
+        let cut_off = tail.wait_with_output().unwrap();
+        let told = text(&cut_off.stderr);
+        assert_eq!(exit_code(&cut_off), 1, "{told}");
+        let (_, cursor) = told.split_once("go on with --from ").expect("a cursor");
+        let cursor = cursor.lines().next().unwrap_or_default();
+        assert!(cursor.ends_with("-0") && cursor != "0-0", "{told}");
+    }
 }
 
 #[test]

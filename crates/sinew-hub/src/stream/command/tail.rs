@@ -87,7 +87,8 @@ async fn in_redis(streams: &Streams, args: &TailArgs, mut left: u64) -> Result<(
     };
     let mut tail = tail.open().await.map_err(failed)?;
     while let Some(stored) = tail.next().await {
-        let event = EventBody::of(&stored.map_err(failed)?).map_err(unreadable)?;
+        let stored = stored.map_err(|error| cut_off(failed(error), &tail.cursor().to_string()))?;
+        let event = EventBody::of(&stored).map_err(unreadable)?;
         println!("{}", serde_json::to_string(&event).map_err(unreadable)?);
         left -= 1;
         if left == 0 {
@@ -115,9 +116,9 @@ async fn at_hub(hub: &AtHub, args: &TailArgs, mut left: u64) -> Result<(), Outco
             other => other,
         });
     }
-    let (mut lines, mut cursor) = (Lines::default(), String::new());
+    let (mut lines, mut cursor) = (Lines::default(), args.from.to_string());
     let broken = |e: reqwest::Error| Outcome::Failed(format!("the hub hung up: {e}"));
-    while let Some(chunk) = reply.chunk().await.map_err(broken)? {
+    while let Some(chunk) = reply.chunk().await.map_err(|e| cut_off(broken(e), &cursor))? {
         lines.add(&chunk)?;
         while let Some(line) = lines.next() {
             if let Some(id) = line.strip_prefix("id:") {
@@ -135,7 +136,15 @@ async fn at_hub(hub: &AtHub, args: &TailArgs, mut left: u64) -> Result<(), Outco
             }
         }
     }
-    Err(Outcome::Failed(format!("the hub hung up: go on with --from {cursor}")))
+    Err(cut_off(Outcome::Failed("the hub hung up".to_owned()), &cursor))
+}
+
+/// How to go on where what was read from has failed.
+fn cut_off(outcome: Outcome, cursor: &str) -> Outcome {
+    match outcome {
+        Outcome::Failed(what) => Outcome::Failed(format!("{what}: go on with --from {cursor}")),
+        other => other,
+    }
 }
 
 /// Lines of what comes in pieces.
