@@ -254,6 +254,24 @@ fn lag_fails_where_a_group_is_too_far_behind() {
 }
 
 #[test]
+fn lag_is_watched_through_an_outage() {
+    let mut fleet = Fleet::start();
+    let [redis, _] = fleet.places();
+    worked(&stream(&["publish", "orders", "1"], &redis));
+    fleet.pull("billing");
+    let watches = fleet.places().map(|place| begun(&["lag", "orders", "--watch"], &place));
+    fleet.server.kill();
+    for mut watch in watches {
+        let stderr = BufReader::new(watch.stderr.as_mut().unwrap());
+        let lines = stderr.lines().map(Result::unwrap);
+        let told = lines.filter(|line| line.starts_with("not known now: ")).take(2);
+        assert_eq!(told.count(), 2, "it looks again");
+        watch.kill().unwrap();
+        watch.wait().unwrap();
+    }
+}
+
+#[test]
 fn dead_letters_are_listed_and_removed_and_given_back() {
     let fleet = Fleet::start();
     let [redis, _] = fleet.places();

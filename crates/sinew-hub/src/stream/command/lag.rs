@@ -47,7 +47,16 @@ struct Lag<'a> {
 pub(super) async fn lag(args: &LagArgs) -> Result<(), Outcome> {
     let place = place(&args.whose).await?;
     loop {
-        let topics = looked_at(args, &place).await?;
+        let topics = match looked_at(args, &place).await {
+            Ok(topics) => topics,
+            // Whoever watches is to see it come back.
+            Err(Outcome::Failed(what)) if args.watch => {
+                eprintln!("not known now: {what}");
+                tokio::time::sleep(WATCH_EVERY).await;
+                continue;
+            }
+            Err(ended) => return Err(ended),
+        };
         let lags: Vec<Lag<'_>> = topics
             .iter()
             .flat_map(|of| of.groups.iter().map(|group| Lag { topic: &of.topic, group }))
