@@ -298,10 +298,11 @@ fn letter(topic: &TopicName, place: Place, mut fields: Fields) -> Option<DeadLet
     })
 }
 
-/// A reason with `…` for what is quoted, and `#` for numbers.
+/// A reason with `…` for what is quoted, and `#` for numbers but the status of HTTP that it may begin with.
 fn without_particulars(reason: &str) -> String {
-    let (mut plain, mut quote) = (String::with_capacity(reason.len()), None);
-    for c in reason.chars() {
+    let (status, rest) = reason.split_at(status_len(reason));
+    let (mut plain, mut quote) = (status.to_owned(), None);
+    for c in rest.chars() {
         match (quote, c) {
             (Some(end), c) if c == end => {
                 plain.push('…');
@@ -321,12 +322,31 @@ fn without_particulars(reason: &str) -> String {
     plain
 }
 
+fn status_len(reason: &str) -> usize {
+    let first = reason.split(' ').next().unwrap_or_default();
+    let is_status = first.len() == 3
+        && first.bytes().all(|byte| byte.is_ascii_digit())
+        && matches!(first.as_bytes()[0], b'1'..=b'5');
+    if is_status { first.len() } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn reasons_that_differ_in_particulars_are_one() {
+        for (reason, expected) in [
+            ("404 Not Found", "404 Not Found"),
+            ("503", "503"),
+            ("404 Not Found in 17 ms", "404 Not Found in # ms"),
+            ("120 0", "120 #"),
+            ("999 lives", "# lives"),
+            ("4040 x", "# x"),
+            ("no user 404", "no user #"),
+        ] {
+            assert_eq!(without_particulars(reason), expected);
+        }
         let plain = without_particulars("no user \"ada\" in 1200 rows of `t1`");
         assert_eq!(plain, "no user \"…\" in # rows of `…`");
         assert_eq!(plain, without_particulars("no user \"bob\" in 7 rows of `t2`"));
