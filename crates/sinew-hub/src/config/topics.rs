@@ -11,7 +11,9 @@ use super::caches::word;
 use super::layers::File;
 use super::read::scalar;
 use crate::duration;
-use crate::stream::settings::{KEEP_MAX, LEN_MAX, NAME_EXPECTED, PARTITIONS, TopicSettings, is_name};
+use crate::stream::settings::{
+    KEEP_MAX, LEN_MAX, NAME_EXPECTED, PARTITIONS, TopicSettings, is_name,
+};
 
 /// What the setting looks like, for messages.
 pub(super) const EXPECTED: &str =

@@ -38,9 +38,9 @@ pub(crate) fn seek(text: &str) -> Result<Seek, String> {
 /// A sentence that says what was expected.
 pub(crate) fn within(to: Seek, partitions: u16) -> Result<(), String> {
     match to {
-        Seek::Place(Place { partition, .. }) if partition >= partitions => Err(format!(
-            "partition {partition} is not there: expected one below {partitions}"
-        )),
+        Seek::Place(Place { partition, .. }) if partition >= partitions => {
+            Err(format!("partition {partition} is not there: expected one below {partitions}"))
+        }
         _ => Ok(()),
     }
 }

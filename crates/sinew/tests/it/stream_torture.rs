@@ -445,7 +445,8 @@ fn no_history_breaks_a_promise() {
         );
     }
     assert!(published > 100 && retried > 10 && effects > 20, "hardly anything happened");
-    assert!(dead > 0 && explained > 0, "hardly anything befell it");
+    // In a few seconds, it may be by chance that no one was in the middle of anything.
+    assert!(dead > 0 && (explained > 0 || seconds < 60), "hardly anything befell it");
     let killed = |fault: &history::Fault| matches!(fault.kind, FaultKind::Killed(_));
     assert!(history.faults.iter().any(killed), "{:?}", history.faults);
 }
