@@ -34,7 +34,11 @@ impl Fleet {
 
     /// What a group pulls.
     fn pull(&self, group: &str) -> Value {
-        let url = format!("{}/v1/streams/orders/groups/{group}/pull", self.hub.url);
+        self.pull_of("orders", group)
+    }
+
+    fn pull_of(&self, topic: &str, group: &str) -> Value {
+        let url = format!("{}/v1/streams/{topic}/groups/{group}/pull", self.hub.url);
         let body = Some(json!({ "lease": "30s" }).to_string());
         self.runtime.block_on(self.hub.send(reqwest::Method::POST, &url, None, body)).body
     }
@@ -216,6 +220,14 @@ fn dead_letters_are_looked_at_as_a_topic() {
     let url = format!("{}/v1/streams/orders.dead", fleet.hub.url);
     let looked = fleet.runtime.block_on(fleet.hub.send(reqwest::Method::GET, &url, None, None));
     assert_eq!(looked.body["len"], 1, "{}", looked.text);
+    fleet.pull_of("orders.dead", "looker");
+    for place in fleet.places() {
+        let lags: Value =
+            serde_json::from_str(&worked(&stream(&["lag", "--json"], &place))).unwrap();
+        let of: Vec<_> = lags.as_array().unwrap().iter().map(|lag| &lag["topic"]).collect();
+        assert_eq!(of, ["orders", "orders.dead"], "{lags}");
+        assert_eq!(exit_code(&stream(&["lag", "--fail-above", "0"], &place)), 1, "one is held");
+    }
 }
 
 #[test]

@@ -84,7 +84,17 @@ pub(super) async fn lag(args: &LagArgs) -> Result<(), Outcome> {
 async fn looked_at(args: &LagArgs, place: &Place) -> Result<Vec<TopicBody>, Outcome> {
     match &args.topic {
         Some(name) => Ok(vec![topic(place, name).await?]),
-        None => topics(place).await,
+        None => {
+            let mut all = topics(place).await?;
+            let with_dead = all.iter().filter(|of| of.dead > 0);
+            let names: Vec<String> = with_dead.map(|of| format!("{}.dead", of.topic)).collect();
+            // Dead letters are a topic, too, which no list has.
+            for name in names {
+                all.push(topic(place, &name).await?);
+            }
+            all.sort_by(|one, other| one.topic.cmp(&other.topic));
+            Ok(all)
+        }
     }
 }
 
