@@ -14,7 +14,7 @@ use super::event::NewEvent;
 use super::model::{BATCH_LEN_MAX, BATCH_MAX, BATCHES_MAX, DEDUP_DEFAULT, LOOKS_MAX, fields_len};
 use super::publish::{Published, Ready, keeps_changing};
 use super::topic::check_writable;
-use crate::kernel::error::{Error, Result};
+use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::name::TopicName;
 
 /// Events on their way; see [`Streams::publish_many`].
@@ -131,7 +131,7 @@ impl Streams {
             }
             if let Some(error) = failed {
                 let some_are_there = published.iter().any(Option::is_some);
-                return Err(if some_are_there { error.made_unsure() } else { error });
+                return Err(if some_are_there { in_part(&topic, error) } else { error });
             }
             left.sort_unstable_by_key(|(at, _)| *at);
         }
@@ -167,6 +167,19 @@ impl Streams {
         }
         sent
     }
+}
+
+/// Whatever ended it: no other kind says that some of them are there.
+fn in_part(topic: &TopicName, error: Error) -> Error {
+    if error.is_retryable() {
+        return error.made_unsure();
+    }
+    let kind = ErrorKind::Unavailable { maybe_applied: true };
+    Error::new(
+        kind,
+        format!("some of these events of topic {} are published, and no more", topic.as_str()),
+    )
+    .with_source(error)
 }
 
 /// Those with keys in one lane a partition, so that they keep their order; of the others, each call by itself.
