@@ -500,12 +500,13 @@ impl Owner {
         self.over.borrow().is_some()
     }
 
-    /// Writes delayed events that are due, removes what no group needs, and tells how many wait, for ever.
+    /// Writes delayed events that are due, removes what no group needs, and tells how many are left, for ever.
     async fn promote_and_trim(&self) {
         let Crew { engine, settings, .. } = &*self.crew;
         let keys = &self.part.keys;
         let spread = |time: Duration| time.mul_f64(0.75 + fastrand::f64() / 2.0);
-        let mut trim_at = engine.clock.now().after(spread(TRIM_EVERY));
+        let mut look_at = engine.clock.now();
+        let mut trim_at = look_at.after(spread(TRIM_EVERY));
         loop {
             let now = engine.clock.now();
             let due = match engine.backend.promote(keys, DUE_MAX).await {
@@ -519,11 +520,14 @@ impl Owner {
                 if let Err(error) = engine.backend.trim(keys, trimming).await {
                     tracing::debug!(topic = settings.topic.as_str(), %error, "a partition could not be trimmed");
                 }
+            }
+            if now >= look_at {
+                look_at = now.after(spread(TRIM_EVERY));
                 if let Ok(groups) = engine.backend.look_at_groups(keys).await {
                     let name = settings.group.as_str();
                     let own = groups.into_iter().find(|one| one.name == name);
-                    let waiting = own.map_or(0, |own| own.waiting.n);
-                    self.crew.tally.waits(self.part.keys.partition(), waiting);
+                    let unfinished = own.map_or(0, |own| own.unfinished());
+                    self.crew.tally.lags(keys.partition(), unfinished);
                 }
             }
             // One that is due sooner may come any time: whoever publishes it looks after it, too.

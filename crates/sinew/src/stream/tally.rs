@@ -47,13 +47,15 @@ pub(super) struct Tally {
 #[derive(Default)]
 struct Behind {
     pending: u64,
-    waiting: u64,
+    /// Pending or not read, when that was looked at.
+    unfinished: u64,
     oldest_ms: Option<u64>,
 }
 
 impl Behind {
     fn events(&self) -> u64 {
-        self.pending.saturating_add(self.waiting)
+        // What was read since is among either.
+        self.pending.max(self.unfinished)
     }
 }
 
@@ -113,13 +115,16 @@ impl Tally {
         let mut behind = self.behind.lock();
         let of_it = behind.entry(partition).or_default();
         (of_it.pending, of_it.oldest_ms) = (pending, oldest_ms);
+        if oldest_ms.is_none() {
+            of_it.unfinished = 0;
+        }
         self.tell(&behind);
     }
 
-    /// How many events of a partition are not read.
-    pub(super) fn waits(&self, partition: u16, waiting: u64) {
+    /// How many events of a partition are not finished: those that are pending, and those that are not read.
+    pub(super) fn lags(&self, partition: u16, unfinished: u64) {
         let mut behind = self.behind.lock();
-        behind.entry(partition).or_default().waiting = waiting;
+        behind.entry(partition).or_default().unfinished = unfinished;
         self.tell(&behind);
     }
 

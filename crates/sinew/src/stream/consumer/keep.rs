@@ -272,7 +272,7 @@ impl Consumer {
             }
             let groups = self.engine.backend.look_at_groups(&part.keys).await?;
             let own = groups.into_iter().find(|one| one.name == group);
-            self.tally.waits(part.keys.partition(), own.map_or(0, |own| own.waiting.n));
+            self.tally.lags(part.keys.partition(), own.map_or(0, |own| own.unfinished()));
         }
         Ok(())
     }
