@@ -9,7 +9,7 @@ local group, count = ARGV[1], tonumber(ARGV[4])
 local name, is_own = held_by(ARGV[2], KEYS[2])
 -- What a pull was given is said from outside: what is someone else's it cannot settle.
 local is_pull = string.sub(ARGV[2], 1, 6) == 'cpull-'
-local ids, lost = {}, {}
+local ids, lost, read_to = {}, {}, nil
 for i = 5, 4 + count do
   local id, is_its = ARGV[i], is_own
   if name and (is_pull or not is_own) then
@@ -20,8 +20,11 @@ for i = 5, 4 + count do
       return held
     end
     local holder = held[1] and held[1][2]
+    if is_own and not holder then
+      read_to = read_to or group_of(group)[8]
+    end
     -- One that is no one's was acknowledged before, by a call whose reply was lost; if it was ever given to anyone.
-    is_its = holder == name or is_own and not holder and not less(group_of(group)[8], id)
+    is_its = holder == name or is_own and not holder and not less(read_to, id)
   end
   if is_its then
     ids[#ids + 1] = id

@@ -29,25 +29,19 @@ if redis.call('EXISTS', LOG) == 1 then
   end
 end
 
--- How many entries come after this id, as far as that is known without reading much; and whether that is all.
+-- How many entries come after this id, as far as that is known without reading much; and whether that is all. One by one:
+-- any of them may be the longest.
 local function counted(id)
   local most, left, n = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
-  local count = 1
   while n < most and left > 0 do
-    local some = after(id, count)
-    n = n + #some
-    if #some < count then
+    local entry = after(id, 1)[1]
+    if not entry then
       return n, true
     end
-    for _, entry in ipairs(some) do
-      for _, text in ipairs(entry[2]) do
-        left = left - #text
-      end
+    n, id = n + 1, entry[1]
+    for _, text in ipairs(entry[2]) do
+      left = left - #text
     end
-    id = some[#some][1]
-    -- By what they have been so far.
-    local fit = math.floor(left * n / math.max(1, tonumber(ARGV[2]) - left))
-    count = math.max(1, math.min(fit, most - n))
   end
   return n, false
 end
@@ -70,7 +64,7 @@ local function waiting_of(group)
   if not lag then
     -- As if they had come evenly.
     local from, to, at = split(first), split(last), split(read_to)
-    lag = math.ceil(len * (to - at) / math.max(1, to - from))
+    lag = to > from and math.ceil(len * (to - at) / (to - from)) or len
   end
   return math.max(unread, math.min(lag, len)), 0
 end
