@@ -43,10 +43,14 @@ laws! {
     async fn it_is_told_how_many_have_heard_wherever_the_channel_is(store: Store) {
         let (here, there) = (streams(&store).await, streams(&store).await);
         for channel in ["rates", "prices", "stock", "news", "fees", "holidays"] {
-            let mut hearing = there.hear(channel);
-            assert_eq!(next(&mut hearing).await, Heard::Gap);
-            assert_eq!(here.broadcast(channel, &7_u64).await.unwrap(), 1, "{channel}");
-            assert_eq!(next(&mut hearing).await, Heard::Message(7));
+            let mut both = [there.hear(channel), here.hear(channel)];
+            for hearing in &mut both {
+                assert_eq!(next(hearing).await, Heard::Gap);
+            }
+            assert_eq!(here.broadcast(channel, &7_u64).await.unwrap(), 2, "{channel}");
+            for hearing in &mut both {
+                assert_eq!(next(hearing).await, Heard::Message(7));
+            }
         }
     }
 

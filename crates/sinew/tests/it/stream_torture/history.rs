@@ -162,7 +162,7 @@ pub enum FaultKind {
     CutOff { process: u64 },
     /// Redis was killed, and started with what it had written.
     Restarted,
-    /// Redis answered no one, for half a lease at least.
+    /// Redis answered no one, for as long as ends a lease.
     StoodStill,
 }
 
