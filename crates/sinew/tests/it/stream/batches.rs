@@ -127,10 +127,11 @@ laws! {
     async fn a_batch_that_is_refused_in_part_does_not_say_that_it_was_as_a_whole(store: Store) {
         let streams = streams(&store).await;
         let mut were_some_there = false;
-        for topic in ["one", "two", "three", "four"] {
+        // Keys in several partitions, of which the embedded store asks one after the other.
+        for topic in ["one", "two", "three", "four", "five", "six", "seven", "eight"] {
             streams.topic(topic).partitions(4).len_max(15).declare().await.unwrap();
             // Twenty of one key, which have no room together, and ten of others.
-            let key = |n: &u64| if *n < 20 { "key".to_owned() } else { format!("key {n}") };
+            let key = |n: &u64| if *n < 20 { topic.to_owned() } else { format!("key {n}") };
             let refused = streams.publish_many(topic, 0..30_u64).key(key).await.unwrap_err();
             let are_some_there = streams.look(topic).await.unwrap().unwrap().len > 0;
             assert_eq!(refused.maybe_applied(), are_some_there, "{refused}");
