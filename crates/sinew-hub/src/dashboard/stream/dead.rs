@@ -15,7 +15,7 @@ use crate::dashboard::extract::{Asked, OurPage};
 use crate::dashboard::show::{Fault, render, visible};
 use crate::hub::{BUSY, Hub};
 use crate::stream::audit::{self, Act};
-use crate::stream::http::dead::{Which, letters_of};
+use crate::stream::http::dead::Which;
 
 /// So many letters are shown.
 const SHOWN: usize = 50;
@@ -130,13 +130,14 @@ fn confirm(of: OfTopic, which: &WhichLetters, is_removal: bool) -> Result<Respon
 }
 
 pub(super) async fn redrive(
+    State(hub): State<Hub>,
     _: OurPage,
     actor: Actor,
     OfTopic { streams, whose }: OfTopic,
     Asked(which): Asked<WhichLetters>,
 ) -> Result<Response, Fault> {
     let which = which.read()?;
-    note_dead(&streams, &actor, Act::Redrive, &whose, &which).await?;
+    note_dead(&hub, &streams, &actor, Act::Redrive, &whose, &which).await?;
     let dead = streams.dead(&whose.topic, &whose.group);
     let count = match which {
         Which::These(places) => dead.redrive(&places).await?,
@@ -149,13 +150,14 @@ pub(super) async fn redrive(
 }
 
 pub(super) async fn remove(
+    State(hub): State<Hub>,
     _: OurPage,
     actor: Actor,
     OfTopic { streams, whose }: OfTopic,
     Asked(which): Asked<WhichLetters>,
 ) -> Result<Response, Fault> {
     let which = which.read()?;
-    note_dead(&streams, &actor, Act::DropDead, &whose, &which).await?;
+    note_dead(&hub, &streams, &actor, Act::DropDead, &whose, &which).await?;
     let dead = streams.dead(&whose.topic, &whose.group);
     let count = match which {
         Which::These(places) => dead.remove(&places).await?,
@@ -168,6 +170,7 @@ pub(super) async fn remove(
 }
 
 async fn note_dead(
+    hub: &Hub,
     streams: &Streams,
     actor: &Actor,
     act: Act,
@@ -175,12 +178,16 @@ async fn note_dead(
     which: &Which,
 ) -> Result<(), Fault> {
     let (topic, group) = (&whose.topic, &whose.group);
-    let before = letters_of(streams, topic, group).await;
-    let before = before.map_err(|problem| match problem.status().is_client_error() {
-        true => Fault::part("there is no such group, and no letter that it has left"),
-        false => Fault::part("the store cannot tell what there is now: try again soon"),
-    })?;
-    note(streams, actor, act, which.told(topic, group), json!({ "dead": before })).await
+    let lag = streams.lag(topic).await?.into_iter().find(|lag| lag.group == *group);
+    if lag.is_none() {
+        // Looked for among those of all groups.
+        let _place = hub.heavy_place().ok_or_else(|| Fault::part(BUSY))?;
+        if streams.dead(topic, group).list(None, 1).await?.is_empty() {
+            return Err(Fault::part("there is no such group, and no letter that it has left"));
+        }
+    }
+    let before = json!({ "dead": lag.map(|lag| lag.dead) });
+    note(streams, actor, act, which.told(topic, group), before).await
 }
 
 /// As over HTTP, and by which way it came. What cannot be noted is not done.
