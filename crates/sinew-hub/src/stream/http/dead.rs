@@ -58,8 +58,12 @@ async fn list_dead(
     let (after, count) = (after.map(|after| place(&after)).transpose()?, count(said)?);
     let _place = hub.heavy_place().ok_or_else(busy)?;
     let found = streams.dead(&topic, &group).list(after.as_ref(), count).await.map_err(problem)?;
-    if found.is_empty() {
-        letters_of(&streams, &topic, &group).await?;
+    if found.is_empty() && dead_of(&streams, &topic, &group).await?.is_none() {
+        match after {
+            Some(_) => has_left(&streams, &topic, &group).await?,
+            // It was looked for among all.
+            None => return Err(no_group(&topic, &group)),
+        }
     }
     // Long events make a short page: only an empty one is the last.
     let next = found.last().map(|last| last.place.to_string());
@@ -89,26 +93,25 @@ async fn dead_errors(
 ) -> Result<Json<Vec<ReasonBody>>, Problem> {
     let _place = hub.heavy_place().ok_or_else(busy)?;
     let found = streams.dead(&topic, &group).groups().await.map_err(problem)?;
-    if found.is_empty() {
-        letters_of(&streams, &topic, &group).await?;
+    if found.is_empty() && dead_of(&streams, &topic, &group).await?.is_none() {
+        // Beyond those that were grouped.
+        has_left(&streams, &topic, &group).await?;
     }
     Ok(Json(found.into_iter().map(ReasonBody::from).collect()))
 }
 
-/// How many letters a group has. One that is not there any more may have left some: `None`.
-pub(crate) async fn letters_of(
-    streams: &Streams,
-    topic: &str,
-    group: &str,
-) -> Result<Option<u64>, Problem> {
+/// How many letters a group has that is there.
+async fn dead_of(streams: &Streams, topic: &str, group: &str) -> Result<Option<u64>, Problem> {
     let groups = known(streams, topic).await?.groups;
-    if let Some(found) = groups.into_iter().find(|one| one.group == group) {
-        return Ok(Some(found.dead));
-    }
+    Ok(groups.into_iter().find(|one| one.group == group).map(|found| found.dead))
+}
+
+/// Refuses a group that is not there and has left no letter. It may look through those of all groups: for a heavy place.
+async fn has_left(streams: &Streams, topic: &str, group: &str) -> Result<(), Problem> {
     let left = streams.dead(topic, group).list(None, 1).await.map_err(problem)?;
     match left.is_empty() {
         true => Err(no_group(topic, group)),
-        false => Ok(None),
+        false => Ok(()),
     }
 }
 
@@ -159,13 +162,19 @@ impl Which {
 
 /// Letters that somebody may do something with: that he does so is in the audit.
 async fn noted(
+    hub: &Hub,
     act: Act,
     actor: &Actor,
     OfGroup { streams, topic, group, .. }: &OfGroup,
     body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
 ) -> Result<(DeadLetters, Which), Problem> {
     let which = Which::read(body)?;
-    let before = json!({ "dead": letters_of(streams, topic, group).await? });
+    let dead = dead_of(streams, topic, group).await?;
+    if dead.is_none() {
+        let _place = hub.heavy_place().ok_or_else(busy)?;
+        has_left(streams, topic, group).await?;
+    }
+    let before = json!({ "dead": dead });
     audit::note(streams, act, actor, which.told(topic, group), before, json!(null)).await?;
     Ok((streams.dead(topic, group), which))
 }
@@ -184,14 +193,15 @@ async fn noted(
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic, or neither such a group nor letters of it"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The topic is full, the audit has no room, or the store is away: some may be given back"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The topic is full, the audit has no room, too many look at lists at once, or the store is away: some may be given back"),
     ))]
 async fn redrive_dead(
+    State(hub): State<Hub>,
     actor: Actor,
     of: OfGroup,
     body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
 ) -> Result<Json<RedrivenBody>, Problem> {
-    let (dead, which) = noted(Act::Redrive, &actor, &of, body).await?;
+    let (dead, which) = noted(&hub, Act::Redrive, &actor, &of, body).await?;
     let redriven = match which {
         Which::These(places) => dead.redrive(&places).await,
         Which::All => dead.redrive_all().await,
@@ -216,14 +226,15 @@ async fn redrive_dead(
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such topic, or neither such a group nor letters of it"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The audit has no room, or the store is away: some may be removed"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The audit has no room, too many look at lists at once, or the store is away: some may be removed"),
     ))]
 async fn drop_dead(
+    State(hub): State<Hub>,
     actor: Actor,
     of: OfGroup,
     body: Result<Json<json::Object<WhichBody>>, JsonRejection>,
 ) -> Result<Json<RemovedBody>, Problem> {
-    let (dead, which) = noted(Act::DropDead, &actor, &of, body).await?;
+    let (dead, which) = noted(&hub, Act::DropDead, &actor, &of, body).await?;
     let removed = match which {
         Which::These(places) => dead.remove(&places).await,
         Which::All => dead.remove_all().await,
