@@ -350,6 +350,8 @@ fn letters_of_a_group_that_was_forgotten_are_listed_and_removed() {
         let last = letters.last().unwrap()["place"].as_str().unwrap();
         let rest = stream(&["dead", "orders", "billing", "--after", last, "--json"], &place);
         assert_eq!(json_of(&rest)["letters"], json!([]), "the page after the last");
+        let dry = stream(&["redrive", "orders", "billing", "--all", "--dry-run"], &place);
+        assert!(worked(&dry).contains("Those that are left would be redriven"));
         let removed = stream(&["drop-dead", "orders", "billing", last, "--json"], &place);
         assert_eq!(json_of(&removed), json!({ "removed": 1 }));
     }

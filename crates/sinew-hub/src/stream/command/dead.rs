@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sinew::stream::Place as At;
 
-use super::place::{Place, ask, failed, get, group, place, topic, typed, unreadable};
+use super::place::{Place, ask, failed, get, group_of, place, topic, typed, unreadable};
 use crate::cli::confirm::{Consent, consent};
 use crate::cli::place::AtHub;
 use crate::cli::request::read_reply;
@@ -114,11 +114,11 @@ impl WhichArgs {
     }
 
     /// How many are meant, at most, of a group that is there, or has left some.
-    async fn count(&self, place: &Place) -> Result<u64, Outcome> {
-        let all = count_of(place, &self.topic, &self.group).await?;
+    async fn count(&self, place: &Place) -> Result<Option<u64>, Outcome> {
+        let all = letters_of(place, &self.topic, &self.group).await?;
         match self.all {
             true => Ok(all),
-            false => Ok(u64::try_from(self.places.len()).unwrap_or(u64::MAX)),
+            false => Ok(u64::try_from(self.places.len()).ok()),
         }
     }
 }
@@ -129,9 +129,6 @@ pub(super) async fn dead(args: &DeadArgs) -> Result<(), Outcome> {
         return errors(args, &place).await;
     }
     let letters = letters(args, &place).await?;
-    if letters.letters.is_empty() {
-        count_of(&place, &args.topic, &args.group).await?;
-    }
     if args.json {
         return print_json(&letters);
     }
@@ -168,42 +165,56 @@ async fn letters(args: &DeadArgs, place: &Place) -> Result<LettersBody, Outcome>
     let count = usize::from(args.count);
     match place {
         Place::Redis(streams, _) => {
-            topic(place, &args.topic).await?;
             let dead = streams.dead(&args.topic, &args.group);
             let found = dead.list(after.as_ref(), count).await.map_err(failed)?;
+            if found.is_empty() {
+                letters_of(place, &args.topic, &args.group).await?;
+            }
             let next = found.last().map(|last| last.place.to_string());
             let letters: serde_json::Result<_> = found.into_iter().map(LetterBody::of).collect();
             Ok(LettersBody { letters: letters.map_err(unreadable)?, next })
         }
-        Place::Hub(hub) => {
-            let mut request = hub.request(&[&args.topic, "groups", &args.group, "dead"])?;
-            request.url.query_pairs_mut().append_pair("count", &count.to_string());
-            if let Some(after) = after {
-                request.url.query_pairs_mut().append_pair("after", &after.to_string());
-            }
-            get(&request).await
-        }
+        Place::Hub(hub) => page(hub, &args.topic, &args.group, after.as_ref(), count).await,
     }
 }
 
-/// How many letters a group has, which may be forgotten: what it has left is looked for.
-async fn count_of(place: &Place, topic: &str, name: &str) -> Result<u64, Outcome> {
-    let gone = match group(place, topic, name).await {
-        Ok(found) => return Ok(found.dead),
-        Err(Outcome::NoSuchStream(gone)) => gone,
-        Err(other) => return Err(other),
-    };
-    match reasons(place, topic, name).await?.iter().map(|reason| reason.count).sum::<u64>() {
-        0 => Err(Outcome::NoSuchStream(gone)),
-        left => Ok(left),
+async fn page(
+    hub: &AtHub,
+    topic: &str,
+    group: &str,
+    after: Option<&At>,
+    count: usize,
+) -> Result<LettersBody, Outcome> {
+    let mut request = hub.request(&[topic, "groups", group, "dead"])?;
+    request.url.query_pairs_mut().append_pair("count", &count.to_string());
+    if let Some(after) = after {
+        request.url.query_pairs_mut().append_pair("after", &after.to_string());
     }
+    get(&request).await
+}
+
+/// How many letters a group has. One that is not there any more may have left some: `None`.
+async fn letters_of(place: &Place, of: &str, name: &str) -> Result<Option<u64>, Outcome> {
+    let gone = match group_of(topic(place, of).await?, name) {
+        Ok(found) => return Ok(Some(found.dead)),
+        Err(gone) => gone,
+    };
+    let has_left = match place {
+        Place::Redis(streams, _) => {
+            !streams.dead(of, name).list(None, 1).await.map_err(failed)?.is_empty()
+        }
+        Place::Hub(hub) => !page(hub, of, name, None, 1).await?.letters.is_empty(),
+    };
+    if has_left { Ok(None) } else { Err(gone) }
 }
 
 async fn reasons(place: &Place, of: &str, group: &str) -> Result<Vec<ReasonBody>, Outcome> {
     match place {
         Place::Redis(streams, _) => {
-            topic(place, of).await?;
             let found = streams.dead(of, group).groups().await.map_err(failed)?;
+            if found.is_empty() {
+                letters_of(place, of, group).await?;
+            }
             Ok(found.into_iter().map(ReasonBody::from).collect())
         }
         Place::Hub(hub) => get(&hub.request(&[of, "groups", group, "dead", "errors"])?).await,
@@ -212,9 +223,6 @@ async fn reasons(place: &Place, of: &str, group: &str) -> Result<Vec<ReasonBody>
 
 async fn errors(args: &DeadArgs, place: &Place) -> Result<(), Outcome> {
     let reasons = reasons(place, &args.topic, &args.group).await?;
-    if reasons.is_empty() {
-        group(place, &args.topic, &args.group).await?;
-    }
     if args.json {
         return print_json(&reasons);
     }
@@ -240,12 +248,14 @@ async fn errors(args: &DeadArgs, place: &Place) -> Result<(), Outcome> {
 pub(super) async fn redrive(args: &RedriveArgs) -> Result<(), Outcome> {
     let (which, places) = (&args.which, args.which.places()?);
     let place = place(&args.whose).await?;
-    let (what, count) = (which.shown(&args.whose, &place), which.count(&place).await?);
+    let what = which.shown(&args.whose, &place);
     if args.dry_run {
-        return would("redriven", &what, count, args.json);
+        return would("redriven", &what, which.count(&place).await?, args.json);
     }
     let redriven = match &place {
         Place::Redis(streams, _) => {
+            // A hub says itself what is not there.
+            which.count(&place).await?;
             let dead = streams.dead(&which.topic, &which.group);
             match which.all {
                 true => dead.redrive_all().await,
@@ -268,15 +278,19 @@ pub(super) async fn redrive(args: &RedriveArgs) -> Result<(), Outcome> {
 pub(super) async fn drop_dead(args: &DropDeadArgs) -> Result<(), Outcome> {
     let (which, places) = (&args.which, args.which.places()?);
     let place = place(&args.whose).await?;
-    let (what, count) = (which.shown(&args.whose, &place), which.count(&place).await?);
+    let what = which.shown(&args.whose, &place);
     if args.dry_run {
-        return would("removed", &what, count, args.json);
+        return would("removed", &what, which.count(&place).await?, args.json);
     }
-    if which.all {
-        consent(Consent::of(args.yes), &format!("Remove {what}, {count} now?"))?;
+    if which.all && !args.yes {
+        let count = which.count(&place).await?;
+        let now = count.map(|count| format!(", {count} now")).unwrap_or_default();
+        consent(Consent::ToBeAsked, &format!("Remove {what}{now}?"))?;
     }
     let removed = match &place {
         Place::Redis(streams, _) => {
+            // A hub says itself what is not there.
+            which.count(&place).await?;
             let dead = streams.dead(&which.topic, &which.group);
             match which.all {
                 true => dead.remove_all().await,
@@ -307,10 +321,14 @@ async fn sent(
     ask(&hub.request(&path)?, method, Some(which.body())).await
 }
 
-fn would(done: &str, what: &str, count: u64, json: bool) -> Result<(), Outcome> {
+fn would(done: &str, what: &str, count: Option<u64>, json: bool) -> Result<(), Outcome> {
     if json {
         return print_json(&json!({ "would": done, "count": count }));
     }
-    println!("At most {count} would be {done} of {what}.");
+    match count {
+        Some(count) => println!("At most {count} would be {done} of {what}."),
+        // Nobody counts what a group has left.
+        None => println!("Those that are left would be {done} of {what}."),
+    }
     Ok(())
 }
