@@ -1,7 +1,9 @@
 //! `sinew stream …`: events as people publish them, look at them, and put right what went wrong.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -133,6 +135,34 @@ fn a_tail_that_is_cut_off_tells_how_to_go_on() {
         let (_, cursor) = told.split_once("go on with --from ").expect("a cursor");
         let cursor = cursor.lines().next().unwrap_or_default();
         assert!(cursor.ends_with("-0") && cursor != "0-0", "{told}");
+    }
+}
+
+/// Answers one request with this, and hangs up.
+fn hub_that_hangs_up_after(events: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let lines = BufReader::new(client.try_clone().unwrap()).lines();
+        lines.map(Result::unwrap).find(String::is_empty).expect("the end of a request");
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        client.write_all(format!("{head}{events}").as_bytes()).unwrap();
+    });
+    address
+}
+
+#[test]
+fn a_tail_goes_on_after_the_last_event_that_was_told_whole() {
+    for (events, printed) in [
+        ("id: 5-0\n\n", ""),
+        ("id: 5-0\n\nid: 6-0\n", ""),
+        ("id: 4-0\n\nid: 5-0\ndata: {}\n\nid: 6-0\ndata: {", "{}\n"),
+    ] {
+        let cut_off = stream(&["tail", "orders"], &["--listen", &hub_that_hangs_up_after(events)]);
+        let told = text(&cut_off.stderr);
+        assert_eq!((exit_code(&cut_off), text(&cut_off.stdout).as_str()), (1, printed), "{told}");
+        assert!(told.contains("go on with --from 5-0\n"), "{events:?}: {told}");
     }
 }
 

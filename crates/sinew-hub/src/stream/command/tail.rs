@@ -116,23 +116,25 @@ async fn at_hub(hub: &AtHub, args: &TailArgs, mut left: u64) -> Result<(), Outco
             other => other,
         });
     }
-    let (mut lines, mut cursor) = (Lines::default(), args.from.to_string());
+    let (mut lines, mut cursor, mut id_told) = (Lines::default(), args.from.to_string(), None);
     let broken = |e: reqwest::Error| Outcome::Failed(format!("the hub hung up: {e}"));
     while let Some(chunk) = reply.chunk().await.map_err(|e| cut_off(broken(e), &cursor))? {
         lines.add(&chunk)?;
         while let Some(line) = lines.next() {
             if let Some(id) = line.strip_prefix("id:") {
-                id.trim_start().clone_into(&mut cursor);
+                id_told = Some(id.trim_start().to_owned());
             } else if let Some(data) = line.strip_prefix("data:") {
                 println!("{}", data.trim_start());
                 left -= 1;
             } else if line.strip_prefix(':').is_some_and(|comment| comment.trim() == "gap") {
                 eprintln!("some events after this cursor may have been trimmed");
-            }
-            // An id comes after its data, or before it: an event ends with an empty line.
-            if left == 0 && line.is_empty() {
-                eprintln!("cursor: {cursor}");
-                return Ok(());
+            } else if line.is_empty() {
+                // An id comes after its data, or before it: only now both are there.
+                cursor = id_told.take().unwrap_or(cursor);
+                if left == 0 {
+                    eprintln!("cursor: {cursor}");
+                    return Ok(());
+                }
             }
         }
     }
