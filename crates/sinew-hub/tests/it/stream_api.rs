@@ -295,12 +295,12 @@ async fn told(reply: &mut reqwest::Response, events: usize) -> (Vec<Value>, Stri
         loop {
             let chunk = reply.chunk().await.unwrap().expect("the tail goes on");
             text.push_str(std::str::from_utf8(&chunk).unwrap());
-            let whole = text.matches("\n\n").count();
-            let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
+            let Some((whole, _)) = text.rsplit_once("\n\n") else { continue };
+            let data = whole.lines().filter_map(|line| line.strip_prefix("data:"));
             let read: Vec<Value> =
                 data.map(|data| serde_json::from_str(data.trim()).unwrap_or_default()).collect();
-            if read.len() >= events && whole >= events {
-                let id = text.lines().rev().find_map(|line| line.strip_prefix("id:")).unwrap();
+            if read.len() >= events {
+                let id = whole.lines().rev().find_map(|line| line.strip_prefix("id:")).unwrap();
                 return (read, id.trim().to_owned());
             }
         }
@@ -331,6 +331,23 @@ async fn a_tail_that_was_cut_off_goes_on_after_what_it_has_told() {
     published(&post(&hub, "/streams/orders", json!({ "data": 4 })).await);
     let strict = client.get(format!("{url}?strict=true")).header("last-event-id", &cursor);
     assert_eq!(strict.send().await.unwrap().status(), StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn a_tail_that_was_cut_off_before_an_event_goes_on_where_it_began() {
+    let server = blocking(start_redis).await;
+    let hub = start(&format!("redis://127.0.0.1:{}", server.port)).await;
+    published(&post(&hub, "/streams/orders", json!({ "data": 0 })).await);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/v1/streams/orders/tail", hub.url);
+    let mut tail = client.get(&url).send().await.unwrap();
+    let (events, cursor) = told(&mut tail, 0).await;
+    assert!(events.is_empty(), "{events:?}");
+    drop(tail);
+    published(&post(&hub, "/streams/orders", json!({ "data": 1 })).await);
+    let tail = client.get(&url).header("last-event-id", &cursor);
+    let (events, _) = told(&mut tail.send().await.unwrap(), 1).await;
+    assert_eq!(events[0]["data"], 1, "{events:?}");
 }
 
 #[tokio::test]

@@ -80,8 +80,8 @@ impl FromRequestParts<Hub> for OfTail {
 ///
 /// It takes nothing from any group. Each event has a cursor as its id: who was cut off sends it as
 /// `Last-Event-ID`, as browsers do, and misses nothing that is still there. Where some of what follows a cursor
-/// may have been trimmed, a comment `gap` comes first; or 410 with `strict=true`. A comment every 15 seconds
-/// shows that the hub is there.
+/// may have been trimmed, a comment `gap` comes first; or 410 with `strict=true`. Where it begins comes as an id
+/// without data, which is no event. A comment every 15 seconds shows that the hub is there.
 #[utoipa::path(get, path = "/v1/streams/{topic}/tail", tag = "stream",
     params(
         ("topic" = String, Path, description = "Name of the topic"),
@@ -136,11 +136,13 @@ async fn tail_topic(
         )));
     }
     let tail = tail.open().await.map_err(problem)?;
+    // Who is cut off before the first event is to miss none.
+    let begun = Event::default().id(tail.cursor().to_string());
     let following = stream::unfold((tail, tailing), |(mut tail, tailing)| async move {
         let event = told(tail.next().await?, &tail)?;
         Some((event, (tail, tailing)))
     });
-    let first = gap.then(|| Event::default().comment("gap"));
+    let first = gap.then(|| Event::default().comment("gap")).into_iter().chain([begun]);
     // An open stream would hold up a stop.
     let events = stream::iter(first).chain(following).take_until(Box::pin(stopped(hub.stopping())));
     Ok(Sse::new(events.map(Ok)).keep_alive(KeepAlive::new().interval(COMMENT_EVERY)))
