@@ -46,17 +46,20 @@ struct Lag<'a> {
 
 pub(super) async fn lag(args: &LagArgs) -> Result<(), Outcome> {
     let place = place(&args.whose).await?;
+    let mut was_seen = false;
     loop {
         let topics = match looked_at(args, &place).await {
             Ok(topics) => topics,
+            Err(missing @ Outcome::NoSuchStream(_)) if !was_seen => return Err(missing),
             // Whoever watches is to see it come back.
-            Err(Outcome::Failed(what)) if args.watch => {
+            Err(Outcome::Failed(what) | Outcome::NoSuchStream(what)) if args.watch => {
                 eprintln!("not known now: {what}");
                 tokio::time::sleep(WATCH_EVERY).await;
                 continue;
             }
             Err(ended) => return Err(ended),
         };
+        was_seen = true;
         let lags: Vec<Lag<'_>> = topics
             .iter()
             .flat_map(|of| of.groups.iter().map(|group| Lag { topic: &of.topic, group }))
@@ -90,7 +93,12 @@ async fn looked_at(args: &LagArgs, place: &Place) -> Result<Vec<TopicBody>, Outc
             let names: Vec<String> = with_dead.map(|of| format!("{}.dead", of.topic)).collect();
             // Dead letters are a topic, too, which no list has.
             for name in names {
-                all.push(topic(place, &name).await?);
+                match topic(place, &name).await {
+                    Ok(found) => all.push(found),
+                    // Removed meanwhile.
+                    Err(Outcome::NoSuchStream(_)) => {}
+                    Err(other) => return Err(other),
+                }
             }
             all.sort_by(|one, other| one.topic.cmp(&other.topic));
             Ok(all)
