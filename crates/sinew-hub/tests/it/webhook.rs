@@ -530,3 +530,20 @@ async fn a_webhook_keeps_its_topic_and_holds_up_no_audit() {
     let acts = audit.body.as_array().unwrap().iter().map(|act| act["data"]["what"]["act"].clone());
     assert_eq!(acts.collect::<Vec<_>>(), ["pause", "put"], "what changes nothing is not noted");
 }
+
+#[tokio::test]
+async fn a_webhook_is_paused_for_the_reason_that_is_said() {
+    let hub = open_hub().await;
+    let body = json!({ "topic": "orders", "url": "https://example.com/in" });
+    assert_eq!(put(&hub, "billing", body).await.status, StatusCode::CREATED);
+    let url = format!("{}/v1/subscriptions/billing/pause", hub.url);
+    let reason = || Some(json!({ "reason": "maintenance" }).to_string());
+    let untyped = hub.send_with(Method::POST, &url, NONE, reason()).await;
+    assert_eq!(untyped.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{}", untyped.text);
+    let typed = [("content-type", "application/json")];
+    for body in [reason(), None] {
+        let paused = hub.send_with(Method::POST, &url, &typed, body).await;
+        assert_eq!(paused.status, StatusCode::OK, "{}", paused.text);
+        assert_eq!(paused.body["paused"]["reason"], "maintenance");
+    }
+}

@@ -1,8 +1,9 @@
 //! `/v1/subscriptions/…`: webhooks as they are defined.
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -143,6 +144,27 @@ struct PutWebhook {
 struct PauseBody {
     /// As it is shown
     reason: Option<String>,
+}
+
+/// The same of a request, whose body may be left out.
+struct Reason(Option<String>);
+
+impl FromRequest<Hub> for Reason {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, hub: &Hub) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let whole = Request::from_parts(parts.clone(), body);
+        let body: Result<Json<json::Object<PauseBody>>, JsonRejection> =
+            match Bytes::from_request(whole, hub).await {
+                Ok(bytes) if bytes.is_empty() => return Ok(Self(None)),
+                Ok(bytes) => {
+                    Json::from_request(Request::from_parts(parts, Body::from(bytes)), hub).await
+                }
+                Err(rejection) => Err(rejection.into()),
+            };
+        Ok(Self(json::object(body, r#"like {"reason": "maintenance"}, or none"#)?.reason))
+    }
 }
 
 /// A webhook to be written, and the secret that was made for it.
@@ -380,12 +402,8 @@ async fn pause_webhook(
     State(hub): State<Hub>,
     actor: Actor,
     of: OfWebhook,
-    body: Result<Option<Json<json::Object<PauseBody>>>, JsonRejection>,
+    Reason(reason): Reason,
 ) -> Result<Response, Problem> {
-    let reason = match body.transpose() {
-        Some(body) => json::object(body, r#"like {"reason": "maintenance"}, or none"#)?.reason,
-        None => None,
-    };
     switch(&hub, &actor, of, Some(reason.as_deref().unwrap_or(REASON))).await
 }
 
