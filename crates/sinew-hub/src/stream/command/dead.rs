@@ -284,7 +284,7 @@ pub(super) async fn drop_dead(args: &DropDeadArgs) -> Result<(), Outcome> {
     }
     if which.all && !args.yes {
         let count = which.count(&place).await?;
-        let now = count.map(|count| format!(", {count} now")).unwrap_or_default();
+        let now = count.map_or_else(String::new, |count| format!(", {count} now"));
         consent(Consent::ToBeAsked, &format!("Remove {what}{now}?"))?;
     }
     let removed = match &place {

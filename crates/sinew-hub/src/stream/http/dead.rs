@@ -106,7 +106,8 @@ async fn dead_of(streams: &Streams, topic: &str, group: &str) -> Result<Option<u
     Ok(groups.into_iter().find(|one| one.group == group).map(|found| found.dead))
 }
 
-/// Refuses a group that is not there and has left no letter. It may look through those of all groups: for a heavy place.
+/// Refuses a group that is not there and has left no letter. To be asked in a heavy place: it may look through those of
+/// all groups.
 async fn has_left(streams: &Streams, topic: &str, group: &str) -> Result<(), Problem> {
     let left = streams.dead(topic, group).list(None, 1).await.map_err(problem)?;
     match left.is_empty() {
