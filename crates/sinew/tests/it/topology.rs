@@ -343,8 +343,10 @@ fn sentinels_that_are_away_are_missed_by_no_one() {
 fn a_cluster_is_found_although_a_seed_swallows_everything_and_another_was_made_anew() {
     keep_for(LAW_MAX * 2, || async {
         let (cluster, anew) = blocking(|| {
-            let anew = start_redis_on(free_port(), &["--cluster-enabled", "yes"]);
-            (Cluster::start(0), anew)
+            // Redis would take the bus's port by itself, and it may be someone's already.
+            let bus = free_port().to_string();
+            let settings = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            (Cluster::start(0), start_redis_on(free_port(), &settings))
         })
         .await;
         let hole = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
