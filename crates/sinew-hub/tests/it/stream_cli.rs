@@ -29,6 +29,16 @@ impl Fleet {
         Self { server, store, hub, runtime }
     }
 
+    /// Two of `orders`, which are of a group.
+    fn with_two_dead_letters(group: &str) -> Self {
+        let fleet = Self::start();
+        worked(&stream(&["publish", "orders", "1"], &fleet.places()[0]));
+        fleet.add_strange();
+        fleet.add_strange();
+        fleet.pull(group);
+        fleet
+    }
+
     fn places(&self) -> [[&str; 2]; 2] {
         let listen = self.hub.url.trim_start_matches("http://");
         [["--store", &self.store], ["--listen", listen]]
@@ -329,12 +339,7 @@ fn see_it_looks_again(watches: [Child; 2]) {
 
 #[test]
 fn dead_letters_are_listed_and_removed_and_given_back() {
-    let fleet = Fleet::start();
-    let [redis, _] = fleet.places();
-    worked(&stream(&["publish", "orders", "1"], &redis));
-    fleet.add_strange();
-    fleet.add_strange();
-    fleet.pull("billing");
+    let fleet = Fleet::with_two_dead_letters("billing");
     for place in fleet.places() {
         let listed = json_of(&stream(&["dead", "orders", "billing", "--json"], &place));
         let letters = listed["letters"].as_array().unwrap();
@@ -381,12 +386,8 @@ fn letters_of_what_is_not_there_are_neither_given_back_nor_removed() {
 
 #[test]
 fn letters_of_a_group_that_was_forgotten_are_listed_and_removed() {
-    let fleet = Fleet::start();
+    let fleet = Fleet::with_two_dead_letters("billing");
     let [redis, _] = fleet.places();
-    worked(&stream(&["publish", "orders", "1"], &redis));
-    fleet.add_strange();
-    fleet.add_strange();
-    fleet.pull("billing");
     worked(&stream(&["forget", "orders", "billing", "--force", "--yes"], &redis));
     for place in fleet.places() {
         let listed = json_of(&stream(&["dead", "orders", "billing", "--json"], &place));
