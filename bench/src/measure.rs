@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 const BETWEEN_LOOKS: Duration = Duration::from_micros(50);
+const BETWEEN_PULSES: Duration = Duration::from_millis(1);
 
 /// How long to look.
 #[derive(Clone, Copy)]
@@ -83,6 +85,35 @@ pub fn p99_ms(times: Vec<Duration>) -> f64 {
 fn percentile_ms(mut times: Vec<Duration>, percent: usize) -> f64 {
     times.sort();
     times[times.len() * percent / 100].as_secs_f64() * 1_000.0
+}
+
+/// Tells for how long the machine held up a thread that does nothing but sleep.
+pub struct StandStill {
+    is_over: Arc<AtomicBool>,
+    watching: JoinHandle<Duration>,
+}
+
+impl StandStill {
+    pub fn watch() -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let watching = std::thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                std::thread::sleep(BETWEEN_PULSES);
+                longest = longest.max(began.elapsed().saturating_sub(BETWEEN_PULSES));
+            }
+            longest
+        });
+        Self { is_over, watching }
+    }
+
+    /// The longest time since it watches.
+    pub fn longest(self) -> Duration {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.watching.join().expect("a thread that does not panic")
+    }
 }
 
 /// Rates of both sides: the median of rounds in which each has its turn, ours first in every

@@ -1,5 +1,8 @@
 //! How long after someone begins to publish an event its handler has it, at 10,000 events a second, each
 //! published by itself.
+//!
+//! A machine that is not alone on its host stands still now and then, for a tenth of a second: that alone
+//! decides what 99 of 100 events keep to, for whoever has the turn. Such a turn is made again, whoever's it is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,14 +12,18 @@ use tokio::runtime::Handle as Runtime;
 use tokio::task::spawn_blocking;
 
 use super::{BAR, BATCH, Ours, Place, RAW, SEA_STREAMER, batch, event, number, until_acked};
-use crate::measure::{Effort, Row, p50_ms, p99_ms};
+use crate::measure::{Effort, Row, StandStill, p50_ms, p99_ms};
 use crate::peer::streams::{Carrier, Handle, Line, Raw, SeaStreamer};
 
 const EVERY: Duration = Duration::from_micros(100);
 /// What a turn begins with, and does not count.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Of each side, one after the other.
-const TURNS: u32 = 4;
+const TURNS: u32 = 8;
+/// For how long no turn that counts was held up by the machine: longer than two busy cores let a thread wait.
+const HELD_UP_MAX: Duration = Duration::from_millis(20);
+/// How many turns of all sides are made again at most. Those after that count as they are.
+const AGAIN_MAX: u32 = TURNS;
 const BAR_P50_MS: f64 = 0.5;
 const BAR_P99_MS: f64 = 2.0;
 
@@ -24,14 +31,15 @@ pub async fn rows(effort: Effort, place: &Place) -> Vec<Row> {
     let time = effort.each * u32::try_from(effort.rounds).expect("few") / TURNS;
     let (our, raw) = (Ours::new(place), Raw::new(&place.url, 1));
     let sea = SeaStreamer::rolling(&place.url);
+    let mut turns = Turns { place, time, again: 0 };
     let (mut ours, mut raws, mut seas) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..TURNS {
         eprint!("\rstream.latency: turn {} of {TURNS}, {time:?} each", turn + 1);
-        ours.extend(delays(place, &our, time).await);
-        raws.extend(delays(place, &raw, time).await);
-        seas.extend(delays(place, &sea, time).await);
+        ours.extend(turns.delays(&our).await);
+        raws.extend(turns.delays(&raw).await);
+        seas.extend(turns.delays(&sea).await);
     }
-    eprintln!();
+    eprintln!("; {} again, since the machine stood still", turns.again);
     let p50 = |peer, theirs| {
         Row::of_times("stream.latency_p50", peer, p50_ms(ours.clone()), theirs, "ms p50")
     };
@@ -46,6 +54,26 @@ pub async fn rows(effort: Effort, place: &Place) -> Vec<Row> {
         p99(SEA_STREAMER, p99_ms(seas)),
         p99(BAR, BAR_P99_MS),
     ]
+}
+
+struct Turns<'a> {
+    place: &'a Place,
+    time: Duration,
+    /// How many were made again.
+    again: u32,
+}
+
+impl Turns<'_> {
+    async fn delays(&mut self, carrier: &impl Carrier) -> Vec<Duration> {
+        loop {
+            let still = StandStill::watch();
+            let delays = delays(self.place, carrier, self.time).await;
+            if still.longest() < HELD_UP_MAX || self.again == AGAIN_MAX {
+                return delays;
+            }
+            self.again += 1;
+        }
+    }
 }
 
 async fn delays(place: &Place, carrier: &impl Carrier, time: Duration) -> Vec<Duration> {
