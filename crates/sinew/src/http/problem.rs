@@ -33,6 +33,13 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// Says in which part of the input it is.
+    #[must_use]
+    pub fn within(mut self, part: &str) -> Self {
+        self.detail = format!("{part}: {}", self.detail);
+        self
+    }
+
     /// Says by a URI which type of problem it is: `about:blank` unless said, for what the status says
     /// already.
     #[must_use]

@@ -70,6 +70,12 @@ impl Error {
         self
     }
 
+    /// Says of which of several it is.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        self.context = format!("{place}: {}", self.context).into();
+        self
+    }
+
     /// The same error of a call whose earlier attempt may have run.
     pub(crate) fn made_unsure(mut self) -> Self {
         if let ErrorKind::Unavailable { maybe_applied } | ErrorKind::Timeout { maybe_applied } =
@@ -95,6 +101,14 @@ impl Error {
     /// Whether the same call will fail the same way however often it is tried.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self.kind, ErrorKind::Rejected | ErrorKind::Misconfigured | ErrorKind::Denied)
+    }
+
+    /// Whether it is the store that is away, as far as it can be told, and not this very call that it refuses.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrorKind::Timeout { .. } | ErrorKind::Unavailable { maybe_applied: false }
+        )
     }
 
     /// Whether the command may have run although it failed.

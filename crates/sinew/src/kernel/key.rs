@@ -5,6 +5,7 @@
 //! (prefix, tenant, space, segments) never give the same key, whatever a user types.
 
 mod flag;
+mod job;
 mod path;
 mod session;
 mod stream;
@@ -13,6 +14,7 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 pub(crate) use flag::{FlagKeys, PlainFlags};
+pub(crate) use job::QueueKeys;
 pub(crate) use path::Path;
 use path::Start;
 pub(crate) use session::{Code, SessionKeys, SessionSlot, SlotKeys};

@@ -3,6 +3,7 @@
 // Without Redis, some of what it needs is left over.
 #![cfg_attr(not(feature = "redis"), allow(dead_code))]
 
+pub(crate) mod again;
 pub(crate) mod breaker;
 pub(crate) mod clock;
 pub(crate) mod codec;
@@ -24,6 +25,8 @@ pub(crate) mod redis;
 #[cfg(test)]
 mod shuttled;
 pub(crate) mod status;
+pub(crate) mod stored_bytes;
 pub(crate) mod sync;
 pub(crate) mod telemetry;
 pub(crate) mod ttl;
+pub(crate) mod words;

@@ -227,6 +227,34 @@ impl GroupName {
     }
 }
 
+/// A queue of jobs: 1 to 64 of `[A-Za-z0-9._-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct QueueName(Arc<str>);
+
+impl QueueName {
+    pub(crate) fn new(text: &str) -> Result<Self> {
+        wide_name(text, NAME_LEN_MAX, "queue").map(Self)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A kind of job: 1 to 128 of `[A-Za-z0-9._-]`. It is chosen and stays, whatever a type is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct KindName(Arc<str>);
+
+impl KindName {
+    pub(crate) fn new(text: &str) -> Result<Self> {
+        wide_name(text, TOPIC_LEN_MAX, "kind of job").map(Self)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A name that is never beside a tenant's, hence may have an underscore.
 fn wide_name(text: &str, len_max: usize, what: &str) -> Result<Arc<str>> {
     let valid = text.len() <= len_max

@@ -55,3 +55,20 @@ pub(crate) const STREAM_DEAD_LETTERED: &str = "sinew_stream_dead_lettered_total"
 pub(crate) const STREAM_LOST: &str = "sinew_stream_lost_total";
 /// Partitions that this process owns, by `topic` and `group`.
 pub(crate) const STREAM_PARTITIONS_OWNED: &str = "sinew_stream_partitions_owned";
+/// Jobs that were enqueued, by `queue` and `outcome` (`new`, `exists`, `duplicate`, `replaced`, `full`, `error`).
+pub(crate) const JOB_ENQUEUED: &str = "sinew_job_enqueued_total";
+/// Jobs whose handler has ended, by `queue`, `kind` and `outcome` (`done`, `failed`, `retry`, `snoozed`, `dead`, `lost`,
+/// `cancelled`). A kind that no handler is registered for is `other`.
+pub(crate) const JOB_FINISHED: &str = "sinew_job_finished_total";
+/// Seconds that handlers took, by `queue` and `kind`.
+pub(crate) const JOB_DURATION: &str = "sinew_job_duration_seconds";
+/// Seconds from when a job was enqueued until its first run, by `queue`.
+pub(crate) const JOB_WAIT: &str = "sinew_job_wait_seconds";
+/// Jobs that this process runs, by `queue`.
+pub(crate) const JOB_RUNNING: &str = "sinew_job_running";
+/// Jobs that this process had and lost, by `queue` and `cause` (`lease`, `cancelled`, `crashed`).
+pub(crate) const JOB_LOST: &str = "sinew_job_lost_total";
+/// Jobs that became dead, by `queue` and `kind`.
+pub(crate) const JOB_DEAD: &str = "sinew_job_dead_total";
+/// Ticks of recurring jobs, by `outcome` (`fired`, `missed`, `overlapped`, `error`).
+pub(crate) const JOB_FIRED: &str = "sinew_job_fired_total";

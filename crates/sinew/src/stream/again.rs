@@ -3,36 +3,20 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::kernel::error::{Error, ErrorKind};
+use crate::kernel::again::Again;
+use crate::kernel::error::Error;
 
-/// Pauses that grow.
-const AGAIN_FIRST: Duration = Duration::from_millis(50);
+/// How long a pause that grows is at most.
 const AGAIN_LAST: Duration = Duration::from_secs(2);
-/// Those that do not, while the store does not answer.
+/// How long one that does not grow is, while the store does not answer.
 const PAUSE_MIN_MS: u64 = 20;
 pub(super) const PAUSE_MAX_MS: u64 = 200;
 /// So many times a dead letter is tried that the store refuses.
 const REFUSALS_MAX: u32 = 5;
 
-/// A pause that grows, drawn anew each time.
-pub(super) struct Again {
-    bound: Duration,
-}
-
-impl Again {
-    pub(super) fn new() -> Self {
-        Self { bound: AGAIN_FIRST }
-    }
-
-    pub(super) fn well(&mut self) {
-        self.bound = AGAIN_FIRST;
-    }
-
-    pub(super) async fn pause(&mut self) {
-        let drawn = self.bound.mul_f64(fastrand::f64());
-        self.bound = (self.bound * 2).min(AGAIN_LAST);
-        tokio::time::sleep(drawn.max(Duration::from_millis(5))).await;
-    }
+/// Pauses that grow.
+pub(super) fn growing() -> Again {
+    Again::up_to(AGAIN_LAST)
 }
 
 /// Waits a little before what failed is tried again.
@@ -42,11 +26,7 @@ pub(super) async fn pause() {
 
 /// Whether the store refuses this very thing, which may last. An outage is no refusal, as far as it can be told.
 pub(super) fn is_refusal(error: &Error) -> bool {
-    let is_outage = matches!(
-        error.kind(),
-        ErrorKind::Timeout { .. } | ErrorKind::Unavailable { maybe_applied: false }
-    );
-    !is_outage && !error.is_final()
+    !error.is_outage() && !error.is_final()
 }
 
 /// How often the store has refused a dead letter: what it says again and again lasts, and is not to hold up the others.
@@ -63,6 +43,7 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::error::ErrorKind;
 
     #[test]
     fn what_the_store_refuses_again_and_again_holds_up_no_one() {

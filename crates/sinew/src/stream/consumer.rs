@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::again::Again;
+use super::again::growing;
 use super::backend::Backend as _;
 use super::checkpoint::Checkpoints;
 use super::engine::{Engine, Moves};
@@ -308,7 +308,7 @@ impl Consumer {
     /// Hears whether people had the group go elsewhere: then what comes again is a wish. Whether the store said so, one
     /// way or the other.
     async fn hear_of_seek(&self, part: &Part) -> bool {
-        let mut again = Again::new();
+        let mut again = growing();
         loop {
             let name = self.name();
             let ticking = self.ticking(&name, Whom::Members);

@@ -15,7 +15,7 @@ use super::model::TOPICS_MAX;
 use super::pull::watch::Watched;
 #[cfg(feature = "redis")]
 use super::redis::RedisBackend;
-use super::webhook;
+use super::webhook::{self, store::Of};
 use crate::kernel::clock::Clock;
 use crate::kernel::error::Result;
 use crate::kernel::key::PartitionKeys;
@@ -52,7 +52,7 @@ impl Engine {
             value_len_max,
             channels: Channels::embedded(),
             timers: Timers::default(),
-            webhooks: webhook::Store::embedded(prefix),
+            webhooks: webhook::Store::embedded(Of::Topics, prefix),
             lags: Arc::default(),
             watched: Watched::default(),
             #[cfg(feature = "redis")]
@@ -75,7 +75,7 @@ impl Engine {
             value_len_max,
             channels: Channels::on_redis(link.clone()),
             timers: Timers::here(),
-            webhooks: webhook::Store::on_redis(link.clone(), prefix),
+            webhooks: webhook::Store::on_redis(Of::Topics, link.clone(), prefix),
             lags: Arc::default(),
             watched: Watched::here(),
             link: Some(link),

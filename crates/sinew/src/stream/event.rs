@@ -72,7 +72,7 @@ pub struct NewEvent {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extensions: BTreeMap<String, String>,
     /// What it says.
-    #[serde(with = "stored_data")]
+    #[serde(with = "crate::kernel::stored_bytes")]
     pub data: Bytes,
     /// It is to come so much later: up to 365 days.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,40 +80,6 @@ pub struct NewEvent {
     /// Of events with one such id, only the first counts for ten minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dedup: Option<String>,
-}
-
-/// Text as it is, and what is none as base64.
-mod stored_data {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use bytes::Bytes;
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Stored {
-        Text(String),
-        Other { base64: String },
-    }
-
-    pub(super) fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(data) {
-            Ok(text) => text.serialize(serializer),
-            Err(_) => Stored::Other { base64: STANDARD.encode(data) }.serialize(serializer),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Bytes, D::Error> {
-        match Stored::deserialize(deserializer)? {
-            Stored::Text(text) => Ok(text.into()),
-            Stored::Other { base64 } => {
-                STANDARD.decode(base64).map(Bytes::from).map_err(D::Error::custom)
-            }
-        }
-    }
 }
 
 impl NewEvent {

@@ -102,7 +102,7 @@ mod tally;
 mod topic;
 #[cfg(all(test, feature = "redis"))]
 mod twin;
-mod webhook;
+pub(crate) mod webhook;
 
 use std::fmt;
 use std::sync::Arc;

@@ -17,6 +17,8 @@ pub(super) use bounds::*;
 pub use retry::*;
 pub use steps::*;
 
+pub(super) use crate::kernel::words::cut;
+
 /// The random part of a consumer's name, with its hyphen.
 const TOKEN_LEN: usize = 23;
 
@@ -131,11 +133,6 @@ pub(super) struct Entry {
 
 /// An entry, and what went wrong with it so far: a [`Note`] as JSON.
 pub(super) type Noted = (EntryId, Option<Bytes>);
-
-/// The beginning of a text, between characters.
-pub(super) fn cut(text: &str, len_max: usize) -> &str {
-    &text[..text.floor_char_boundary(len_max)]
-}
 
 /// A name that no consumer had before: what people know it by, and 22 random characters.
 pub(super) fn consumer_name(label: &str, random: impl fmt::Display) -> String {

@@ -11,17 +11,18 @@ use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::again::Again;
+use super::again::growing;
 use super::backend::Backend as _;
 use super::engine::Engine;
 use super::event::Event;
 use super::handler::{Ack, Ctx};
 use super::held::Held;
-use super::model::{Becomes, Entry, EntryId, Note, Place, Who, becomes, crashed_too_often, cut};
+use super::model::{Becomes, Entry, EntryId, Note, Place, Who, becomes, crashed_too_often};
 use super::subscribe::{Handled, Settings};
 use crate::kernel::breaker::{Breaker, BreakerState};
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::kernel::telemetry;
+use crate::kernel::words::words_of;
 
 /// How long to wait for a breaker before it is looked at again.
 const BREAKER_LOOK: Duration = Duration::from_millis(100);
@@ -238,7 +239,7 @@ impl Run {
 
     /// Whether its mark is in the inbox. It waits an outage out: without a look, it could run twice.
     async fn was_finished(&self, event_id: &str) -> bool {
-        let mut again = Again::new();
+        let mut again = growing();
         loop {
             match self.engine.backend.inbox(&self.group, &[event_id]).await {
                 Ok(found) => return found.first().copied().unwrap_or(false),
@@ -282,13 +283,6 @@ impl Run {
         };
         Ctx::new(&self.settings, Arc::clone(&self.held), self.place.entry, note, crashes, fence)
     }
-}
-
-/// What a panic says.
-fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    let said = panic.downcast_ref::<&'static str>().copied();
-    let words = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    cut(words.unwrap_or("without a word"), 400)
 }
 
 impl Counts {

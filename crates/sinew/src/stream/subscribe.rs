@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::again::Again;
+use super::again::growing;
 use super::checkpoint::Checkpoints;
 use super::disk::Disk;
 use super::event::Event;
@@ -26,13 +26,13 @@ use crate::kernel::breaker::Breaker;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::Code;
 use crate::kernel::name::{GroupName, TopicName};
+use crate::kernel::words::{LABEL_LEN_MAX, is_label, this_process, told, without_values};
 
 /// For how long what runs may go on when a subscription ends, unless said.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 const DRAIN_MAX: Duration = Duration::from_secs(3_600);
 const FORGET_MIN: Duration = Duration::from_secs(60);
 const FORGET_MAX: Duration = Duration::from_secs(3_650 * 86_400);
-const LABEL_LEN_MAX: usize = 64;
 const KINDS_MAX: usize = 64;
 
 /// What a run of a handler comes to.
@@ -426,7 +426,7 @@ impl Ready {
 
 /// How many partitions the topic has. It waits an outage out.
 async fn partitions_of(streams: &Streams, settings: &Settings, wanted: Option<u16>) -> Result<u16> {
-    let mut again = Again::new();
+    let mut again = growing();
     loop {
         match streams.partitions_or(&settings.topic, wanted.unwrap_or(1)).await {
             Ok(partitions) => {
@@ -486,59 +486,5 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// An error with its causes.
-fn told(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
-    told
-}
-
-/// Serde's words say what it found, which may be anyone's data.
-fn without_values(words: &str) -> String {
-    let Some((found, expected)) = words.rsplit_once(", expected") else {
-        return words.to_owned();
-    };
-    let kind = found.split(['"', '`']).next().unwrap_or_default();
-    format!("{}, expected{expected}", kind.trim_end())
-}
-
-fn is_label(label: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    (1..=LABEL_LEN_MAX).contains(&label.len()) && label.bytes().all(is_allowed)
-}
-
-/// Host and process id, as far as the system says.
-fn this_process() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String =
-        host.trim().chars().filter(|c| is_label(c.encode_utf8(&mut [0; 4]))).take(48).collect();
-    let host = if host.is_empty() { "host" } else { &host };
-    format!("{host}:{}", std::process::id())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_told_of_unreadable_data_has_none_of_them() {
-        let error = serde_json::from_str::<u64>(r#""secret, expected""#).unwrap_err().to_string();
-        let told = without_values(&error);
-        assert!(told.starts_with("invalid type: string, expected u64"), "{told}");
-        let error = serde_json::from_str::<bool>("12345").unwrap_err().to_string();
-        assert!(!without_values(&error).contains("12345"), "{error}");
-    }
-
-    #[test]
-    fn a_process_has_a_name_that_a_consumer_may_have() {
-        assert!(is_label(&this_process()), "{}", this_process());
-        assert!(!is_label("") && !is_label("a b") && !is_label("~parked"));
     }
 }

@@ -2,7 +2,7 @@
 
 mod definition;
 mod secret;
-pub(super) mod store;
+pub(crate) mod store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::kernel::key::Scope;
 use definition::{check, check_name, text_of, webhook_of};
 use store::{Change, Changed};
 
+pub(crate) use definition::{WrittenPause, check_url, within};
 pub use secret::Secret;
 pub(crate) use store::Store;
 
@@ -338,7 +339,7 @@ impl Webhooks {
 }
 
 impl Paused {
-    fn now(reason: &str) -> Self {
+    pub(crate) fn now(reason: &str) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let whole = Duration::from_secs(since.as_secs())
             + Duration::from_millis(u64::from(since.subsec_millis()));

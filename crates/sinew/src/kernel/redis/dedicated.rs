@@ -10,6 +10,9 @@ use crate::kernel::error::{Error, ErrorKind, Result};
 
 /// How much later than the server's own time limit a reply may come.
 const GRACE: Duration = Duration::from_secs(2);
+/// Pauses before a connection is opened again after some that failed.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LAST: Duration = Duration::from_secs(2);
 
 /// Ends when dropped, and with it the command under way.
 pub(crate) struct Dedicated(Opened);
@@ -37,5 +40,14 @@ impl Dedicated {
                 format!("no reply from Redis within {limit:?}"),
             )),
         }
+    }
+}
+
+/// Waits before a connection is opened again, longer and longer; not at all where none has failed. Cancel-safe.
+pub(crate) async fn pause_after(failures: u32) {
+    if failures > 0 {
+        let doubled = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
+        let most = PAUSE_FIRST.saturating_mul(doubled).min(PAUSE_LAST);
+        tokio::time::sleep(most.mul_f64(fastrand::f64()).max(PAUSE_FIRST)).await;
     }
 }

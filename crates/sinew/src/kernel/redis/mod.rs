@@ -51,7 +51,7 @@ use super::breaker::Breaker;
 use super::coherence::{Coherence, Note};
 use super::error::{Error, ErrorKind, Result};
 use super::status::Status;
-pub(crate) use dedicated::Dedicated;
+pub(crate) use dedicated::{Dedicated, pause_after};
 pub(crate) use gather::{Gathered, Gathering, Waiting};
 pub(crate) use subscription::{At, Heard, Subscription};
 use task::Task;

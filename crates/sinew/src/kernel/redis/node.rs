@@ -20,9 +20,10 @@ use crate::kernel::coherence::{Coherence, Lane};
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::status::Status;
 
-/// Pauses grow from the first to the last of these, each drawn anew between zero and the bound.
+/// Pauses grow from the first to the last of these, each drawn anew between zero and the bound: whoever waits for the server
+/// goes on within a second of its return.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LAST: Duration = Duration::from_secs(1);
+const PAUSE_LAST: Duration = Duration::from_millis(500);
 /// A connection that ends sooner does not reset the pauses.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// Longest time for all hooks of a connection.

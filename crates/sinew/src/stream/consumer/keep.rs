@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::super::again::Again;
+use super::super::again::growing;
 use super::super::backend::Backend as _;
 use super::super::checkpoint::is_another_stream;
 use super::super::model::{GroupMode, Joined, Joining, Made, Tick, Ticked, Trimming, Whom, millis};
@@ -243,7 +243,7 @@ impl Consumer {
     pub(super) async fn tidy(self: Arc<Self>) {
         let checkpoints = self.checkpoints.keep_on_disk();
         let tidy = async {
-            let mut again = Again::new();
+            let mut again = growing();
             loop {
                 let pause = TIDY_EVERY.mul_f64(0.8 + 0.4 * fastrand::f64());
                 let clock = &self.engine.clock;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::super::again::Again;
+use super::super::again::growing;
 use super::super::backend::Backend as _;
 use super::super::model::{
     Becomes, CLAIM_MAX, Claim, DUE_MAX, Due, Entry, EntryId, Next, READ_MAX, Reply, Taken, Who,
@@ -23,7 +23,7 @@ impl Consumer {
         // All partitions are there, in their order.
         let indices: Vec<_> = keys.iter().map(|keys| usize::from(keys.partition())).collect();
         let mut reader = self.engine.backend.reader(&keys, &self.settings.group);
-        let mut again = Again::new();
+        let mut again = growing();
         loop {
             self.follow_moves();
             self.until_joined(&indices).await;
@@ -106,7 +106,7 @@ impl Consumer {
     /// Brings over what was read under a former name, and says which that is. What came over before is not among
     /// them: it is recovered.
     async fn follow(&self, part: &Part, read_as: &Arc<str>) -> Vec<EntryId> {
-        let mut again = Again::new();
+        let mut again = growing();
         loop {
             let renamed = {
                 let _taking = part.held.taking().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::super::again::{Again, Refusals};
+use super::super::again::{Refusals, growing};
 use super::super::backend::{Acking, Backend as _, Burying};
 use super::super::model::{
     ACK_AFTER, ACKS_MAX, Becomes, Bury, EntryId, FULL_WAIT, Parking, Reply, Settlement, millis,
@@ -194,7 +194,7 @@ impl Consumer {
     where
         F: Future<Output = Result<Reply<T>>>,
     {
-        let mut again = Again::new();
+        let mut again = growing();
         loop {
             let told = {
                 // Not while the consumer changes its name: what is told under the old one would be refused.

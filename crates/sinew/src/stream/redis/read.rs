@@ -1,7 +1,6 @@
 //! What waits for entries: each on a connection of its own, since it blocks it.
 
 use std::error::Error as _;
-use std::time::Duration;
 
 use redis::{Cmd, RedisError, Value};
 
@@ -9,14 +8,11 @@ use super::reply::of_logs;
 use crate::kernel::error::{Error, ErrorKind, Result};
 use crate::kernel::key::PartitionKeys;
 use crate::kernel::name::GroupName;
-use crate::kernel::redis::{Dedicated, Link, Rerun};
+use crate::kernel::redis::{Dedicated, Link, Rerun, pause_after};
 use crate::stream::model::{BLOCK, Entry, EntryId, Next, Portion, Reply, millis};
 
 /// How many entries of a partition a tail reads at once, at most.
 const TAIL_MAX: usize = 100;
-/// Pauses before a connection is opened again after some that failed.
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LAST: Duration = Duration::from_secs(2);
 
 /// Logs that are waited for together, on a connection that is opened when it is needed.
 struct Waiting {
@@ -47,11 +43,7 @@ impl Waiting {
         if self.connection.is_some() {
             return Ok(());
         }
-        if self.failures > 0 {
-            let doubled = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-            let most = PAUSE_FIRST.saturating_mul(doubled).min(PAUSE_LAST);
-            tokio::time::sleep(most.mul_f64(fastrand::f64()).max(PAUSE_FIRST)).await;
-        }
+        pause_after(self.failures).await;
         // Until it is there, and if this is dropped.
         self.failures = self.failures.saturating_add(1);
         let key = self.keys.first().map_or("", PartitionKeys::log);

@@ -1,12 +1,13 @@
 //! A webhook as text, and what it may be.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Mode, Paused, Secret, Webhook, WebhookAt};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::name::TopicName;
+use crate::stream::model::millis;
 
 /// With what its group has before it, as long as a group may be.
 const NAME_LEN_MAX: usize = 56;
@@ -36,11 +37,25 @@ struct Written {
     paused: Option<WrittenPause>,
 }
 
+/// That one is paused, as it lies in the store.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenPause {
+pub(crate) struct WrittenPause {
     since_ms: u64,
     reason: String,
+}
+
+impl WrittenPause {
+    pub(crate) fn of(paused: &Paused) -> Self {
+        let since = paused.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { since_ms: millis(since), reason: paused.reason.clone() }
+    }
+
+    /// Nothing for a time that cannot be.
+    pub(crate) fn read(self) -> Option<Paused> {
+        let since = UNIX_EPOCH.checked_add(Duration::from_millis(self.since_ms))?;
+        Some(Paused { since, reason: self.reason })
+    }
 }
 
 pub(super) fn check_name(name: &str) -> Result<()> {
@@ -58,15 +73,7 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 
 pub(super) fn check(webhook: &Webhook) -> Result<()> {
     TopicName::new(&webhook.topic)?;
-    let url = webhook.url.as_str();
-    let has_scheme = ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme));
-    let is_one_word = !url.chars().any(|c| c.is_whitespace() || c.is_control());
-    if !has_scheme || !is_one_word || url.len() > URL_LEN_MAX {
-        // Not the URL itself: it may have a token in it.
-        return Err(Error::rejected(format!(
-            "invalid url: expected https:// and a host, {URL_LEN_MAX} bytes at most"
-        )));
-    }
+    check_url(&webhook.url)?;
     within("secrets", webhook.secrets.len(), 1, SECRETS_MAX)?;
     within("kinds", webhook.kinds.len(), 0, KINDS_MAX)?;
     for kind in &webhook.kinds {
@@ -82,7 +89,20 @@ pub(super) fn check(webhook: &Webhook) -> Result<()> {
     within("deliveries at once", webhook.concurrency, 1, CONCURRENCY_MAX)
 }
 
-fn within<N: PartialOrd + std::fmt::Display>(
+/// Looks at a URL for its form alone.
+pub(crate) fn check_url(url: &str) -> Result<()> {
+    let has_scheme = ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme));
+    let is_one_word = !url.chars().any(|c| c.is_whitespace() || c.is_control());
+    match has_scheme && is_one_word && url.len() <= URL_LEN_MAX {
+        true => Ok(()),
+        // Not the URL itself: it may have a token in it.
+        false => Err(Error::rejected(format!(
+            "invalid url: expected https:// and a host, {URL_LEN_MAX} bytes at most"
+        ))),
+    }
+}
+
+pub(crate) fn within<N: PartialOrd + std::fmt::Display>(
     what: &str,
     number: N,
     least: N,
@@ -100,15 +120,12 @@ pub(super) fn text_of(webhook: &Webhook, paused: Option<&Paused>) -> Result<Stri
         url: webhook.url.clone(),
         secrets: webhook.secrets.iter().map(Secret::reveal).collect(),
         kinds: webhook.kinds.clone(),
-        timeout_ms: ms(webhook.timeout),
+        timeout_ms: millis(webhook.timeout),
         attempts: webhook.attempts,
         concurrency: webhook.concurrency,
         ordered: webhook.ordered,
         mode: webhook.mode.name().to_owned(),
-        paused: paused.map(|paused| WrittenPause {
-            since_ms: ms(paused.since.duration_since(UNIX_EPOCH).unwrap_or_default()),
-            reason: paused.reason.clone(),
-        }),
+        paused: paused.map(WrittenPause::of),
     };
     serde_json::to_string(&written)
         .map_err(|error| Error::rejected("expected a webhook that is JSON").with_source(error))
@@ -144,16 +161,9 @@ fn read(name: &str, text: &[u8]) -> Option<WebhookAt> {
     check(&webhook).ok()?;
     let paused = match written.paused {
         None => None,
-        Some(WrittenPause { since_ms, reason }) => {
-            let since = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(since_ms))?;
-            Some(Paused { since, reason })
-        }
+        Some(paused) => Some(paused.read()?),
     };
     Some(WebhookAt { name: name.to_owned(), revision: revision.parse().ok()?, webhook, paused })
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

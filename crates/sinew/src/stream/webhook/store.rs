@@ -19,8 +19,6 @@ use crate::kernel::redis::Link;
 #[cfg(feature = "redis")]
 use crate::stream::{model::millis, redis::webhooks};
 
-/// What the keys of a scope's webhooks end with.
-const ENDING: &str = "stream:webhooks";
 /// After so long without a failure, one that fails has not failed all the time: it was not tried. An endpoint may ask for
 /// an hour between two tries.
 const FAILING_LAPSE: Duration = Duration::from_secs(2 * 3_600);
@@ -28,16 +26,16 @@ const FAILING_LAPSE: Duration = Duration::from_secs(2 * 3_600);
 const NO_TENANT: &str = "_";
 
 /// A change of one webhook.
-pub(in crate::stream) struct Change<'a> {
-    pub(in crate::stream) name: &'a str,
-    pub(in crate::stream) expected: Expected,
+pub(crate) struct Change<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) expected: Expected,
     /// `None` removes it.
-    pub(in crate::stream) text: Option<&'a str>,
+    pub(crate) text: Option<&'a str>,
 }
 
 /// What became of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::stream) enum Changed {
+pub(crate) enum Changed {
     Done {
         revision: u64,
         was_there: bool,
@@ -48,8 +46,42 @@ pub(in crate::stream) enum Changed {
     Full,
 }
 
+/// What webhooks are of. Those of topics and those of queues know nothing of each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Of {
+    Topics,
+    Queues,
+}
+
+impl Of {
+    /// Where those of a scope are defined.
+    fn key(self, scope: &Scope) -> String {
+        match self {
+            Self::Topics => scope.stream_webhooks(),
+            Self::Queues => scope.job_webhooks(),
+        }
+    }
+
+    /// What that ends with.
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Topics => "stream:webhooks",
+            Self::Queues => "job:webhooks",
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    fn tenants(self) -> &'static str {
+        match self {
+            Self::Topics => "stream-webhook-tenants",
+            Self::Queues => "job-webhook-tenants",
+        }
+    }
+}
+
 /// The webhooks of a deployment.
 pub(crate) struct Store {
+    of: Of,
     prefix: Prefix,
     place: Place,
 }
@@ -75,15 +107,15 @@ struct Memory {
 
 impl Store {
     /// Of this process.
-    pub(crate) fn embedded(prefix: &Prefix) -> Self {
-        Self { prefix: prefix.clone(), place: Place::Memory(Mutex::default()) }
+    pub(crate) fn embedded(of: Of, prefix: &Prefix) -> Self {
+        Self { of, prefix: prefix.clone(), place: Place::Memory(Mutex::default()) }
     }
 
     /// Of all who are connected to this Redis.
     #[cfg(feature = "redis")]
-    pub(crate) fn on_redis(link: Link, prefix: &Prefix) -> Self {
-        let tenants = format!("{}_:stream-webhook-tenants", prefix.as_str());
-        Self { prefix: prefix.clone(), place: Place::Redis { link, tenants } }
+    pub(crate) fn on_redis(of: Of, link: Link, prefix: &Prefix) -> Self {
+        let tenants = format!("{}_:{}", prefix.as_str(), of.tenants());
+        Self { of, prefix: prefix.clone(), place: Place::Redis { link, tenants } }
     }
 
     /// Which tenants have webhooks; `None` is what belongs to no tenant.
@@ -98,8 +130,8 @@ impl Store {
     }
 
     /// False: there are too many.
-    pub(super) async fn note_tenant(&self, scope: &Scope) -> Result<bool> {
-        let tenant = self.tenant_of(&scope.stream_webhooks());
+    pub(crate) async fn note_tenant(&self, scope: &Scope) -> Result<bool> {
+        let tenant = self.tenant_of(&self.of.key(scope));
         match &self.place {
             Place::Memory(memory) => {
                 let tenants = &mut memory.lock().tenants;
@@ -117,8 +149,8 @@ impl Store {
     }
 
     /// A tenant that has no webhook any more leaves its place to another.
-    pub(super) async fn forget_tenant(&self, scope: &Scope) -> Result<()> {
-        let tenant = self.tenant_of(&scope.stream_webhooks());
+    pub(crate) async fn forget_tenant(&self, scope: &Scope) -> Result<()> {
+        let tenant = self.tenant_of(&self.of.key(scope));
         match &self.place {
             Place::Memory(memory) => {
                 memory.lock().tenants.remove(&tenant);
@@ -130,7 +162,7 @@ impl Store {
     }
 
     /// For how long a webhook has failed: for no time, if it did not before, or not of late.
-    pub(super) async fn note_failing(&self, key: &str, name: &str) -> Result<Duration> {
+    pub(crate) async fn note_failing(&self, key: &str, name: &str) -> Result<Duration> {
         match &self.place {
             Place::Memory(memory) => {
                 let whose = (key.to_owned(), name.to_owned());
@@ -151,7 +183,7 @@ impl Store {
     }
 
     /// It fails no more.
-    pub(super) async fn forget_failing(&self, key: &str, name: &str) -> Result<()> {
+    pub(crate) async fn forget_failing(&self, key: &str, name: &str) -> Result<()> {
         match &self.place {
             Place::Memory(memory) => {
                 memory.lock().failing.remove(&(key.to_owned(), name.to_owned()));
@@ -164,7 +196,7 @@ impl Store {
 
     /// A tenant by the key of its webhooks: without one, that is what belongs to none.
     fn tenant_of(&self, key: &str) -> String {
-        let scope = key.strip_suffix(ENDING).unwrap_or(key);
+        let scope = key.strip_suffix(self.of.ending()).unwrap_or(key);
         let tenant = scope.strip_prefix(self.prefix.as_str()).unwrap_or(scope);
         match tenant.strip_suffix(':').unwrap_or(tenant) {
             "" => NO_TENANT.to_owned(),
@@ -173,7 +205,7 @@ impl Store {
     }
 
     /// A revision, a space and the text.
-    pub(super) async fn get(&self, key: &str, name: &str) -> Result<Option<Bytes>> {
+    pub(crate) async fn get(&self, key: &str, name: &str) -> Result<Option<Bytes>> {
         match &self.place {
             Place::Memory(memory) => {
                 let memory = memory.lock();
@@ -185,7 +217,7 @@ impl Store {
         }
     }
 
-    pub(super) async fn all(&self, key: &str) -> Result<Vec<(String, Bytes)>> {
+    pub(crate) async fn all(&self, key: &str) -> Result<Vec<(String, Bytes)>> {
         match &self.place {
             Place::Memory(memory) => {
                 let memory = memory.lock();
@@ -197,7 +229,7 @@ impl Store {
         }
     }
 
-    pub(super) async fn put(&self, key: &str, change: &Change<'_>) -> Result<Changed> {
+    pub(crate) async fn put(&self, key: &str, change: &Change<'_>) -> Result<Changed> {
         match &self.place {
             Place::Memory(memory) => Ok(memory.lock().put(key, change)),
             #[cfg(feature = "redis")]
