@@ -1,8 +1,10 @@
-//! The macros of the `sinew` crate, which re-exports them: `#[cached]`, `#[evicts]`, `#[locked]` and `flags!`.
+//! The macros of the `sinew` crate, which re-exports them: `#[cached]`, `#[evicts]`, `#[locked]`, `flags!` and
+//! `#[derive(Job)]`.
 //!
 //! The attributes write the call to the cache or the lock that you would write by hand around the body of
 //! an `async fn`, and nothing else: what they promise is what `sinew::Cache` and `sinew::Locks` promise.
-//! `flags!` writes a method for each flag, which evaluates it as `sinew::flag::Flags` does.
+//! `flags!` writes a method for each flag, which evaluates it as `sinew::flag::Flags` does. `#[derive(Job)]` writes what a
+//! `sinew::job::Job` is.
 //!
 //! | Attribute | When the body runs | What it does to the cache | What the function returns |
 //! | --- | --- | --- | --- |
@@ -23,6 +25,7 @@ mod calls;
 mod evicts;
 mod flags;
 mod function;
+mod job;
 mod load;
 mod locked;
 mod mentions;
@@ -30,7 +33,7 @@ mod receiver;
 
 use proc_macro::TokenStream;
 use quote::ToTokens as _;
-use syn::ItemFn;
+use syn::{DeriveInput, ItemFn};
 
 /// Answers from a cache, and runs the function only on a miss.
 ///
@@ -221,6 +224,32 @@ pub fn locked(arguments: TokenStream, function: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn flags(tokens: TokenStream) -> TokenStream {
     let expanded = flags::expand(tokens.into());
+    expanded.unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a type a kind of job, as `sinew::job::Job` says it.
+///
+/// ```text
+/// #[derive(Job, Serialize, Deserialize)]
+/// #[job(name = "email.send", queue = "mail", attempts = 10, backoff = "exp(1s..1h)", timeout = "5m", retain = "7d")]
+/// struct SendEmail { to: String }
+/// ```
+///
+/// # Arguments
+/// - `name`: what the kind is called in the store, for ever: 1 to 128 of `[A-Za-z0-9._-]`. It has to be said, so that no type's
+///   new name loses the jobs that wait.
+/// - `queue`: where its jobs go, `"default"` unless said.
+/// - `attempts`: how often a handler is called for a job that it fails: 1 to 1,000, 10 unless said.
+/// - `backoff`: the pauses in between: `"exp(1s..1h)"`, which doubles from the first to the last, each drawn between half of it
+///   and all; or `"fixed(5s)"`. `"exp(1s..1h)"` unless said.
+/// - `timeout`: for how long a handler may run: 1 ms to 30 days, 30 min unless said.
+/// - `retain`: for how long a done job is kept: up to 365 days. Not at all unless said.
+/// - `priority`: 0 to 9, 9 is first; 5 unless said.
+///
+/// A time is a number with `ms`, `s`, `m`, `h` or `d`.
+#[proc_macro_derive(Job, attributes(job))]
+pub fn job(tokens: TokenStream) -> TokenStream {
+    let expanded = syn::parse::<DeriveInput>(tokens).and_then(|input| job::expand(&input));
     expanded.unwrap_or_else(syn::Error::into_compile_error).into()
 }
 

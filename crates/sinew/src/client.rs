@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cache::{self, CacheBuilder, MemoryBackend};
 use crate::flag::{self, FlagsBuilder};
+use crate::job::{self, Jobs};
 use crate::kernel::breaker::Breaker;
 use crate::kernel::clock::Clock;
 use crate::kernel::error::{Error, Result};
@@ -49,6 +50,7 @@ struct Deployment {
     sessions: Arc<session::Engine>,
     flags: Arc<flag::Engine>,
     streams: Arc<stream::Engine>,
+    jobs: Arc<job::Engine>,
 }
 
 /// What each capability works with.
@@ -59,6 +61,7 @@ struct Engines {
     sessions: Arc<session::Engine>,
     flags: Arc<flag::Engine>,
     streams: Arc<stream::Engine>,
+    jobs: Arc<job::Engine>,
 }
 
 enum Store {
@@ -105,8 +108,8 @@ impl Sinew {
     ///
     /// It is bounded: 256 MiB of entries, of which those go first that would expire first; 64 MiB of
     /// what limits count, of which that goes first which was not asked for the longest time; 64 MiB of
-    /// sessions, of which those end first that would end first; and 64 MiB of events, of which none goes: more
-    /// are refused.
+    /// sessions, of which those end first that would end first; 64 MiB of events and 64 MiB of jobs, of which none
+    /// goes: more are refused.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -183,12 +186,26 @@ impl Sinew {
         Streams::new(Arc::clone(&self.deployment.streams), self.scope.clone())
     }
 
+    /// The background jobs of this tenant; see [`crate::job`].
+    #[must_use]
+    pub fn jobs(&self) -> Jobs {
+        Jobs::new(Arc::clone(&self.deployment.jobs), self.scope.clone())
+    }
+
     /// Which tenants have webhooks, for whoever delivers to them; `None` is what belongs to no tenant. 10,000 at most.
     ///
     /// # Errors
     /// `Unavailable` or `Timeout` when Redis is down.
     pub async fn webhook_tenants(&self) -> Result<Vec<Option<String>>> {
         self.deployment.streams.webhook_tenants().await
+    }
+
+    /// Which tenants have webhooks of queues, for whoever runs them; `None` is what belongs to no tenant. 10,000 at most.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Timeout` when Redis is down.
+    pub async fn queue_webhook_tenants(&self) -> Result<Vec<Option<String>>> {
+        self.deployment.jobs.webhook_tenants().await
     }
 
     /// Removes every entry of every cache and tenant under this prefix, and says how many there were.
@@ -382,7 +399,9 @@ impl Builder {
         let sessions = session::Engine::on_redis(link.clone(), self.value_len_max);
         let streams =
             stream::Engine::on_redis(link.clone(), self.clock.clone(), &prefix, self.value_len_max);
-        let engines = Engines { caches, locks, limits, sessions, flags, streams };
+        let jobs =
+            job::Engine::on_redis(link.clone(), self.clock.clone(), &prefix, self.value_len_max);
+        let engines = Engines { caches, locks, limits, sessions, flags, streams, jobs };
         Ok(self.assemble(prefix, Store::Redis(link), engines))
     }
 
@@ -408,12 +427,13 @@ impl Builder {
         let caches = cache::Store::Memory(backend);
         let sessions = session::Engine::embedded(self.clock.clone(), self.value_len_max);
         let streams = stream::Engine::embedded(self.clock.clone(), &prefix, self.value_len_max);
-        let engines = Engines { caches, locks, limits, sessions, flags, streams };
+        let jobs = job::Engine::embedded(self.clock.clone(), &prefix, self.value_len_max);
+        let engines = Engines { caches, locks, limits, sessions, flags, streams, jobs };
         self.assemble(prefix, Store::Embedded, engines)
     }
 
     fn assemble(self, prefix: Prefix, store: Store, engines: Engines) -> Sinew {
-        let Engines { caches, locks, limits, sessions, flags, streams } = engines;
+        let Engines { caches, locks, limits, sessions, flags, streams, jobs } = engines;
         let scope = Scope::unscoped(&prefix, self.tenancy);
         let caches = cache::Engine::new(caches, self.clock, self.value_len_max);
         let deployment = Arc::new(Deployment {
@@ -427,6 +447,7 @@ impl Builder {
             sessions,
             flags,
             streams,
+            jobs,
         });
         Sinew { deployment, scope }
     }

@@ -8,6 +8,7 @@
 //! | locks with fences, readers and writers, semaphores, leader election | [`Locks`], [`Guard`], [`Leader`] | [`lock`] |
 //! | sessions: login, logout everywhere, data, devices | [`Sessions`], [`Session`] | [`session`] |
 //! | event streams: groups, order per key, retries, dead letters | [`Streams`] | [`stream`] |
+//! | background jobs: retries, limits, batches, recurring | [`Jobs`] | [`job`] |
 //! | a circuit breaker for your own calls | [`Breaker`], [`BreakerLayer`] | [`Breaker`] |
 //!
 //! Everything begins with a [`Sinew`]: [`Sinew::connect`] for Redis, [`Sinew::embedded`] for this
@@ -49,6 +50,7 @@ mod client;
 pub mod flag;
 #[cfg(feature = "axum")]
 pub mod http;
+pub mod job;
 mod kernel;
 pub mod limit;
 pub mod lock;
@@ -62,6 +64,7 @@ pub use cache::{
     Loading, Local, Outage, PutOptions, Source, Stats, Traced, Warmed,
 };
 pub use client::{Builder, Sinew};
+pub use job::Jobs;
 pub use kernel::breaker::{
     Breaker, BreakerBuilder, BreakerError, BreakerLayer, BreakerService, BreakerState, Permit,
 };
@@ -112,6 +115,10 @@ struct SessionGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/stream.md")]
 struct StreamGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/job.md")]
+struct JobGuide;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/flag.md")]

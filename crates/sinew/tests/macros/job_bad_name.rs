@@ -1,0 +1,7 @@
+use sinew::job::Job;
+
+#[derive(Job)]
+#[job(name = "send mail")]
+struct Send;
+
+fn main() {}

@@ -1,0 +1,7 @@
+use sinew::job::Job;
+
+#[derive(Job)]
+#[job(name = "send", timeout = "31d")]
+struct Send;
+
+fn main() {}

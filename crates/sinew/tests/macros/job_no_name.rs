@@ -1,0 +1,6 @@
+use sinew::job::Job;
+
+#[derive(Job)]
+struct Send;
+
+fn main() {}
