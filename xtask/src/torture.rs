@@ -3,8 +3,9 @@
 use crate::{setup, step};
 
 /// What can be played, and the test that plays it.
-const NAMES: [(&str, &str); 6] = [
+const NAMES: [(&str, &str); 7] = [
     ("cache", "fleet::no_process_sees_what_was_invalidated_before"),
+    ("job", "job_torture::no_history_breaks_a_promise"),
     ("limit", "limit_fleet::processes_that_are_cut_off_admit_the_limit_between_them"),
     ("link", "torture::link"),
     ("lock", "lock_torture::no_history_breaks_a_promise"),
