@@ -22,8 +22,8 @@ enum Rule {
     LoseReplies,
     /// Half of the next reply arrives, then the connection is cut.
     HalveNextReply,
-    /// The next reply does not arrive, and the connection is cut.
-    CutAtNextReply,
+    /// After so many replies the next does not arrive, and the connection is cut.
+    CutAfterReplies(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,11 @@ impl Proxy {
     }
 
     pub fn cut_at_next_reply(&self) {
-        self.set(Rule::CutAtNextReply);
+        self.cut_after_replies(0);
+    }
+
+    pub fn cut_after_replies(&self, count: u32) {
+        self.set(Rule::CutAfterReplies(count));
     }
 
     /// How many connections there were so far.
@@ -217,7 +221,10 @@ async fn copy(
                 state.send_modify(|state| state.rule = Rule::Pass);
                 return;
             }
-            Rule::CutAtNextReply if is_reply => {
+            Rule::CutAfterReplies(left) if is_reply && left > 0 => {
+                state.send_modify(|state| state.rule = Rule::CutAfterReplies(left - 1));
+            }
+            Rule::CutAfterReplies(_) if is_reply => {
                 state.send_modify(|state| state.rule = Rule::Pass);
                 return;
             }

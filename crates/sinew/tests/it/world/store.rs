@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::{SHARED_CLUSTER, SHARED_REDIS, SHARED_VALKEY};
 
 /// What a law runs on.
+#[derive(Clone)]
 pub struct Store {
     kind: Kind,
     pub prefix: String,
 }
 
+#[derive(Clone)]
 enum Kind {
     Memory(sinew::Sinew),
     Url(String),
