@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxError {
-    /// A name or an event cannot be; the words say what was expected.
+    /// A name, an event or a job cannot be; the words say what was expected.
     #[error("{0}")]
     Rejected(String),
     /// The database refused, or is away.

@@ -1,7 +1,7 @@
 //! State and event that never part: an outbox and an inbox in the database of a service.
 //!
-//! - [`Outbox`]: the transaction that changes a row also writes down the event of it. A [`Relay`] publishes
-//!   what was written, after the commit, however often a process dies in between.
+//! - [`Outbox`]: the transaction that changes a row also writes down the event of it, or the job that follows. A
+//!   [`Relay`] publishes what was written, after the commit, however often a process dies in between.
 //! - [`Inbox`]: the transaction that holds the effect of an event also notes that it was had. An event that
 //!   is delivered again finds the note, and has no effect.
 //!
@@ -9,6 +9,7 @@
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use sinew::job::NewJob;
 //! use sinew::stream::NewEvent;
 //! use sinew_outbox::{Outbox, Relay};
 //!
@@ -21,13 +22,15 @@
 //! // … insert the invoice …
 //! let event = NewEvent { key: Some("ada".to_owned()), ..NewEvent::json(&"invoice 7")? };
 //! outbox.row("invoices", event)?.insert(&mut *transaction).await?;
+//! let mail = NewJob { queue: "mail".to_owned(), ..NewJob::new("invoice.mail", "7") };
+//! outbox.job(mail)?.insert(&mut *transaction).await?;
 //! transaction.commit().await?;
 //!
 //! // In the background, for as long as the service runs.
 //! let acme = sinew::Sinew::embedded();
 //! let until = tokio::time::sleep(std::time::Duration::from_millis(300));
-//! let relayed = Relay::sqlite(pool).run(move |_tenant| Ok(acme.streams()), until).await?;
-//! assert_eq!(relayed.published, 1);
+//! let relayed = Relay::sqlite(pool).run(move |_tenant| Ok(acme.clone()), until).await?;
+//! assert_eq!(relayed.published, 2);
 //! # Ok(()) }
 //! ```
 
@@ -37,6 +40,8 @@ compile_error!("expected the feature `sqlite`, `postgres` or both");
 mod error;
 mod event;
 mod inbox;
+mod item;
+mod job;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod publish;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sinew::{Result, Streams};
+use sinew::{Result, Sinew};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::time::Instant;
 
@@ -41,7 +41,7 @@ pub(crate) async fn round<S>(
     publisher: &mut Publisher<S>,
 ) -> Result<Next, OutboxError>
 where
-    S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
+    S: Fn(Option<&str>) -> Result<Sinew> + Send + Sync,
 {
     let mut connection = in_time(pool.acquire()).await?;
     let done = round_on(&mut connection, table, batch, publisher).await;
@@ -59,7 +59,7 @@ async fn round_on<S>(
     publisher: &mut Publisher<S>,
 ) -> Result<Next, OutboxError>
 where
-    S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
+    S: Fn(Option<&str>) -> Result<Sinew> + Send + Sync,
 {
     let (ids, marks) = publisher.owed();
     if !ids.is_empty() {

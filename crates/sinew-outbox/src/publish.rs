@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use sinew::stream::NewEvent;
-use sinew::{ErrorKind, Result, Streams};
+use sinew::{ErrorKind, Result, Sinew};
 use tokio::time::Instant;
 
-use crate::event;
+use crate::item::Item;
 
 /// So many topics are left out at a time because they take nothing: SQLite takes no statement of 1,000 such terms.
 const HELD_MAX: usize = 512;
@@ -45,6 +44,8 @@ pub(crate) struct Settled {
     pub(crate) done: Vec<i64>,
     /// They can never be published: to be set aside, for people to look at.
     pub(crate) refused: Vec<i64>,
+    /// Of those that are done: jobs that are not there, since others have their unique names.
+    pub(crate) duplicates: u64,
 }
 
 impl Settled {
@@ -53,7 +54,7 @@ impl Settled {
     }
 }
 
-/// A topic that takes nothing now. Its rows are not read meanwhile, so that those of others are.
+/// A topic, or a queue, that takes nothing now. Its rows are not read meanwhile, so that those of others are.
 struct Held {
     tenant: String,
     topic: String,
@@ -67,7 +68,7 @@ struct Held {
 
 /// Publishes rows in their order, topic by topic.
 pub(crate) struct Publisher<S> {
-    streams: S,
+    sinew: S,
     table: String,
     held: Vec<Held>,
     /// It was told that more topics take nothing than are left out.
@@ -80,16 +81,17 @@ pub(crate) struct Publisher<S> {
     /// Published by this relay, and not known to be deleted: the database has refused, or has not answered.
     owed: Vec<(i64, String)>,
     pub(crate) published: u64,
+    pub(crate) duplicates: u64,
 }
 
 impl<S> Publisher<S>
 where
-    S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
+    S: Fn(Option<&str>) -> Result<Sinew> + Send + Sync,
 {
-    pub(crate) fn new(streams: S, table: &str) -> Self {
+    pub(crate) fn new(sinew: S, table: &str) -> Self {
         let (held, oldest, looking) = (Vec::new(), None, Duration::ZERO);
         Self {
-            streams,
+            sinew,
             table: table.to_owned(),
             held,
             is_crowded: false,
@@ -98,6 +100,7 @@ where
             looking,
             owed: Vec::new(),
             published: 0,
+            duplicates: 0,
         }
     }
 
@@ -107,7 +110,7 @@ where
         self.held.retain(|held| {
             // Since the last look: by this relay, or another one has published them.
             if held.is_tried {
-                tracing::info!("events of {} for {} go on", self.table, held.topic);
+                tracing::info!("rows of {} for {} go on", self.table, held.topic);
             }
             !held.is_tried
         });
@@ -162,7 +165,20 @@ where
         self.owed.extend(settled.done.iter().filter_map(|id| marks.remove_entry(id)));
         metrics::counter!("sinew_outbox_relayed_total", "table" => self.table.clone())
             .increment(done);
+        if settled.duplicates > 0 {
+            self.tell_duplicates(settled.duplicates);
+        }
         settled
+    }
+
+    fn tell_duplicates(&mut self, jobs: u64) {
+        self.duplicates += jobs;
+        metrics::counter!("sinew_outbox_duplicates_total", "table" => self.table.clone())
+            .increment(jobs);
+        tracing::info!(
+            "{jobs} jobs of {} are not enqueued: others have their unique names",
+            self.table
+        );
     }
 
     /// Tells after a look how long the oldest row has waited that was seen.
@@ -199,50 +215,56 @@ where
         self.oldest = self.oldest.into_iter().chain([oldest]).min();
         let mut ready = Vec::with_capacity(rows.len());
         for row in rows {
-            match self.event_of(row) {
-                Ok(event) => ready.push((row.id, event)),
+            match self.item_of(row) {
+                Ok(item) => ready.push((row.id, item)),
                 Err(error) => self.set_aside(row.id, &error, settled),
             }
         }
         if ready.is_empty() {
             return;
         }
-        let streams = match (self.streams)((!tenant.is_empty()).then_some(tenant)) {
-            Ok(streams) => streams,
+        let sinew = match (self.sinew)((!tenant.is_empty()).then_some(tenant)) {
+            Ok(sinew) => sinew,
             Err(error) if error.kind() == ErrorKind::Rejected => {
                 let error = format!("{error:#}");
                 return ready.iter().for_each(|(id, _)| self.set_aside(*id, &error, settled));
             }
             Err(error) => return self.hold(tenant, topic, oldest, &error),
         };
-        let events = ready.iter().map(|(_, event)| event.clone()).collect();
-        match streams.publish_events(topic, events).await {
-            Ok(_) => settled.done.extend(ready.iter().map(|(id, _)| *id)),
+        let items = ready.iter().map(|(_, item)| item.clone()).collect();
+        match Item::publish_all(items, &sinew, topic).await {
+            Ok(duplicates) => {
+                settled.duplicates += duplicates;
+                settled.done.extend(ready.iter().map(|(id, _)| *id));
+            }
             // Some may be there, and are not to wait with the others: for ten minutes only they are known by their dedup ids.
             Err(_) => {
-                if let Some(error) = self.publish_each(&streams, topic, ready, settled).await {
+                if let Some(error) = self.publish_each(&sinew, topic, ready, settled).await {
                     self.hold(tenant, topic, oldest, &error);
                 }
             }
         }
     }
 
-    /// Publishes events one by one, but for those that would be ahead of one of their key. The last refusal.
+    /// Publishes them one by one, but for those that would be ahead of one of their key. The last refusal.
     async fn publish_each(
         &self,
-        streams: &Streams,
+        sinew: &Sinew,
         topic: &str,
-        events: Vec<(i64, NewEvent)>,
+        items: Vec<(i64, Item)>,
         settled: &mut Settled,
     ) -> Option<sinew::Error> {
         let (mut refused, mut last) = (HashSet::new(), None);
-        for (id, event) in events {
-            let key = event.key.clone();
+        for (id, item) in items {
+            let key = item.key().map(str::to_owned);
             if key.as_ref().is_some_and(|key| refused.contains(key)) {
                 continue;
             }
-            match streams.publish_event(topic, event).await {
-                Ok(_) => settled.done.push(id),
+            match item.publish(sinew, topic).await {
+                Ok(duplicates) => {
+                    settled.duplicates += duplicates;
+                    settled.done.push(id);
+                }
                 Err(error) if error.kind() == ErrorKind::Rejected => {
                     self.set_aside(id, &format!("{error:#}"), settled);
                 }
@@ -260,9 +282,9 @@ where
         last
     }
 
-    fn event_of(&self, row: &Waiting) -> Result<NewEvent, String> {
+    fn item_of(&self, row: &Waiting) -> Result<Item, String> {
         let name = format!("outbox:{}:{}:{}", self.table, row.id, row.mark);
-        event::from_json(&row.event, name, SystemTime::now())
+        Item::read(&row.topic, &row.event, name)
     }
 
     fn set_aside(&self, id: i64, error: &str, settled: &mut Settled) {
@@ -288,7 +310,7 @@ where
             }
             Some(held) => held.since = held.since.min(oldest),
             None if has_room => {
-                tracing::warn!("events of {} for {topic} wait: {error:#}", self.table);
+                tracing::warn!("rows of {} for {topic} wait: {error:#}", self.table);
                 let (tenant, topic) = (tenant.to_owned(), topic.to_owned());
                 let (until, pause) = (jittered(PAUSE_MIN), PAUSE_MIN);
                 let since = oldest;
@@ -298,7 +320,7 @@ where
             None => {
                 self.is_crowded = true;
                 tracing::error!(
-                    "events of {} for more than {HELD_MAX} topics wait, and may hold up others: {error:#}",
+                    "rows of {} for more than {HELD_MAX} topics wait, and may hold up others: {error:#}",
                     self.table
                 );
             }
@@ -308,7 +330,12 @@ where
 
 #[cfg(test)]
 mod tests {
+    use sinew::Streams;
+    use sinew::job::{NewJob, Unique};
+    use sinew::stream::NewEvent;
+
     use super::*;
+    use crate::{event, item, job};
 
     fn row(id: i64, key: &str) -> Waiting {
         row_for("full", id, key)
@@ -325,11 +352,59 @@ mod tests {
 
     /// With room for one event.
     async fn publisher()
-    -> (Streams, Publisher<impl Fn(Option<&str>) -> Result<Streams> + Send + Sync>) {
-        let streams = sinew::Sinew::embedded().streams();
+    -> (Streams, Publisher<impl Fn(Option<&str>) -> Result<Sinew> + Send + Sync>) {
+        let sinew = Sinew::embedded();
+        let streams = sinew.streams();
         streams.topic("full").partitions(1).len_max(1).declare().await.expect("a topic");
-        let of = streams.clone();
-        (streams, Publisher::new(move |_: Option<&str>| Ok(of.clone()), "rows"))
+        (streams, Publisher::new(move |_: Option<&str>| Ok(sinew.clone()), "rows"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_enqueued_again_by_its_row_is_there_once() {
+        let sinew = Sinew::embedded();
+        let of = sinew.clone();
+        let mut publisher = Publisher::new(move |_: Option<&str>| Ok(of.clone()), "rows");
+        let new = NewJob { queue: "mail".to_owned(), ..NewJob::new("email.send", "{}") };
+        let event = job::to_json(new, SystemTime::now()).expect("JSON");
+        let row = || Waiting {
+            topic: item::of_queue("mail"),
+            event: event.clone(),
+            ..row_for("mail", 1, "ada")
+        };
+        for _ in 0..3 {
+            let settled = publisher.publish(vec![row(), row_for("mail", 2, "ada")]).await;
+            assert_eq!((settled.done, settled.refused.len()), (vec![2, 1], 0));
+        }
+        let look = sinew.jobs().queue("mail").look().await.expect("an answer");
+        assert_eq!(look.map(|look| look.waiting), Some(1));
+        // Beside them, a topic of the same name.
+        assert!(sinew.streams().look("mail").await.expect("an answer").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_whose_unique_name_another_has_is_told_to_be_no_job() {
+        let sinew = Sinew::embedded();
+        let of = sinew.clone();
+        let mut publisher = Publisher::new(move |_: Option<&str>| Ok(of.clone()), "rows");
+        let written = || {
+            let job = NewJob { queue: "mail".to_owned(), ..NewJob::new("email.send", "{}") };
+            let job = NewJob { unique: Some(Unique::by("invoice 7")), ..job };
+            job::to_json(job, SystemTime::now()).expect("JSON")
+        };
+        let (first, second) = (written(), written());
+        let row = |id: i64, event: &[u8]| Waiting {
+            topic: item::of_queue("mail"),
+            event: event.to_vec(),
+            ..row_for("mail", id, "ada")
+        };
+        // Again, the first one is there, and is no duplicate of itself.
+        for _ in 0..2 {
+            let settled = publisher.publish(vec![row(1, &first), row(2, &second)]).await;
+            assert_eq!((settled.done, settled.duplicates), (vec![1, 2], 1));
+        }
+        assert_eq!((publisher.published, publisher.duplicates), (4, 2));
+        let look = sinew.jobs().queue("mail").look().await.expect("an answer");
+        assert_eq!(look.map(|look| look.waiting), Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,9 @@
-//! From the table into the stream.
+//! From the table into streams and queues.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew::{Result, Streams};
+use sinew::{Result, Sinew};
 use tokio::sync::Notify;
 
 use crate::error::OutboxError;
@@ -16,15 +16,16 @@ const BATCH_MAX: usize = 1_000;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Publishes the rows of an outbox, and deletes them once they are published.
+/// Publishes the rows of an outbox, jobs as well, and deletes them once they are published.
 ///
 /// A process that dies between the two leaves the row, and its event is published again: it has the same
 /// dedup id, and is a duplicate for as long as the topic remembers it; after that it still has the same event
-/// id, by which an [`Inbox`](crate::Inbox) knows it.
+/// id, by which an [`Inbox`](crate::Inbox) knows it. A job has the same id, and is there once, for ten minutes after it was
+/// done as well; but where another has its unique name, it is not enqueued, and its row is deleted.
 ///
 /// As many relays as there are processes may run on one outbox. On PostgreSQL each takes a share of the
-/// keys that no other has at the moment; on SQLite they publish the same rows, of which the topic
-/// keeps one.
+/// keys that no other has at the moment; on SQLite they publish the same rows, of which the topic, or the
+/// queue, keeps one.
 #[derive(Debug)]
 pub struct Relay {
     store: Store,
@@ -47,6 +48,8 @@ enum Store {
 pub struct Relayed {
     /// Rows that were published and deleted.
     pub published: u64,
+    /// Of these, jobs that were not enqueued, since others had their unique names.
+    pub duplicates: u64,
 }
 
 /// Tells a relay of this process that something was written, so that it does not wait for its next look.
@@ -114,10 +117,10 @@ impl Relay {
         Waker(Arc::clone(&self.wakes))
     }
 
-    /// Runs until `shutdown` is done. `streams` gives the streams of a row's tenant; nothing where the row
-    /// has none.
+    /// Runs until `shutdown` is done. `sinew` gives the deployment as the tenant of a row sees it, for its streams and jobs; it
+    /// is told nothing where the row has none.
     ///
-    /// While Redis or the database is away, and where a topic is full, rows stay where they are and are tried
+    /// While Redis or the database is away, and where a topic or a queue is full, rows stay where they are and are tried
     /// again, other topics' meanwhile. A row that can never be published, because its event is too long
     /// or its tenant's name is none, is set aside with an error in the log: its `shard` becomes −1. To try it
     /// again, set it to 0.
@@ -128,12 +131,12 @@ impl Relay {
     /// # Cancellation
     /// Dropped at any point, no row is lost; one that was being published may be published again, as a
     /// duplicate.
-    pub async fn run<S, F>(self, streams: S, shutdown: F) -> Result<Relayed, OutboxError>
+    pub async fn run<S, F>(self, sinew: S, shutdown: F) -> Result<Relayed, OutboxError>
     where
-        S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
+        S: Fn(Option<&str>) -> Result<Sinew> + Send + Sync,
         F: Future<Output = ()> + Send,
     {
-        let mut publisher = Publisher::new(streams, self.outbox.name());
+        let mut publisher = Publisher::new(sinew, self.outbox.name());
         let mut pause = PAUSE_MIN;
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -166,7 +169,7 @@ impl Relay {
                 () = self.until_next(rest, wait) => {}
             }
         }
-        Ok(Relayed { published: publisher.published })
+        Ok(Relayed { published: publisher.published, duplicates: publisher.duplicates })
     }
 
     /// Until it is woken, once it has rested, or has waited for so long.
@@ -182,7 +185,7 @@ impl Relay {
 
     async fn round<S>(&self, publisher: &mut Publisher<S>) -> Result<Next, OutboxError>
     where
-        S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
+        S: Fn(Option<&str>) -> Result<Sinew> + Send + Sync,
     {
         match &self.store {
             #[cfg(feature = "sqlite")]

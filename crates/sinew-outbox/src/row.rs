@@ -9,9 +9,9 @@ use crate::error::OutboxError;
 use crate::event::millis;
 use crate::table::{Dialect, Table};
 
-/// An event on its way into the outbox. Nothing has happened before it is inserted.
+/// An event, or a job, on its way into the outbox. Nothing has happened before it is inserted.
 #[derive(Clone, Debug)]
-#[must_use = "an event that is not inserted is not published"]
+#[must_use = "what is not inserted is not published"]
 pub struct OutboxRow {
     table: Arc<Table>,
     tenant: String,
@@ -68,7 +68,7 @@ impl OutboxRow {
         Self { table, tenant: String::new(), topic, mark, shard, event }
     }
 
-    /// Publishes it to the topic of a tenant.
+    /// Publishes it to the topic, or the queue, of a tenant.
     pub fn tenant(mut self, tenant: &str) -> Self {
         tenant.clone_into(&mut self.tenant);
         self

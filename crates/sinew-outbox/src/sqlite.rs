@@ -1,6 +1,6 @@
 //! The outbox in SQLite.
 
-use sinew::{Result, Streams};
+use sinew::{Result, Sinew};
 use sqlx::{AssertSqlSafe, SqlitePool};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ pub(crate) async fn round<S>(
     publisher: &mut Publisher<S>,
 ) -> Result<Next, OutboxError>
 where
-    S: Fn(Option<&str>) -> Result<Streams> + Send + Sync,
+    S: Fn(Option<&str>) -> Result<Sinew> + Send + Sync,
 {
     let (ids, marks) = publisher.owed();
     if !ids.is_empty() {

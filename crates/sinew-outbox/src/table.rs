@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use sinew::job::NewJob;
 use sinew::stream::{NewEvent, check_topic};
 
 use crate::error::OutboxError;
-use crate::event;
 use crate::row::OutboxRow;
+use crate::{event, item, job};
 
 const TABLE_DEFAULT: &str = "sinew_outbox";
 const TABLE_LEN_MAX: usize = 48;
@@ -21,7 +22,7 @@ pub enum Dialect {
     Postgres,
 }
 
-/// A table of events that wait for their publication. Cheap to clone.
+/// A table of events and jobs that wait for their publication. Cheap to clone.
 ///
 /// ```
 /// use sinew_outbox::{Dialect, Outbox};
@@ -114,6 +115,19 @@ impl Outbox {
         Ok(OutboxRow::new(Arc::clone(&self.table), topic.to_owned(), mark, shard, event))
     }
 
+    /// A row that is to be written: a job for its queue. It has its id from now on, and is there once however often it is
+    /// enqueued, for ten minutes after it was done as well, hence is kept for so long; its delay counts from now.
+    ///
+    /// # Errors
+    /// `Rejected` for a job that cannot be enqueued. One that is too long is found out by the relay, which sets it
+    /// aside.
+    pub fn job(&self, job: NewJob) -> Result<OutboxRow, OutboxError> {
+        let (mark, shard) = (event::mark()?, event::shard(job.key.as_deref()));
+        let topic = item::of_queue(&job.queue);
+        let job = job::to_json(job, SystemTime::now())?;
+        Ok(OutboxRow::new(Arc::clone(&self.table), topic, mark, shard, job))
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.table.name
     }
@@ -146,8 +160,11 @@ pub(crate) fn check_table(name: &str) -> Result<(), OutboxError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dialect, Outbox};
+    use sinew::job::NewJob;
     use sinew::stream::NewEvent;
+
+    use super::{Dialect, Outbox};
+    use crate::row::OutboxValue;
 
     #[test]
     fn a_name_that_would_need_quotes_is_refused() {
@@ -164,6 +181,15 @@ mod tests {
             assert!(row(topic).is_err(), "{topic}");
         }
         assert!(row("Orders-7.eu_1").is_ok());
+    }
+
+    #[test]
+    fn a_row_says_for_which_queue_its_job_is() {
+        let job = NewJob { queue: "mail".to_owned(), ..NewJob::new("email.send", "{}") };
+        let row = Outbox::new().job(job).expect("a row");
+        assert_eq!(row.values()[1], OutboxValue::Text("queue:mail".to_owned()));
+        assert!(Outbox::new().row("queue:mail", NewEvent::default()).is_err(), "it is no topic");
+        assert!(Outbox::new().job(NewJob::new("email.send", "{}")).is_err(), "for no queue");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! State and event never part, on every database.
 
 mod inbox;
+mod jobs;
 mod killed;
 mod relay;
 
@@ -175,6 +176,13 @@ fn unique(name: &str) -> String {
 async fn sinew() -> Sinew {
     let port = tokio::task::spawn_blocking(|| SHARED_REDIS.port).await.expect("a server");
     sinew_at(port, &format!("{}_", unique("outbox"))).await
+}
+
+/// The same, with its streams.
+async fn with_streams() -> (Sinew, Streams) {
+    let sinew = sinew().await;
+    let streams = sinew.streams();
+    (sinew, streams)
 }
 
 async fn sinew_at(port: u16, prefix: &str) -> Sinew {

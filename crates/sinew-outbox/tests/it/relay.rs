@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use sinew::Sinew;
 use sinew::stream::NewEvent;
-use sinew::{Sinew, Streams};
 use sinew_outbox::{Outbox, OutboxRow, Relay};
 
 use crate::world::{SHARED_REDIS, free_port, redis_cli, start_redis_on};
 use crate::{
     Database, End, events, eventually, keyed, on_databases, said, sinew, sinew_at, unique,
+    with_streams,
 };
 
 on_databases! {
@@ -27,20 +28,20 @@ on_databases! {
     a_table_that_is_not_there_ends_a_relay
 }
 
-const WAITING: &str = "SELECT COUNT(*) FROM sinew_outbox WHERE shard >= 0";
+pub(crate) const WAITING: &str = "SELECT COUNT(*) FROM sinew_outbox WHERE shard >= 0";
 
 fn row(topic: &str, event: NewEvent) -> OutboxRow {
     Outbox::new().row(topic, event).expect("a row")
 }
 
-async fn relay_all(relay: Relay, streams: &Streams, database: &Database) -> u64 {
-    let streams = streams.clone();
+pub(crate) async fn relay_all(relay: Relay, sinew: &Sinew, database: &Database) -> u64 {
+    let sinew = sinew.clone();
     let until = eventually("all is relayed", || async { database.number(WAITING).await == 0 });
-    relay.run(move |_| Ok(streams.clone()), until).await.expect("a table").published
+    relay.run(move |_| Ok(sinew.clone()), until).await.expect("a table").published
 }
 
 async fn what_is_committed_arrives_once_and_in_order(database: Database) {
-    let streams = sinew().await.streams();
+    let (sinew, streams) = with_streams().await;
     database.migrate(&Outbox::new()).await;
     let mut expected = Vec::new();
     for number in 0..30 {
@@ -51,30 +52,30 @@ async fn what_is_committed_arrives_once_and_in_order(database: Database) {
         });
         database.write(rows.collect(), End::Commit).await.expect("a commit");
     }
-    let published = relay_all(database.relay(), &streams, &database).await;
+    let published = relay_all(database.relay(), &sinew, &database).await;
     assert_eq!(said(&streams, "orders").await, expected);
     assert_eq!(published, 300);
 }
 
 async fn what_is_rolled_back_never_arrives(database: Database) {
-    let streams = sinew().await.streams();
+    let (sinew, streams) = with_streams().await;
     database.migrate(&Outbox::new()).await;
     for (text, end) in [("one", End::Commit), ("two", End::RollBack), ("three", End::Commit)] {
         let rows = vec![row("orders", keyed("ada", text))];
         database.write(rows, end).await.expect("an end");
     }
-    relay_all(database.relay(), &streams, &database).await;
+    relay_all(database.relay(), &sinew, &database).await;
     assert_eq!(said(&streams, "orders").await, ["one", "three"]);
 }
 
 async fn relays_that_run_together_publish_each_event_once_and_in_order(database: Database) {
-    let streams = sinew().await.streams();
+    let (sinew, streams) = with_streams().await;
     database.migrate(&Outbox::new()).await;
     let relays = async {
         let (one, other, third) = tokio::join!(
-            relay_all_written(database.relay().batch(7), &streams, &database),
-            relay_all_written(database.relay().batch(11), &streams, &database),
-            relay_all_written(database.relay().batch(13), &streams, &database)
+            relay_all_written(database.relay().batch(7), &sinew, &database),
+            relay_all_written(database.relay().batch(11), &sinew, &database),
+            relay_all_written(database.relay().batch(13), &sinew, &database)
         );
         one + other + third
     };
@@ -102,8 +103,8 @@ async fn relays_that_run_together_publish_each_event_once_and_in_order(database:
 }
 
 /// Until the writer is done, and all that it wrote is relayed.
-async fn relay_all_written(relay: Relay, streams: &Streams, database: &Database) -> u64 {
-    let streams = streams.clone();
+async fn relay_all_written(relay: Relay, sinew: &Sinew, database: &Database) -> u64 {
+    let sinew = sinew.clone();
     let tables = match database {
         Database::Sqlite(_) => "SELECT COUNT(*) FROM sqlite_master WHERE name = 'written'",
         Database::Postgres(_) => "SELECT COUNT(*) FROM pg_tables WHERE tablename = 'written'",
@@ -111,18 +112,18 @@ async fn relay_all_written(relay: Relay, streams: &Streams, database: &Database)
     let until = eventually("all is relayed", || async {
         database.number(tables).await == 1 && database.number(WAITING).await == 0
     });
-    relay.run(move |_| Ok(streams.clone()), until).await.expect("a table").published
+    relay.run(move |_| Ok(sinew.clone()), until).await.expect("a table").published
 }
 
 async fn a_full_topic_keeps_its_rows_and_others_go_on(database: Database) {
-    let streams = sinew().await.streams();
+    let (sinew, streams) = with_streams().await;
     database.migrate(&Outbox::new()).await;
     streams.topic("full").partitions(1).len_max(2).declare().await.expect("a topic");
     // Of the full one, more than a relay reads at once.
     let mut rows: Vec<_> = (0..20).map(|n| row("full", keyed("ada", &n.to_string()))).collect();
     rows.push(row("other", keyed("ada", "other")));
     database.write(rows, End::Commit).await.expect("a commit");
-    let of_streams = streams.clone();
+    let of_relay = sinew.clone();
     let until = async {
         eventually("the other topic's is there", || async {
             said(&streams, "other").await.len() == 1
@@ -134,13 +135,13 @@ async fn a_full_topic_keeps_its_rows_and_others_go_on(database: Database) {
         eventually("all is relayed", || async { database.number(WAITING).await == 0 }).await;
     };
     let relay = database.relay().batch(1);
-    relay.run(move |_| Ok(of_streams.clone()), until).await.expect("a table");
+    relay.run(move |_| Ok(of_relay.clone()), until).await.expect("a table");
     let expected: Vec<String> = (0..20).map(|n| n.to_string()).collect();
     assert_eq!(said(&streams, "full").await, expected);
 }
 
 async fn a_full_partition_holds_up_its_own_keys_only(database: Database) {
-    let streams = sinew().await.streams();
+    let (sinew, streams) = with_streams().await;
     database.migrate(&Outbox::new()).await;
     // Which keys have a partition of their own in a topic of four.
     streams.topic("probe").partitions(4).declare().await.expect("a topic");
@@ -162,7 +163,7 @@ async fn a_full_partition_holds_up_its_own_keys_only(database: Database) {
         (0..12).map(|n| row("orders", keyed(&keys[0], &format!("{n:02}")))).collect();
     rows.extend(keys[1..].iter().map(|key| row("orders", keyed(key, key))));
     database.write(rows, End::Commit).await.expect("a commit");
-    let of_streams = streams.clone();
+    let of_relay = sinew.clone();
     let until = async {
         eventually("what there is room for is done with", || async {
             database.number(WAITING).await == 7
@@ -173,7 +174,7 @@ async fn a_full_partition_holds_up_its_own_keys_only(database: Database) {
         wider.await.expect("a topic");
         eventually("all is relayed", || async { database.number(WAITING).await == 0 }).await;
     };
-    database.relay().run(move |_| Ok(of_streams.clone()), until).await.expect("a table");
+    database.relay().run(move |_| Ok(of_relay.clone()), until).await.expect("a table");
     let (of_full, mut others): (Vec<String>, Vec<String>) =
         said(&streams, "orders").await.into_iter().partition(|text| text.len() == 2);
     assert_eq!(of_full, (0..12).map(|n| format!("{n:02}")).collect::<Vec<_>>());
@@ -186,7 +187,8 @@ async fn a_full_partition_holds_up_its_own_keys_only(database: Database) {
 async fn rows_wait_for_a_redis_that_is_away(database: Database) {
     let port = free_port();
     let sinew = Sinew::builder().connect_lazy(&format!("redis://127.0.0.1:{port}"));
-    let streams = sinew.expect("a URL").streams();
+    let sinew = sinew.expect("a URL");
+    let streams = sinew.streams();
     database.migrate(&Outbox::new()).await;
     let rows = vec![row("orders", keyed("ada", "one")), row("orders", keyed("ada", "two"))];
     database.write(rows, End::Commit).await.expect("a commit");
@@ -196,14 +198,13 @@ async fn rows_wait_for_a_redis_that_is_away(database: Database) {
         let start = tokio::task::spawn_blocking(move || start_redis_on(port, &[]));
         start.await.expect("a server")
     };
-    let (_server, published) =
-        tokio::join!(start, relay_all(database.relay(), &streams, &database));
+    let (_server, published) = tokio::join!(start, relay_all(database.relay(), &sinew, &database));
     assert_eq!(published, 2);
     assert_eq!(said(&streams, "orders").await, ["one", "two"]);
 }
 
 async fn an_event_that_can_never_be_published_is_set_aside(database: Database) {
-    let streams = sinew().await.streams();
+    let (sinew, streams) = with_streams().await;
     database.migrate(&Outbox::new()).await;
     let rows = vec![
         row("orders", keyed("ada", "one")),
@@ -211,17 +212,17 @@ async fn an_event_that_can_never_be_published_is_set_aside(database: Database) {
         row("orders", keyed("ada", "three")),
     ];
     database.write(rows, End::Commit).await.expect("a commit");
-    let published = relay_all(database.relay(), &streams, &database).await;
+    let published = relay_all(database.relay(), &sinew, &database).await;
     assert_eq!(said(&streams, "orders").await, ["one", "three"]);
     assert_eq!(published, 2);
     assert_eq!(database.number("SELECT COUNT(*) FROM sinew_outbox").await, 1, "it is kept");
 }
 
 async fn a_relay_that_is_woken_does_not_wait_for_its_next_look(database: Database) {
-    let streams = sinew().await.streams();
+    let sinew = sinew().await;
     database.migrate(&Outbox::new()).await;
     let relay = database.relay().poll(Duration::from_secs(10));
-    let (waker, of_streams) = (relay.wake(), streams.clone());
+    let (waker, of_relay) = (relay.wake(), sinew.clone());
     let until = async {
         let began = Instant::now();
         for n in 0..20 {
@@ -233,7 +234,7 @@ async fn a_relay_that_is_woken_does_not_wait_for_its_next_look(database: Databas
         // Twenty looks of its own take more than three minutes.
         assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     };
-    relay.run(move |_| Ok(of_streams.clone()), until).await.expect("a table");
+    relay.run(move |_| Ok(of_relay.clone()), until).await.expect("a table");
 }
 
 async fn a_row_goes_to_its_tenant(database: Database) {
@@ -248,8 +249,8 @@ async fn a_row_goes_to_its_tenant(database: Database) {
     database.write(rows, End::Commit).await.expect("a commit");
     let all = sinew.clone();
     let of = move |tenant: Option<&str>| match tenant {
-        Some(tenant) => all.tenant(tenant).map(|sinew| sinew.streams()),
-        None => Ok(all.streams()),
+        Some(tenant) => all.tenant(tenant),
+        None => Ok(all.clone()),
     };
     let until = eventually("all is relayed", || async { database.number(WAITING).await == 0 });
     database.relay().run(of.clone(), until).await.expect("a table");
@@ -269,7 +270,7 @@ async fn a_row_goes_to_its_tenant(database: Database) {
 }
 
 /// How deleting from the outbox is refused, and allowed again.
-async fn deletes(database: &Database) -> (&'static str, &'static str) {
+pub(crate) async fn deletes(database: &Database) -> (&'static str, &'static str) {
     match database {
         Database::Sqlite(_) => (
             "CREATE TRIGGER is_full BEFORE DELETE ON sinew_outbox BEGIN SELECT RAISE(ABORT, 'full'); END",
@@ -288,13 +289,13 @@ async fn deletes(database: &Database) -> (&'static str, &'static str) {
 }
 
 async fn a_row_with_the_number_of_one_that_was_published_is_another(database: Database) {
-    let streams = sinew().await.streams();
+    let (sinew, streams) = with_streams().await;
     database.migrate(&Outbox::new()).await;
     let rows = vec![row("orders", keyed("ada", "one"))];
     database.write(rows, End::Commit).await.expect("a commit");
     let (refuse, allow) = deletes(&database).await;
     database.run(refuse).await;
-    let of_streams = streams.clone();
+    let of_relay = sinew.clone();
     let until = async {
         eventually("it is published", || async { said(&streams, "orders").await.len() == 1 }).await;
         // As where a database that was behind takes the place of this one, and gives its numbers again.
@@ -302,20 +303,21 @@ async fn a_row_with_the_number_of_one_that_was_published_is_another(database: Da
         database.run(allow).await;
         eventually("all is relayed", || async { database.number(WAITING).await == 0 }).await;
     };
-    database.relay().run(move |_| Ok(of_streams.clone()), until).await.expect("a table");
+    database.relay().run(move |_| Ok(of_relay.clone()), until).await.expect("a table");
     assert_eq!(said(&streams, "orders").await, ["one", "one"]);
 }
 
 async fn what_is_published_and_cannot_be_deleted_is_not_published_again(database: Database) {
     let port = tokio::task::spawn_blocking(|| SHARED_REDIS.port).await.expect("a server");
     let prefix = format!("{}_", unique("outbox"));
-    let streams = sinew_at(port, &prefix).await.streams();
+    let sinew = sinew_at(port, &prefix).await;
+    let streams = sinew.streams();
     database.migrate(&Outbox::new()).await;
     let rows = vec![row("orders", keyed("ada", "one")), row("orders", keyed("ada", "two"))];
     database.write(rows, End::Commit).await.expect("a commit");
     let (refuse, allow) = deletes(&database).await;
     database.run(refuse).await;
-    let of_streams = streams.clone();
+    let of_relay = sinew.clone();
     let until = async {
         let are_there = || async { said(&streams, "orders").await.len() == 2 };
         eventually("both are published", are_there).await;
@@ -331,13 +333,13 @@ async fn what_is_published_and_cannot_be_deleted_is_not_published_again(database
         eventually("all is relayed", || async { database.number(WAITING).await == 0 }).await;
     };
     let relay = database.relay();
-    relay.run(move |_| Ok(of_streams.clone()), until).await.expect("a table");
+    relay.run(move |_| Ok(of_relay.clone()), until).await.expect("a table");
     assert_eq!(said(&streams, "orders").await, ["one", "two", "three"]);
 }
 
 async fn a_table_that_is_not_there_ends_a_relay(database: Database) {
-    let streams = Sinew::embedded().streams();
-    let ended = database.relay().run(move |_| Ok(streams.clone()), std::future::pending()).await;
+    let sinew = Sinew::embedded();
+    let ended = database.relay().run(move |_| Ok(sinew.clone()), std::future::pending()).await;
     let error = ended.expect_err("there is no table").to_string();
     assert!(error.contains("sinew_outbox"), "{error}");
 }
