@@ -6,6 +6,8 @@ const POINTS_MAX = 300;
 const SHARE_SECONDS = 10;
 // Until a stream that was refused is asked for again.
 const ASK_AGAIN_MS = 3000;
+// Between two looks at what was counted by the minute and by the day.
+const COUNTED_EVERY_MS = 5000;
 
 const hits = (point) => point.local + point.redis + point.stale;
 const requests = (point) => hits(point) + point.misses;
@@ -34,6 +36,11 @@ const CHARTS = {
   lag: {
     lines: [["not finished", "--faint"], ["oldest, s", "--bad"]],
     values: (recent) => [recent.at(-1).behind, recent.at(-1).oldest_s],
+    most: 5,
+  },
+  ended: {
+    lines: [["done", "--good"], ["failed", "--stale"], ["dead", "--bad"]],
+    values: (recent) => [recent.at(-1).done, recent.at(-1).failed, recent.at(-1).dead],
     most: 5,
   },
   levels: {
@@ -131,6 +138,34 @@ for (const url of new Set(places.map((place) => place.dataset.events))) {
     },
   });
 }
+
+// What was counted comes whole each time.
+async function follow(place, chart) {
+  try {
+    const reply = await fetch(place.dataset.history, { headers: { accept: "application/json" } });
+    // A refusal is JSON, too.
+    if (!reply.ok) throw new Error(reply.statusText);
+    const points = await reply.json();
+    chart.clear();
+    chart.add(points);
+  } catch {
+    // While the store is away, or nobody is signed in any more, the chart stays as it is.
+  }
+  setTimeout(follow, COUNTED_EVERY_MS, place, chart);
+}
+
+for (const place of document.querySelectorAll("[data-history]")) follow(place, start(place));
+
+// What is under a finger is not replaced: it would not be what was pressed.
+let pressed = null;
+document.addEventListener("pointerdown", ({ target }) => (pressed = target), true);
+for (const end of ["pointerup", "pointercancel"]) {
+  document.addEventListener(end, () => setTimeout(() => (pressed = null)), true);
+}
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const isByTheClock = detail.requestConfig.elt.getAttribute("hx-trigger")?.includes("every ");
+  if (isByTheClock && pressed && detail.target.contains(pressed)) detail.shouldSwap = false;
+});
 
 // Pages that are told of changes ask again for what they show.
 for (const place of document.querySelectorAll("[data-changes]")) {

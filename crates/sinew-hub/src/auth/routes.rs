@@ -42,7 +42,7 @@ enum By {
 const OPEN: [&str; 2] = ["/assets", "/openapi.json"];
 
 /// What begins so is for programs.
-const FOR_PROGRAMS: [(&str, Capability, Reach, By); 12] = [
+const FOR_PROGRAMS: [(&str, Capability, Reach, By); 15] = [
     ("/v1/cache", Capability::Cache, Reach::Tenant, By::Method),
     ("/v1/locks", Capability::Lock, Reach::Tenant, By::Method),
     ("/v1/limits", Capability::Limit, Reach::Tenant, By::Method),
@@ -52,6 +52,9 @@ const FOR_PROGRAMS: [(&str, Capability, Reach, By); 12] = [
     ("/v1/flag-segments", Capability::Flag, Reach::Tenant, By::Method),
     ("/v1/streams", Capability::Stream, Reach::Tenant, By::Method),
     ("/v1/subscriptions", Capability::Stream, Reach::Tenant, By::Method),
+    ("/v1/queues", Capability::Job, Reach::Tenant, By::Method),
+    ("/v1/queue-webhooks", Capability::Job, Reach::Tenant, By::Method),
+    ("/v1/recurring", Capability::Job, Reach::Tenant, By::Method),
     ("/v1/redis", Capability::Redis, Reach::All, By::Method),
     ("/v1/audit", Capability::Audit, Reach::All, By::Method),
     // An evaluation is a POST, since a context is too long for a URL.
@@ -59,7 +62,7 @@ const FOR_PROGRAMS: [(&str, Capability, Reach, By); 12] = [
 ];
 
 /// What begins so is a page, or a part of one.
-const PAGES: [(&str, Reach); 7] = [
+const PAGES: [(&str, Reach); 8] = [
     ("/overview", Reach::All),
     ("/caches", Reach::Tenant),
     ("/locks", Reach::Tenant),
@@ -67,6 +70,7 @@ const PAGES: [(&str, Reach); 7] = [
     ("/sessions", Reach::Tenant),
     ("/flags", Reach::Tenant),
     ("/streams", Reach::Tenant),
+    ("/jobs", Reach::Tenant),
 ];
 
 /// What its prefix and its method do not say of a route.
@@ -79,7 +83,7 @@ struct Special {
 }
 
 /// The first that fits holds.
-static SPECIAL: [Special; 35] = [
+static SPECIAL: [Special; 47] = [
     // They count the look-ups of all tenants.
     of("GET", "/v1/cache", Capability::Cache, Verb::Read, Reach::All),
     of("GET", "/v1/cache/{cache}/stats", Capability::Cache, Verb::Read, Reach::All),
@@ -133,6 +137,16 @@ static SPECIAL: [Special; 35] = [
     // It says where a tenant's events are sent.
     of("PUT", "/v1/subscriptions/{name}", Capability::Stream, Verb::Admin, Reach::Tenant),
     of("DELETE", "/v1/subscriptions/{name}", Capability::Stream, Verb::Admin, Reach::Tenant),
+    // A limit of nothing holds a queue up, and what was removed of it is gone.
+    of("PUT", "/v1/queues/{queue}", Capability::Job, Verb::Admin, Reach::Tenant),
+    of("POST", "/v1/queues/{queue}/dead/drop", Capability::Job, Verb::Admin, Reach::Tenant),
+    // It says where a tenant's jobs are sent.
+    of("PUT", "/v1/queues/{queue}/webhook", Capability::Job, Verb::Admin, Reach::Tenant),
+    of("DELETE", "/v1/queues/{queue}/webhook", Capability::Job, Verb::Admin, Reach::Tenant),
+    of("DELETE", "/v1/recurring/{name}", Capability::Job, Verb::Admin, Reach::Tenant),
+    of("DELETE", "/v1/recurring/preview", Capability::Job, Verb::Admin, Reach::Tenant),
+    // Nothing is changed: a definition is too long for a URL.
+    of("POST", "/v1/recurring/preview", Capability::Job, Verb::Read, Reach::Tenant),
     of("PUT", "/v1/redis/breakers/{node}", Capability::Redis, Verb::Admin, Reach::All),
     // Flags are each tenant's own. A query that says several kinds is of the others.
     Special {
@@ -144,6 +158,10 @@ static SPECIAL: [Special; 35] = [
         when: |uri| asks(uri, "kind").eq(["stream"]),
         ..of("GET", "/v1/audit", Capability::Stream, Verb::Read, Reach::Tenant)
     },
+    Special {
+        when: |uri| asks(uri, "kind").eq(["job"]),
+        ..of("GET", "/v1/audit", Capability::Job, Verb::Read, Reach::Tenant)
+    },
     page("GET", "/caches/{cache}/now", Verb::Read, Reach::All),
     page("GET", "/caches/{cache}/events", Verb::Read, Reach::All),
     page("PUT", "/limits/{limit}/definition", Verb::Admin, Reach::All),
@@ -154,6 +172,12 @@ static SPECIAL: [Special; 35] = [
     // As it is for programs.
     page("DELETE", "/streams/{topic}/groups/{group}/forget", Verb::Admin, Reach::Tenant),
     page("DELETE", "/streams/{topic}/groups/{group}/dead/remove", Verb::Admin, Reach::Tenant),
+    // As it is for programs.
+    page("PUT", "/jobs/{queue}/limits", Verb::Admin, Reach::Tenant),
+    page("DELETE", "/jobs/{queue}/dead/drop", Verb::Admin, Reach::Tenant),
+    page("DELETE", "/jobs/~recurring/{name}/drop", Verb::Admin, Reach::Tenant),
+    // A definition is too long for a URL. Nothing is changed.
+    page("POST", "/jobs/~recurring/{name}/preview", Verb::Read, Reach::Tenant),
     // All of a user's, as it is for programs.
     Special {
         when: |uri| asks(uri, "id").all(|id| id.is_empty()),
@@ -237,6 +261,7 @@ mod tests {
             include_str!("../dashboard/mod.rs"),
             include_str!("../dashboard/flag/mod.rs"),
             include_str!("../dashboard/stream/mod.rs"),
+            include_str!("../dashboard/job/mod.rs"),
         ];
         let routes = sources.into_iter().flat_map(|source| source.split(".route(").skip(1));
         routes.filter_map(|route| route.split('"').nth(1)).collect()
@@ -274,7 +299,7 @@ mod tests {
         for special in SPECIAL.iter().filter(|one| matches!(one.need, Need::Token(..))) {
             let method = match special.path {
                 // What a limit of that name answers is described where all of them are.
-                "/v1/limits/check" => "post".to_owned(),
+                "/v1/limits/check" | "/v1/recurring/preview" => "post".to_owned(),
                 _ => special.method.to_lowercase(),
             };
             let operation = &document["paths"][special.path][method.as_str()];
@@ -312,7 +337,20 @@ mod tests {
             ("GET", "/v1/audit", "kind=limit", "audit:read", Reach::All),
             ("GET", "/v1/audit", "kind=flag", "flag:read", Reach::Tenant),
             ("GET", "/v1/audit", "kind=stream", "stream:read", Reach::Tenant),
+            ("GET", "/v1/audit", "kind=job", "job:read", Reach::Tenant),
             ("GET", "/v1/audit", "kind=stream&kind=limit", "audit:read", Reach::All),
+            ("POST", "/v1/queues/{queue}/jobs", "", "job:write", Reach::Tenant),
+            ("POST", "/v1/queues/{queue}/reserve", "", "job:write", Reach::Tenant),
+            ("GET", "/v1/queues/{queue}/jobs/{id}", "", "job:read", Reach::Tenant),
+            ("DELETE", "/v1/queues/{queue}/jobs/{id}", "", "job:write", Reach::Tenant),
+            ("PUT", "/v1/queues/{queue}", "", "job:admin", Reach::Tenant),
+            ("POST", "/v1/queues/{queue}/dead/retry", "", "job:write", Reach::Tenant),
+            ("POST", "/v1/queues/{queue}/dead/drop", "", "job:admin", Reach::Tenant),
+            ("PUT", "/v1/queues/{queue}/webhook", "", "job:admin", Reach::Tenant),
+            ("GET", "/v1/queue-webhooks", "", "job:read", Reach::Tenant),
+            ("PUT", "/v1/recurring/{name}", "", "job:write", Reach::Tenant),
+            ("DELETE", "/v1/recurring/{name}", "", "job:admin", Reach::Tenant),
+            ("POST", "/v1/recurring/preview", "", "job:read", Reach::Tenant),
             ("POST", "/v1/streams/{topic}", "", "stream:write", Reach::Tenant),
             ("GET", "/v1/streams/{topic}/tail", "", "stream:read", Reach::Tenant),
             ("POST", "/v1/streams/{topic}/groups/{group}/pull", "", "stream:write", Reach::Tenant),

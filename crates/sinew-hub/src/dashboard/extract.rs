@@ -1,19 +1,27 @@
 //! What pages take from a request.
 
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::Form;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sinew::http::Problem;
 use sinew::limit::Limiter;
 use sinew::{Locks, Sinew, Tenant};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::show::{Fault, in_words};
 use crate::cache::{Documents, WrittenKey};
 use crate::flag::http::extract::refuse_another_site;
-use crate::hub::Hub;
+use crate::hub::{BUSY, Hub};
 use crate::limit::check_name;
+
+/// Of a form: a flag with some ten thousand overrides fits in.
+const FORM_LEN_MAX: usize = 1 << 20;
+/// Of a topic or a queue.
+const NAME_LEN_MAX: usize = 128;
 
 /// The name of a cache, from the path.
 pub(super) struct CacheName(pub(super) String);
@@ -60,6 +68,12 @@ pub(super) struct OfLimit {
 /// the token of their session as well, without which nothing comes this far.
 pub(crate) struct OurPage;
 
+/// What a form of the page says, and the room that it takes.
+pub(super) struct Said<T> {
+    pub(super) said: T,
+    _room: OwnedSemaphorePermit,
+}
+
 #[derive(Deserialize)]
 struct Whose {
     #[serde(default)]
@@ -103,6 +117,24 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(asked)) => Ok(Self(asked)),
             Err(_) => Err(Fault::page("the address is not complete: expected one from a page")),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Hub> for Said<T> {
+    type Rejection = Fault;
+
+    async fn from_request(mut request: Request, hub: &Hub) -> Result<Self, Fault> {
+        let room = hub.room_for(FORM_LEN_MAX).ok_or_else(|| Fault::part(BUSY))?;
+        DefaultBodyLimit::max(FORM_LEN_MAX).apply(&mut request);
+        match Form::<T>::from_request(request, hub).await {
+            Ok(Form(said)) => Ok(Self { said, _room: room }),
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(Fault::part(
+                    "the form is too large: expected at most 1 MiB. What is larger is sent by the command line, as by `sinew flag set`",
+                ))
+            }
+            Err(_) => Err(Fault::part("the form is not complete: expected one from a page")),
         }
     }
 }
@@ -196,4 +228,28 @@ pub(super) fn named(tenant: &str) -> Result<Option<Tenant>, Fault> {
         "" => Ok(None),
         name => Ok(Some(Tenant::new(name)?)),
     }
+}
+
+/// What an address says after the path.
+pub(super) fn asked(pairs: &[(&str, &str)]) -> String {
+    let pair = |(name, value): &(&str, &str)| {
+        format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))
+    };
+    format!("?{}", pairs.iter().map(pair).collect::<Vec<_>>().join("&"))
+}
+
+/// Of a tenant: what a link says after the path.
+pub(super) fn query(tenant: &str) -> String {
+    match tenant.trim() {
+        "" => String::new(),
+        tenant => asked(&[("tenant", tenant)]),
+    }
+}
+
+/// Whether a topic, a group or a queue can be called so. It stands in the paths that a page asks for: one with dots and
+/// slashes would lead to another's reply.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.len() <= NAME_LEN_MAX
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && name.bytes().any(|byte| byte != b'.')
 }

@@ -6,6 +6,7 @@ mod entry;
 mod events;
 mod extract;
 mod flag;
+mod job;
 mod keys;
 mod limit;
 mod limit_definition;
@@ -58,5 +59,6 @@ pub(crate) fn routes() -> Router<Hub> {
         .route("/sessions/end", get(session::confirm).delete(session::end))
         .merge(flag::routes())
         .merge(stream::routes())
+        .merge(job::routes())
         .route("/assets/{*path}", get(assets::asset))
 }

@@ -1,11 +1,18 @@
 //! What pages have in common: templates as replies, faults as sentences, numbers as text.
 
+use std::time::{Duration, SystemTime};
+
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use jiff::Timestamp;
 use sinew::{Error, ErrorKind};
 
+use crate::duration::shown;
 use crate::unseen::is_unseen;
+
+/// What is not known.
+pub(super) const NOT_KNOWN: &str = "–";
 
 pub(crate) fn render(template: &impl Template) -> Response {
     match template.render() {
@@ -112,6 +119,23 @@ pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
 
 pub(super) fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0))
+}
+
+/// How long ago that was.
+pub(super) fn ago(at: Option<SystemTime>) -> String {
+    at.map_or_else(
+        || NOT_KNOWN.to_owned(),
+        |at| {
+            let ago = SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO);
+            format!("{} ago", shown(ago))
+        },
+    )
+}
+
+/// To a second, for people.
+pub(super) fn time(at: SystemTime) -> String {
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.round(jiff::Unit::Second).unwrap_or(at).to_string()
 }
 
 #[cfg(test)]

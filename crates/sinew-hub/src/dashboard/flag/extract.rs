@@ -1,24 +1,19 @@
 //! What the pages of flags take from a request.
 
-use axum::Form;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
-use axum::http::StatusCode;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use sinew::Tenant;
 use sinew::flag::Flags;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::auth::Actor;
 use crate::dashboard::extract::Asked;
+pub(super) use crate::dashboard::extract::Said;
 use crate::dashboard::show::{Fault, in_words};
-use crate::hub::{BUSY, Hub};
+use crate::hub::Hub;
 
 /// How a change is said to have come, where no one has to say who they are.
 const BY: &str = "dashboard";
-/// Of a form: a flag with some ten thousand overrides fits in.
-const FORM_LEN_MAX: usize = 1 << 20;
 const KEY_CHARS_MAX: usize = 100;
 
 /// Whose flags, and of which environment, as the page says it.
@@ -48,12 +43,6 @@ pub(super) struct OfFlag {
     pub(super) tenant: Option<Tenant>,
     pub(super) by: String,
     pub(super) key: String,
-}
-
-/// What a form of the page says, and the room that it takes.
-pub(super) struct Said<T> {
-    pub(super) said: T,
-    _room: OwnedSemaphorePermit,
 }
 
 impl FromRequestParts<Hub> for OfFlags {
@@ -90,24 +79,6 @@ impl FromRequestParts<Hub> for OfFlag {
         let key = key.ok_or_else(|| Fault::page(wrong))?;
         let OfFlags { flags, place, tenant, by } = OfFlags::from_request_parts(parts, hub).await?;
         Ok(Self { flags, place, tenant, by, key })
-    }
-}
-
-impl<T: DeserializeOwned> FromRequest<Hub> for Said<T> {
-    type Rejection = Fault;
-
-    async fn from_request(mut request: Request, hub: &Hub) -> Result<Self, Fault> {
-        let room = hub.room_for(FORM_LEN_MAX).ok_or_else(|| Fault::part(BUSY))?;
-        DefaultBodyLimit::max(FORM_LEN_MAX).apply(&mut request);
-        match Form::<T>::from_request(request, hub).await {
-            Ok(Form(said)) => Ok(Self { said, _room: room }),
-            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(Fault::part(
-                    "the form is too large: expected at most 1 MiB. A larger flag is set by `sinew flag set`",
-                ))
-            }
-            Err(_) => Err(Fault::part("the form is not complete: expected one from a page")),
-        }
     }
 }
 

@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use sinew::Streams;
 use sinew::stream::Place;
 
-use crate::dashboard::extract::{Asked, named};
+use crate::dashboard::extract::{Asked, is_plain, named};
+pub(super) use crate::dashboard::extract::{asked, query};
 use crate::dashboard::show::Fault;
 use crate::hub::Hub;
 use crate::stream::audit;
 use crate::stream::http::dead::Which;
-
-/// Of a topic; groups are shorter.
-const NAME_LEN_MAX: usize = 128;
 
 /// The streams of a tenant.
 pub(super) struct OfStreams {
@@ -104,22 +101,6 @@ impl Whose {
     }
 }
 
-/// What an address says after the path.
-pub(super) fn asked(pairs: &[(&str, &str)]) -> String {
-    let pair = |(name, value): &(&str, &str)| {
-        format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))
-    };
-    format!("?{}", pairs.iter().map(pair).collect::<Vec<_>>().join("&"))
-}
-
-/// Of a tenant: what a link says after the path.
-pub(super) fn query(tenant: &str) -> String {
-    match tenant.trim() {
-        "" => String::new(),
-        tenant => asked(&[("tenant", tenant)]),
-    }
-}
-
 impl FromRequestParts<Hub> for OfStreams {
     type Rejection = Fault;
 
@@ -140,22 +121,15 @@ impl FromRequestParts<Hub> for OfTopic {
         let OfStreams { streams, tenant } = OfStreams::from_request_parts(parts, hub).await?;
         let mut said = |name: &str| path.remove(name).unwrap_or_default();
         let whose = Whose { tenant, topic: said("topic"), group: said("group") };
-        // They stand in the paths that a page asks for: one with dots and slashes would lead to another's reply.
         if !is_plain(&whose.topic) || !(whose.group.is_empty() || is_plain(&whose.group)) {
             return Err(Fault::page(
                 "no topic or group is called so: expected A-Z a-z 0-9 . _ - and not only dots",
             ));
         }
         // As it is for programs.
-        if whose.topic == audit::TOPIC && !parts.method.is_safe() {
-            return Err(Fault::part("this is the audit of streams: it is read only"));
+        if audit::is_one(&whose.topic) && !parts.method.is_safe() {
+            return Err(Fault::part("this is an audit: it is read only"));
         }
         Ok(Self { streams, whose })
     }
-}
-
-fn is_plain(name: &str) -> bool {
-    name.len() <= NAME_LEN_MAX
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-        && name.bytes().any(|byte| byte != b'.')
 }

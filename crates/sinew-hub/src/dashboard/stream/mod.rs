@@ -9,20 +9,15 @@ mod list;
 mod topic;
 mod webhook;
 
-use std::time::{Duration, SystemTime};
-
 use axum::Router;
 use axum::routing::get;
-use jiff::Timestamp;
 use sinew::stream::{Count, GroupLag};
 
+use crate::dashboard::show::{NOT_KNOWN, ago, time};
 use crate::duration::shown;
 use crate::hub::Hub;
 
 pub(crate) use history::Histories;
-
-/// What is not known.
-const NOT_KNOWN: &str = "–";
 
 /// No topic begins with `~`: what is no topic does.
 pub(super) fn routes() -> Router<Hub> {
@@ -88,20 +83,4 @@ fn count(count: Count) -> String {
         true => count.n.to_string(),
         false => format!("≈ {}", count.n),
     }
-}
-
-fn ago(at: Option<SystemTime>) -> String {
-    at.map_or_else(
-        || NOT_KNOWN.to_owned(),
-        |at| {
-            let ago = SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO);
-            format!("{} ago", shown(ago))
-        },
-    )
-}
-
-/// To a second, for people.
-fn time(at: SystemTime) -> String {
-    let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
-    at.round(jiff::Unit::Second).unwrap_or(at).to_string()
 }
