@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod confirm;
+pub(crate) mod input;
 mod output;
 pub(crate) mod place;
 pub(crate) mod progress;
@@ -19,6 +20,7 @@ use crate::cache::command::CacheCommand;
 use crate::config::{Config, Fault, Flags};
 use crate::flag::command::FlagCommand;
 use crate::hub::Hub;
+use crate::job::command::JobCommand;
 use crate::limit::command::LimitCommand;
 use crate::limit::rls;
 use crate::lock::command::LockCommand;
@@ -47,12 +49,13 @@ Examples:
   sinew limit define per-user --quota 100 --per 1m  limit requests over all machines
   sinew flag set new-ui on --rollout 10             show something to a tenth of the users
   sinew stream lag --fail-above 1000                are events waiting for someone
+  sinew job watch                                   what background jobs are doing, live
   sinew token new billing --scope cache:write       let a program in at a hub, and not everyone
 
 Exit codes:
   0  it worked          1  it did not work
   2  bad input          3  there is no such entry, limit, session, flag,
-                           topic or group
+                           topic, group, queue or job
   75 someone else holds the lock (sinew lock run, which otherwise ends as
      its command does), or the limit denies it (sinew limit check)"
 )]
@@ -137,6 +140,18 @@ What goes over many (drop-dead --all, seek, forget) asks first, unless told
 --yes."
     )]
     Stream(StreamCommand),
+    /// Enqueue background jobs, look at what becomes of them, and put right what went wrong
+    #[command(
+        subcommand,
+        after_help = "\
+With --store redis://… a command works on Redis itself, under --prefix and
+--tenancy; otherwise it asks the hub at --listen, which has its own, and keeps
+an audit of what is changed (GET /v1/audit?kind=job).
+
+What goes over many dead jobs (retry and drop-dead by anything but ids) and
+recurring drop ask first, unless told --yes."
+    )]
+    Job(JobCommand),
     /// Look at a hub's Redis
     #[command(subcommand)]
     Redis(RedisCommand),
@@ -206,6 +221,7 @@ pub async fn run() -> ExitCode {
         Command::Session(command) => command.run().await,
         Command::Flag(command) => command.run().await,
         Command::Stream(command) => command.run().await,
+        Command::Job(command) => command.run().await,
         Command::Redis(command) => command.run().await,
         Command::Token(command) => command.run(),
         Command::User(command) => command.run(),
@@ -340,7 +356,10 @@ pub(crate) async fn until_stopped(
     };
     tracing::info!("stopping");
     hub.stop();
-    let (served_to_the_end, ()) = tokio::join!(serving, hub.deliveries().ended());
+    let (served_to_the_end, (), ()) =
+        tokio::join!(serving, hub.deliveries().ended(), hub.queue_runs().ended());
+    // No reserve begins any more.
+    hub.reserves_ended().await;
     match served(served_to_the_end) {
         Outcome::Worked => outcome,
         failed => failed,

@@ -23,6 +23,8 @@ pub(crate) enum Outcome {
     NoSuchFlag(String),
     /// 3, and which: a topic, a group, an event
     NoSuchStream(String),
+    /// 3, and which: a queue, a job, a recurring job
+    NoSuchJob(String),
     /// 75, as `EX_TEMPFAIL` of sysexits: someone else holds the lock, or a limit denies it
     NotNow(String),
     /// As a command that was run, and what is to be said of it
@@ -54,7 +56,8 @@ impl Outcome {
             Self::NoSuchLimit(message)
             | Self::NoSuchSession(message)
             | Self::NoSuchFlag(message)
-            | Self::NoSuchStream(message) => (message, 3),
+            | Self::NoSuchStream(message)
+            | Self::NoSuchJob(message) => (message, 3),
         };
         eprintln!("error: {}", message.replace('\n', "\nerror: "));
         ExitCode::from(code)

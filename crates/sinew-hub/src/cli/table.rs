@@ -41,7 +41,8 @@ pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(|c| if is_unseen(c) { '\u{FFFD}' } else { c }).collect()
 }
 
-fn cut(text: &str, width: usize) -> String {
+/// The same, and no wider than there is room.
+pub(crate) fn cut(text: &str, width: usize) -> String {
     let text = harmless(text);
     if text.chars().count() <= width {
         return text;
