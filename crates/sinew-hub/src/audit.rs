@@ -17,7 +17,7 @@ use crate::hub::{BUSY, Hub};
 use crate::limit::body::ChangeBody;
 use crate::openapi::ProblemBody;
 use crate::stream::body::EventBody;
-use crate::{flag, limit, stream};
+use crate::{flag, job, limit, stream};
 
 const COUNT_DEFAULT: usize = 100;
 const COUNT_MAX: usize = 1_000;
@@ -36,13 +36,15 @@ enum Kind {
     Limit,
     /// Groups, dead letters and subscriptions of a tenant, each change as a CloudEvent
     Stream,
+    /// Queues, dead jobs, recurring jobs and webhooks of queues of a tenant, each change as a CloudEvent
+    Job,
 }
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AuditQuery {
-    /// What was changed: `limit`, `flag` or `stream`
+    /// What was changed: `limit`, `flag`, `stream` or `job`
     #[param(inline)]
     kind: Kind,
     /// How many to tell of: 1 to 1,000. 100 unless said
@@ -76,14 +78,14 @@ enum ChangesBody {
 
 /// The last changes, the newest first.
 ///
-/// A thousand are kept of limits, and about ten thousand of the flags of an environment, and
-/// of a tenant's streams. Those of one flag are
+/// A thousand are kept of limits, and about ten thousand of the flags of an environment, of a tenant's
+/// streams, and of its jobs. Those of one flag are
 /// looked for among the last two thousand of all.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit",
     params(
         AuditQuery,
         ("X-Flags-Env" = Option<String>, Header, description = "Of flags: in which environment, in place of the query"),
-        ("X-Tenant-Id" = Option<String>, Header, description = "Whose flags or streams; limits are everyone's"),
+        ("X-Tenant-Id" = Option<String>, Header, description = "Whose flags, streams or jobs; limits are everyone's"),
     ),
     responses(
         (status = 200, body = ChangesBody, description = "The newest first"),
@@ -100,7 +102,7 @@ async fn audit(
     let asked = query.ok().map(|Query(asked)| asked).filter(AuditQuery::is_good);
     let AuditQuery { kind, count, key, env, change } = asked.ok_or_else(|| {
         Problem::bad_request(
-            "the query is not what it should be: expected kind=limit, kind=flag or kind=stream, and count=N from 1 to 1000 or no count; of flags also key=KEY and env=NAME, or neither, and with a key change=ID",
+            "the query is not what it should be: expected kind=limit, kind=flag, kind=stream or kind=job, and count=N from 1 to 1000 or no count; of flags also key=KEY and env=NAME, or neither, and with a key change=ID",
         )
     })?;
     let count = count.unwrap_or(COUNT_DEFAULT);
@@ -109,10 +111,11 @@ async fn audit(
             let changes = hub.limits().changes(count).await.map_err(limit::http::problem)?;
             ChangesBody::Limits(changes.into_iter().map(ChangeBody::from).collect())
         }
-        Kind::Stream => {
+        Kind::Stream | Kind::Job => {
             let tenant = tenant.as_ref().map(|RequestTenant(tenant)| tenant);
             let streams = hub.streams(tenant).map_err(Problem::bad_request)?;
-            let changes = stream::audit::last(&streams, count).await;
+            let topic = if kind == Kind::Job { job::audit::TOPIC } else { stream::audit::TOPIC };
+            let changes = stream::audit::last(&streams, topic, count).await;
             let changes = changes.map_err(stream::http::problem)?;
             let changes: serde_json::Result<_> = changes.iter().map(EventBody::of).collect();
             ChangesBody::Streams(changes.map_err(stream::http::unreadable)?)

@@ -7,6 +7,7 @@ use sinew::Tenancy;
 use sinew::limit::http::TrustedProxies;
 use sinew_platform::demo::{PASSWORD, TENANTS, Traffic, USERS, email_of, gateway, seed};
 use sinew_platform::events::Workers;
+use sinew_platform::remote::Remote;
 use sinew_platform::{Database, rent_tracker};
 
 use crate::auth::settings::AuthSettings;
@@ -125,7 +126,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     };
     let embedded = matches!(config.store, StoreSetting::Embedded);
     println!("\nThe platform's database is {}.", database.name());
-    let workers = Workers::start(hub.sinew(), &database);
+    let workers = Workers::start(hub.sinew(), &database, &Remote::default());
     let app = sinew_platform::router(hub.sinew().clone(), database, &TrustedProxies::default());
     let app = match app {
         Ok(app) => app,

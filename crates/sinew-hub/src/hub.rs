@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sinew::flag::Flags;
 use sinew::limit::Limiter;
 use sinew::session::Sessions;
-use sinew::{Locks, Sinew, Stats, Streams, Tenancy, Tenant};
+use sinew::{Jobs, Locks, Sinew, Stats, Streams, Tenancy, Tenant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::auth::Auth;
@@ -18,23 +18,36 @@ use crate::cache::{Documents, documents};
 use crate::config::Config;
 use crate::dashboard::{Histories, Series};
 use crate::flag::table::FlagTable;
+use crate::job::settings::keep_queues_declared;
+use crate::job::tend::Tended;
 use crate::limit::table::LimitTable;
+use crate::places::{Place, Places};
 use crate::session::settings::SessionSettings;
 use crate::stream::settings::keep_declared;
-use crate::stream::webhook::Deliveries;
-use crate::stream::webhook::address::Addresses;
+use crate::webhook::address::Addresses;
+use crate::webhook::runs::Runs;
+use crate::{job, stream};
 
 const CONTACT_EVERY: Duration = Duration::from_millis(50);
 /// Requests that hold megabytes, or look at thousands of keys.
 const HEAVY_AT_ONCE_MAX: usize = 4;
-/// Requests that wait in line for a lock: they need little, but a place among all requests.
+/// Requests that change as many jobs as there are: they take their time, and whoever looks meanwhile is not to wait for it.
+const BULK_AT_ONCE_MAX: usize = 4;
+const BULK_OF_TENANT_MAX: usize = 2;
+/// Requests that wait in line for a lock, or for the end of a job: they need little, but a place among all requests.
 const WAITING_AT_ONCE_MAX: usize = 1_024;
 /// Streams that tell of changed flags, or of lags: each is a connection.
 const LISTENING_AT_ONCE_MAX: usize = 1_024;
 /// Streams that tell of events: each is a connection to the store, too.
 const TAILING_AT_ONCE_MAX: usize = 128;
-/// Pulls of events that wait for the first: each has connections to the store, too.
+/// Pulls that wait for the first event: each has connections to the store, too.
 const PULLING_AT_ONCE_MAX: usize = 256;
+const PULLING_OF_TENANT_MAX: usize = 64;
+/// The same of jobs: a worker that has nothing to do waits so all the time.
+const RESERVING_AT_ONCE_MAX: usize = 512;
+const RESERVING_OF_TENANT_MAX: usize = 128;
+/// How long the hub's end waits for jobs to be given back of which nobody was told.
+const RESERVES_END_MAX: Duration = Duration::from_secs(3);
 /// Of bodies that are read before their request has such a place, in bytes.
 const HELD_LEN_MAX: usize = 128 << 20;
 /// What is said when there is no place for one more of them.
@@ -54,17 +67,21 @@ struct Inner {
     limits: LimitTable,
     sessions: SessionSettings,
     flags: FlagTable,
-    deliveries: Deliveries,
+    deliveries: Runs,
+    queue_runs: Runs,
+    tended: Tended,
     addresses: Addresses,
     tenancy: Tenancy,
     metrics: PrometheusHandle,
     series: Series,
     histories: Histories,
     heavy: Arc<Semaphore>,
+    bulk: Places,
     waiting: Arc<Semaphore>,
     listening: Arc<Semaphore>,
     tailing: Arc<Semaphore>,
-    pulling: Arc<Semaphore>,
+    pulling: Places,
+    reserving: Places,
     held: Arc<Semaphore>,
     up_since: Instant,
     stopping: watch::Sender<bool>,
@@ -85,7 +102,13 @@ impl Hub {
             rehearsal: config.open_empty()?,
             limits: LimitTable::new(&sinew, config.limits.clone()),
             flags: FlagTable::new(config.flags_env.clone()),
-            deliveries: Deliveries::starting(sinew.clone(), &config.webhooks, stopping.subscribe()),
+            deliveries: stream::webhook::start(
+                sinew.clone(),
+                &config.webhooks,
+                stopping.subscribe(),
+            ),
+            tended: Tended::new(),
+            queue_runs: job::webhook::start(sinew.clone(), &config.webhooks, stopping.subscribe()),
             addresses: config.webhooks.addresses(),
             sinew,
             caches: config.caches.clone(),
@@ -94,10 +117,12 @@ impl Hub {
             metrics,
             histories: Histories::default(),
             heavy: Arc::new(Semaphore::new(HEAVY_AT_ONCE_MAX)),
+            bulk: Places::new(BULK_AT_ONCE_MAX, BULK_OF_TENANT_MAX),
             waiting: Arc::new(Semaphore::new(WAITING_AT_ONCE_MAX)),
             listening: Arc::new(Semaphore::new(LISTENING_AT_ONCE_MAX)),
             tailing: Arc::new(Semaphore::new(TAILING_AT_ONCE_MAX)),
-            pulling: Arc::new(Semaphore::new(PULLING_AT_ONCE_MAX)),
+            pulling: Places::new(PULLING_AT_ONCE_MAX, PULLING_OF_TENANT_MAX),
+            reserving: Places::new(RESERVING_AT_ONCE_MAX, RESERVING_OF_TENANT_MAX),
             held: Arc::new(Semaphore::new(HELD_LEN_MAX)),
             up_since: Instant::now(),
             stopping,
@@ -105,6 +130,7 @@ impl Hub {
         }));
         tokio::spawn(hub.clone().note_first_contact());
         tokio::spawn(keep_declared(hub.sinew().clone(), config.topics.clone()));
+        tokio::spawn(keep_queues_declared(hub.sinew().clone(), config.queues.clone()));
         Ok(hub)
     }
 
@@ -226,14 +252,32 @@ impl Hub {
         Ok(scope_of(&self.0.sinew, tenant)?.streams())
     }
 
+    /// The background jobs of a tenant.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) fn jobs(&self, tenant: Option<&Tenant>) -> Result<Jobs, String> {
+        Ok(scope_of(&self.0.sinew, tenant)?.jobs())
+    }
+
     /// The environment whose flags are meant where none is named.
     pub(crate) fn flags_env(&self) -> &str {
         self.0.flags.default_env()
     }
 
     /// The webhooks that this hub delivers.
-    pub(crate) fn deliveries(&self) -> &Deliveries {
+    pub(crate) fn deliveries(&self) -> &Runs {
         &self.0.deliveries
+    }
+
+    /// The webhooks of queues that this hub runs.
+    pub(crate) fn queue_runs(&self) -> &Runs {
+        &self.0.queue_runs
+    }
+
+    /// The queues that this hub looks after.
+    pub(crate) fn tended(&self) -> &Tended {
+        &self.0.tended
     }
 
     /// Where webhooks may be delivered to.
@@ -265,7 +309,12 @@ impl Hub {
         Arc::clone(&self.0.heavy).try_acquire_owned().ok()
     }
 
-    /// A place among the requests that wait in line for a lock, if there is one.
+    /// A place among those that change all that there is, if there is one for the tenant.
+    pub(crate) fn bulk_place(&self, tenant: Option<&str>) -> Option<Place> {
+        self.0.bulk.take(tenant)
+    }
+
+    /// A place among the requests that wait in line for a lock, or for the end of a job, if there is one.
     pub(crate) fn waiting_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.waiting).try_acquire_owned().ok()
     }
@@ -280,9 +329,19 @@ impl Hub {
         Arc::clone(&self.0.tailing).try_acquire_owned().ok()
     }
 
-    /// A place among the pulls that wait for an event, if there is one.
-    pub(crate) fn pulling_place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.pulling).try_acquire_owned().ok()
+    /// A place among the pulls that wait for an event, if there is one for the tenant.
+    pub(crate) fn pulling_place(&self, tenant: Option<&str>) -> Option<Place> {
+        self.0.pulling.take(tenant)
+    }
+
+    /// A place among those who wait for a job to run, if there is one for the tenant.
+    pub(crate) fn reserving_place(&self, tenant: Option<&str>) -> Option<Place> {
+        self.0.reserving.take(tenant)
+    }
+
+    /// Turns ready when all jobs wait again that were taken for nobody, or after a while.
+    pub(crate) async fn reserves_ended(&self) {
+        let _ = tokio::time::timeout(RESERVES_END_MAX, self.0.sinew.jobs().settled()).await;
     }
 
     /// Room for so many bytes of a body, if there is some.

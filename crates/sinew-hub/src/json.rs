@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use sinew::http::Problem;
 
 /// For all bodies that are not told to be longer.
@@ -45,6 +45,48 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+/// An array, of which no more is kept than may be sent: many small things take far more memory than their text.
+pub(crate) struct UpTo<T, const MAX: usize> {
+    pub(crate) kept: Vec<T>,
+    /// With those that were not kept.
+    pub(crate) count: usize,
+}
+
+impl<T, const MAX: usize> Default for UpTo<T, MAX> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), count: 0 }
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for UpTo<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T, const MAX: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Items<T, MAX> {
+            type Value = UpTo<T, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut all = UpTo::default();
+                while all.count < MAX {
+                    let Some(item) = items.next_element()? else { return Ok(all) };
+                    all.kept.push(item);
+                    all.count += 1;
+                }
+                while items.next_element::<IgnoredAny>()?.is_some() {
+                    all.count += 1;
+                }
+                Ok(all)
+            }
+        }
+
+        deserializer.deserialize_seq(Items(PhantomData))
     }
 }
 
@@ -124,6 +166,7 @@ fn shown(field: &str) -> String {
 /// Rust's names of types, as those of JSON.
 fn in_words(what: &str) -> String {
     match what {
+        "u8" => "a whole number, 0 to 255".to_owned(),
         "u16" => "a whole number, 0 to 65,535".to_owned(),
         "u32" => "a whole number, 0 to 4,294,967,295".to_owned(),
         "u64" | "usize" => "a whole number, 0 or more".to_owned(),
@@ -243,6 +286,22 @@ mod tests {
         }
         let told = format!("{:?}", read(r#"{"name": "a", "count": -1}"#).unwrap_err());
         assert!(told.contains("count: expected a whole number, 0 or more"), "{told}");
+    }
+
+    #[test]
+    fn no_more_of_an_array_is_kept_than_may_be_sent() {
+        let read = |body: &str| {
+            let read = Json::<UpTo<Object<Part>, 2>>::from_bytes(body.as_bytes());
+            super::read(read, "like this").map(|all| (all.kept.len(), all.count))
+        };
+        let part = r#"{"name": "a"}"#;
+        assert_eq!(read("[]").unwrap(), (0, 0));
+        assert_eq!(read(&format!("[{part}, {part}]")).unwrap(), (2, 2));
+        let many = format!("[{}{part}]", format!("{part},").repeat(300_000));
+        assert_eq!(read(&many).unwrap(), (2, 300_001));
+        let told = format!("{:?}", read(&format!("[{part}, 7]")).unwrap_err());
+        assert!(told.contains("[1]: expected an object"), "{told}");
+        assert!(read(&format!("[{part}, {part}, {part}")).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | [`dashboard`] | the pages |
 //! | [`cache`] | the cache over HTTP and on the command line |
 //! | [`flag`] | feature flags over HTTP, OFREP included, and on the command line |
+//! | [`job`] | background jobs over HTTP and on the command line |
 //! | [`limit`] | rate limits over HTTP |
 //! | [`lock`] | locks over HTTP and on the command line |
 //! | [`redis`] | Redis itself: its circuit breakers |
@@ -17,6 +18,8 @@
 
 mod audit;
 mod auth;
+mod body;
+mod busy;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -28,10 +31,12 @@ mod etag;
 pub mod flag;
 mod health;
 mod hub;
+pub mod job;
 mod json;
 pub mod limit;
 pub mod lock;
 mod openapi;
+mod places;
 pub mod redis;
 mod serve;
 pub mod session;
@@ -39,5 +44,6 @@ mod size;
 pub mod stream;
 mod telemetry;
 mod unseen;
+mod webhook;
 
 pub use hub::Hub;

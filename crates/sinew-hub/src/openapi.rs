@@ -36,6 +36,7 @@ pub(crate) struct ProblemBody {
         (name = "redis", description = "The store itself, for operators"),
         (name = "session", description = "Sessions of users, by a token of their own"),
         (name = "stream", description = "Events that are handled by every group, or say why not"),
+        (name = "job", description = "Background jobs: enqueued and run in any language, each to its end"),
         (name = "audit", description = "Who has changed what"),
         (name = "health", description = "For load balancers and orchestrators"),
     ),

@@ -20,12 +20,16 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::busy::again_soon;
 use crate::hub::Hub;
 use crate::json::BODY_LEN_MAX;
 use crate::openapi::{Api, with_limits, with_scopes};
-use crate::{audit, auth, cache, dashboard, flag, health, limit, lock, redis, session, stream};
+use crate::{
+    audit, auth, cache, dashboard, flag, health, job, limit, lock, redis, session, stream,
+};
 
-const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// Who waits for a job may do so for 30 seconds.
+const REQUEST_MAX: Duration = Duration::from_secs(35);
 const REQUESTS_AT_ONCE_MAX: usize = 4_096;
 /// How long requests under way may take once the hub is to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +45,7 @@ pub(crate) fn api(value_len_max: usize) -> OpenApiRouter<Hub> {
         .merge(redis::http::routes())
         .merge(session::http::routes())
         .merge(stream::http::routes(value_len_max))
+        .merge(job::http::routes(value_len_max))
 }
 
 /// All routes of a hub.
@@ -52,8 +57,8 @@ pub(crate) fn router(hub: Hub) -> Router {
         .split_for_parts();
     let document = with_scopes(with_limits(document)).merge_from(health_document);
     let document = document.to_pretty_json().unwrap_or_default();
-    let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE_MAX));
-    api.route("/metrics", get(metrics))
+    let routes = api
+        .route("/metrics", get(metrics))
         .route(
             "/openapi.json",
             get(|| async move { ([(header::CONTENT_TYPE, "application/json")], document) }),
@@ -69,8 +74,8 @@ pub(crate) fn router(hub: Hub) -> Router {
                 "no such route: the API is described at /openapi.json; a / in a key is written %2F",
             )
         })
-        .layer(middleware::from_fn_with_state(hub.clone(), auth::guard))
-        .layer(middleware::from_fn_with_state(places, while_there_is_room))
+        .layer(middleware::from_fn_with_state(hub.clone(), auth::guard));
+    bounded(routes, REQUESTS_AT_ONCE_MAX)
         // Asked most when there is least room.
         .merge(health)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
@@ -80,6 +85,14 @@ pub(crate) fn router(hub: Hub) -> Router {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
         }))
         .with_state(hub)
+}
+
+/// So many requests at once, and whoever comes while there is no room, or no store, is told when to ask again.
+fn bounded<S: Clone + Send + Sync + 'static>(routes: Router<S>, at_once_max: usize) -> Router<S> {
+    let places = Arc::new(Semaphore::new(at_once_max));
+    routes
+        .layer(middleware::from_fn_with_state(places, while_there_is_room))
+        .layer(middleware::map_response(again_soon))
 }
 
 async fn metrics(State(hub): State<Hub>) -> Response {
@@ -227,7 +240,21 @@ impl StopSignals {
 
 #[cfg(test)]
 mod tests {
-    use super::is_this_machine;
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_turned_away_is_told_when_to_ask_again() {
+        let asked = async |at_once_max| {
+            let routes: Router = bounded(Router::new().route("/", get(|| async {})), at_once_max);
+            let reply = routes.oneshot(Request::new(Body::empty())).await.unwrap();
+            (reply.status(), reply.headers().contains_key(header::RETRY_AFTER))
+        };
+        assert_eq!(asked(0).await, (StatusCode::SERVICE_UNAVAILABLE, true));
+        assert_eq!(asked(1).await, (StatusCode::OK, false));
+    }
 
     #[test]
     fn a_name_that_anyone_can_bind_is_not_this_machine() {

@@ -93,7 +93,7 @@ async fn judge(
         true => Some(session.csrf_token().await.map_err(Refusal::Away)?),
         false => None,
     };
-    *viewer = Viewer::SignedIn { actor: actor.clone(), csrf };
+    *viewer = Viewer::SignedIn { actor: actor.clone(), role: user.role, csrf };
     if !user.role.may(verb) {
         return Err(Refusal::Forbidden(format!(
             "Your role is {}. This takes the role {}.",

@@ -12,6 +12,7 @@ pub(crate) enum Capability {
     Session,
     Flag,
     Stream,
+    Job,
     Redis,
     Metrics,
     Audit,
@@ -49,16 +50,17 @@ pub(crate) enum Role {
 }
 
 /// What a scope looks like, for messages.
-pub(crate) const EXPECTED: &str = "expected one like \"cache:read\", of cache, lock, limit, session, flag, stream, redis, metrics or audit and read, write or admin, or \"*\"";
+pub(crate) const EXPECTED: &str = "expected one like \"cache:read\", of cache, lock, limit, session, flag, stream, job, redis, metrics or audit and read, write or admin, or \"*\"";
 
 impl Capability {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Cache,
         Self::Lock,
         Self::Limit,
         Self::Session,
         Self::Flag,
         Self::Stream,
+        Self::Job,
         Self::Redis,
         Self::Metrics,
         Self::Audit,
@@ -72,6 +74,7 @@ impl Capability {
             Self::Session => "session",
             Self::Flag => "flag",
             Self::Stream => "stream",
+            Self::Job => "job",
             Self::Redis => "redis",
             Self::Metrics => "metrics",
             Self::Audit => "audit",

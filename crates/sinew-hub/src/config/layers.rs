@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::auth::{self, AuthTables};
 use super::caches::Table;
 use super::limits;
+use super::queues;
 use super::read;
 use super::rls::{self, RuleList};
 use super::sessions;
@@ -21,9 +22,10 @@ use super::{Config, Fault, Origin, StoreSetting};
 use crate::cache::settings::{CacheSettings, CacheTable};
 use crate::duration;
 use crate::flag::env;
+use crate::job::settings::QueueSetting;
 use crate::session::settings::SessionSettings;
 use crate::stream::settings::TopicSettings;
-use crate::stream::webhook::settings::WebhookSettings;
+use crate::webhook::settings::WebhookSettings;
 
 const DEFAULT_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_VALUE_LEN: usize = 1 << 20;
@@ -51,6 +53,7 @@ pub(super) struct Layers {
     rules: RuleList,
     sessions: SessionSettings,
     topics: Vec<TopicSettings>,
+    queues: Vec<QueueSetting>,
     webhooks: WebhookSettings,
     auth: AuthTables,
     faults: Vec<Fault>,
@@ -121,6 +124,10 @@ impl Layers {
                     self.topics = topics::read(file, tables, &mut self.faults);
                 }
                 ("topics", _, _) => self.fault(origin, topics::EXPECTED.to_owned()),
+                ("queues", _, DeValue::Array(tables)) => {
+                    self.queues = queues::read(file, tables, &mut self.faults);
+                }
+                ("queues", _, _) => self.fault(origin, queues::EXPECTED.to_owned()),
                 ("webhooks", _, DeValue::Table(said)) => {
                     self.webhooks = webhooks::read(file, said, &mut self.faults);
                 }
@@ -152,7 +159,7 @@ impl Layers {
                     self.fault(
                         origin,
                         format!(
-                            "unknown key {unknown:?}: expected one of {}, caches, limits, rls, sessions, topics, webhooks, tokens, users, dashboard",
+                            "unknown key {unknown:?}: expected one of {}, caches, limits, rls, sessions, topics, queues, webhooks, tokens, users, dashboard",
                             names.join(", ")
                         ),
                     );
@@ -255,6 +262,7 @@ impl Layers {
             rls,
             sessions: self.sessions,
             topics: self.topics,
+            queues: self.queues,
             webhooks: self.webhooks,
             auth,
             doubts,

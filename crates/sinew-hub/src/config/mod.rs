@@ -6,6 +6,7 @@ mod auth;
 mod caches;
 mod layers;
 mod limits;
+mod queues;
 mod read;
 mod rls;
 mod sessions;
@@ -25,10 +26,11 @@ use sinew::{Sinew, Tenancy};
 
 use crate::auth::settings::AuthSettings;
 use crate::cache::settings::CacheTable;
+use crate::job::settings::QueueSetting;
 use crate::limit::rls::rules::Rules;
 use crate::session::settings::SessionSettings;
 use crate::stream::settings::TopicSettings;
-use crate::stream::webhook::settings::WebhookSettings;
+use crate::webhook::settings::WebhookSettings;
 use layers::Layers;
 
 #[cfg(feature = "demo")]
@@ -55,6 +57,8 @@ pub struct Config {
     pub(crate) sessions: SessionSettings,
     /// The topics that it declares.
     pub(crate) topics: Vec<TopicSettings>,
+    /// The queues of jobs that it declares.
+    pub(crate) queues: Vec<QueueSetting>,
     /// Whether this hub delivers webhooks, and where to.
     pub(crate) webhooks: WebhookSettings,
     /// Who may do what.

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::layers::File;
 use super::{Fault, caches::word};
-use crate::stream::webhook::settings::WebhookSettings;
+use crate::webhook::settings::WebhookSettings;
 
 pub(super) const EXPECTED: &str =
     "webhooks: expected a table, like [webhooks] allow = [\"10.1.0.0/16\"]";

@@ -1,4 +1,4 @@
-//! Who has changed what in the streams of a tenant: a topic of theirs.
+//! Who has changed what in the streams of a tenant: a topic of theirs. What else a tenant has may have one, too.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use sinew::stream::{Force, NewEvent, Seek, StartFrom, StoredEvent};
 
 use super::http::problem;
 use crate::auth::Actor;
+use crate::job;
 
 /// Where it is kept.
 pub(crate) const TOPIC: &str = "sinew.audit";
@@ -61,35 +62,60 @@ pub(crate) async fn note(
     before: Value,
     after: Value,
 ) -> Result<(), Problem> {
-    let topic = streams.topic(TOPIC).partitions(1).len_max(LEN_MAX).keep(KEEP);
-    topic.declare().await.map_err(problem)?;
-    make_room(streams).await.map_err(problem)?;
+    note_in(streams, TOPIC, act.name(), actor, what, before, after).await
+}
+
+/// The same in another topic, of an act by its name.
+///
+/// # Errors
+/// As [`note`].
+pub(crate) async fn note_in(
+    streams: &Streams,
+    topic: &str,
+    act: &str,
+    actor: &Actor,
+    what: Value,
+    before: Value,
+    after: Value,
+) -> Result<(), Problem> {
+    let declaring = streams.topic(topic).partitions(1).len_max(LEN_MAX).keep(KEEP);
+    declaring.declare().await.map_err(problem)?;
+    make_room(streams, topic).await.map_err(problem)?;
     let data = json!({ "by": actor.by(BY), "what": what, "before": before, "after": after });
-    let event = NewEvent { kind: Some(act.name().to_owned()), ..NewEvent::json(&data)? };
-    streams.publish_event(TOPIC, event).await.map_err(problem)?;
+    let event = NewEvent { kind: Some(act.to_owned()), ..NewEvent::json(&data)? };
+    streams.publish_event(topic, event).await.map_err(problem)?;
     Ok(())
+}
+
+/// Whether a topic is an audit, which hubs alone write.
+pub(crate) fn is_one(topic: &str) -> bool {
+    [TOPIC, job::audit::TOPIC].contains(&topic)
 }
 
 /// A topic at its cap drops what its groups have finished: so that there is one, and it has.
-async fn make_room(streams: &Streams) -> sinew::Result<()> {
-    let Some(info) = streams.look(TOPIC).await? else { return Ok(()) };
+async fn make_room(streams: &Streams, topic: &str) -> sinew::Result<()> {
+    let Some(info) = streams.look(topic).await? else { return Ok(()) };
     if info.len < LEN_HIGH {
         return Ok(());
     }
-    let oldest = streams.events(TOPIC, None, OLDEST).await?;
+    let oldest = streams.events(topic, None, OLDEST).await?;
     let Some(last) = oldest.last() else { return Ok(()) };
     // From the end it takes nothing: it is there then.
-    streams.pull(TOPIC, GROUP).from(StartFrom::End).pull(1, Duration::ZERO).await?;
-    streams.seek(TOPIC, GROUP, Seek::Place(last.place), Force::Yes).await?;
+    streams.pull(topic, GROUP).from(StartFrom::End).pull(1, Duration::ZERO).await?;
+    streams.seek(topic, GROUP, Seek::Place(last.place), Force::Yes).await?;
     Ok(())
 }
 
-/// The last changes, the newest first.
-pub(crate) async fn last(streams: &Streams, count: usize) -> sinew::Result<Vec<StoredEvent>> {
+/// The last changes of an audit, the newest first.
+pub(crate) async fn last(
+    streams: &Streams,
+    topic: &str,
+    count: usize,
+) -> sinew::Result<Vec<StoredEvent>> {
     let mut events: Vec<StoredEvent> = Vec::new();
     loop {
         let after = events.last().map(|event| event.place);
-        let page = streams.events(TOPIC, after.as_ref(), OLDEST).await?;
+        let page = streams.events(topic, after.as_ref(), OLDEST).await?;
         let is_last = page.is_empty();
         events.extend(page);
         // No more than it may have.

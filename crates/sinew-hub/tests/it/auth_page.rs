@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use thirtyfour::prelude::*;
 
@@ -534,4 +534,55 @@ async fn a_person_signs_in_changes_something_and_signs_out() {
         until_title(&driver, "Sign in · Sinew").await
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_viewer_sees_all_of_jobs_and_may_do_nothing_with_them() {
+    let guarded = Guarded::start(&[]).await;
+    let (viewer, operator) = (guarded.sign_in("viewer").await, guarded.sign_in("operator").await);
+    let job = r#"{"kind": "email.send", "payload": {"to": "ada"}}"#;
+    let enqueued = guarded.api(Method::POST, "/v1/queues/mail/jobs", "acme", job).await;
+    assert!(enqueued.status().is_success(), "{enqueued:?}");
+    let enqueued: Value = serde_json::from_str(&enqueued.text().await.unwrap()).unwrap();
+    let id = enqueued["jobs"][0]["id"].as_str().unwrap_or_else(|| panic!("{enqueued}"));
+    let path = |below: &str| {
+        let mark = if below.contains('?') { '&' } else { '?' };
+        format!("/jobs/{below}{mark}tenant=acme")
+    };
+    let see = async |who: &Visitor, below: &str| {
+        let page = guarded.look(who, &path(below)).await;
+        assert_eq!(page.status(), StatusCode::OK, "{below}");
+        page.text().await.unwrap()
+    };
+    assert!(see(&viewer, &format!("mail/job/{id}/payload")).await.contains("ada"));
+    assert!(see(&viewer, "mail/list?state=waiting").await.contains(id));
+    for below in ["mail", "mail/standing", "~queues", "mail/limits"] {
+        let (shown, may) = (see(&viewer, below).await, see(&operator, below).await);
+        let acts = ["/switch", "/enqueue", "/limits/change"];
+        assert!(!acts.iter().any(|act| shown.contains(act)), "{below}: {shown}");
+        assert!(
+            below == "mail/limits" || acts.iter().any(|act| may.contains(act)),
+            "{below}: {may}"
+        );
+    }
+    for (method, below) in [
+        (Method::PUT, "mail/switch?pause=true"),
+        (Method::POST, "mail/enqueue"),
+        (Method::PUT, "mail/dead/retry?all=true"),
+        (Method::DELETE, "mail/dead/drop?all=true"),
+        (Method::PUT, "mail/limits?global=1"),
+        (Method::PUT, "~recurring/nightly"),
+        (Method::PUT, "~recurring/nightly/fire"),
+    ] {
+        let refused = guarded.change(&viewer, method, &path(below)).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{below}");
+    }
+    for (method, below, status) in [
+        (Method::PUT, "mail/limits?global=1", StatusCode::FORBIDDEN),
+        (Method::DELETE, "mail/dead/drop?all=true", StatusCode::FORBIDDEN),
+        (Method::PUT, "mail/switch?pause=true", StatusCode::OK),
+    ] {
+        let reply = guarded.change(&operator, method, &path(below)).await;
+        assert_eq!(reply.status(), status, "{below}");
+    }
 }

@@ -278,8 +278,8 @@ async fn every_change_is_told_and_can_be_taken_back() {
     assert_eq!(get(&hub, "/flags/new-ui").await.status, StatusCode::NOT_FOUND);
 
     for (query, told) in [
-        ("", "expected kind=limit, kind=flag or kind=stream"),
-        ("?kind=cache", "expected kind=limit, kind=flag or kind=stream"),
+        ("", "expected kind=limit, kind=flag, kind=stream or kind=job"),
+        ("?kind=cache", "expected kind=limit, kind=flag, kind=stream or kind=job"),
         ("?kind=limit&key=a", "of flags also key=KEY"),
         ("?kind=flag&count=0", "count=N from 1 to 1000"),
         ("?kind=flag&change=1-1", "with a key change=ID"),

@@ -1,8 +1,11 @@
 //! The built binary, started and asked.
 
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
@@ -143,6 +146,23 @@ pub async fn call(
     let json = body.is_some().then_some(("content-type", "application/json"));
     let headers: Vec<(&str, &str)> = headers.iter().copied().chain(json).collect();
     hub.send_with(method, &url, &headers, body.map(|body| body.to_string())).await
+}
+
+/// The signature of a request, by a program that is not ours.
+pub fn by_openssl(secret: &str, headers: &HeaderMap, body: &[u8]) -> String {
+    let secret = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = format!("hexkey:{hex}");
+    let arguments = ["dgst", "-sha256", "-mac", "HMAC", "-macopt", &key, "-binary"];
+    let mut openssl = Command::new("openssl");
+    openssl.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut openssl = openssl.spawn().expect("openssl");
+    let header = |name: &str| headers[name].to_str().unwrap();
+    let signed = format!("{}.{}.", header("webhook-id"), header("webhook-timestamp"));
+    openssl.stdin.take().unwrap().write_all(&[signed.as_bytes(), body].concat()).unwrap();
+    let mac = openssl.wait_with_output().unwrap().stdout;
+    assert_eq!(mac.len(), 32);
+    format!("v1,{}", STANDARD.encode(mac))
 }
 
 /// Work that waits, off the threads that others' work is done on.

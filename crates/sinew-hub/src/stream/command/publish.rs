@@ -1,6 +1,5 @@
 //! `sinew stream publish`
 
-use std::io::{BufRead as _, ErrorKind, Read as _};
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use sinew::Streams;
 use sinew::stream::NewEvent;
 
 use super::place::{Place, failed, place, unreadable};
+use crate::cli::input::{self, Line};
 use crate::cli::place::AtHub;
 use crate::cli::request::read_reply;
 use crate::cli::whose::Whose;
@@ -18,9 +18,8 @@ use crate::cli::{Outcome, print_json};
 use crate::duration;
 use crate::stream::body::{PublishedBody, PublishedEventBody};
 
-/// Of a batch, what is sent at once: so many events, and about so many bytes.
-const EVENTS_MAX: usize = 128;
-const LEN_MAX: usize = 1 << 20;
+/// What data may look like, for messages.
+const LIKE: &str = r#"{"order": 7}"#;
 const BATCH: &str = "application/cloudevents-batch+json";
 
 /// Which event, and where to.
@@ -56,13 +55,7 @@ pub struct PublishArgs {
     whose: Whose,
 }
 
-/// A line of a batch.
-struct Line {
-    number: usize,
-    data: Box<RawValue>,
-}
-
-/// One of them, as it is sent: known again by its source and id.
+/// A line of a batch, as it is sent: known again by its source and id.
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,
@@ -78,7 +71,7 @@ struct CloudEvent<'a> {
 
 pub(super) async fn publish(args: &PublishArgs) -> Result<(), Outcome> {
     let Some(data) = &args.data else { return batch(args).await };
-    let data = read(data)?;
+    let data = input::read(data, LIKE)?;
     let published = match &place(&args.whose).await? {
         Place::Redis(streams, _) => in_redis(streams, args, &data).await?,
         Place::Hub(hub) => at_hub(hub, args, &data).await?,
@@ -92,14 +85,18 @@ pub(super) async fn publish(args: &PublishArgs) -> Result<(), Outcome> {
 
 /// What was published is told also where the rest was not.
 async fn batch(args: &PublishArgs) -> Result<(), Outcome> {
-    let lines = lines()?;
+    // All are read before the first is published.
+    let lines = input::lines(LIKE).map_err(|outcome| match outcome {
+        Outcome::BadInput(what) => Outcome::BadInput(nothing_of(&what)),
+        other => other,
+    })?;
     let place = place(&args.whose).await?;
     let name = match &args.dedup {
         Some(name) => name.clone(),
         None => unique()?,
     };
     let (mut published, mut ended) = (Vec::with_capacity(lines.len()), Ok(()));
-    for some in batches(&lines) {
+    for some in input::batches(&lines) {
         match send(&place, args, &name, some).await {
             Ok(events) => {
                 if !args.json {
@@ -158,22 +155,6 @@ fn unique() -> Result<String, Outcome> {
     Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
 }
 
-fn batches(lines: &[Line]) -> Vec<&[Line]> {
-    let (mut batches, mut from, mut len) = (Vec::new(), 0, 0);
-    for (at, line) in lines.iter().enumerate() {
-        let line_len = line.data.get().len();
-        if at > from && (at - from == EVENTS_MAX || len + line_len > LEN_MAX) {
-            batches.push(&lines[from..at]);
-            (from, len) = (at, 0);
-        }
-        len += line_len;
-    }
-    if from < lines.len() {
-        batches.push(&lines[from..]);
-    }
-    batches
-}
-
 /// The same at either place.
 async fn send(
     place: &Place,
@@ -230,49 +211,6 @@ fn told(event: &PublishedEventBody) -> String {
         (None, Some(due)) => format!("due {due}"),
         (None, None) => "duplicate of one that is delayed".to_owned(),
     }
-}
-
-/// The data of an event, as it was written.
-fn read(said: &str) -> Result<Box<RawValue>, Outcome> {
-    let mut text = said.to_owned();
-    if said == "-" {
-        text.clear();
-        std::io::stdin().read_to_string(&mut text).map_err(unread)?;
-    }
-    json(&text).map_err(Outcome::BadInput)
-}
-
-fn lines() -> Result<Vec<Line>, Outcome> {
-    let mut lines = Vec::new();
-    for (number, line) in (1..).zip(std::io::stdin().lock().lines()) {
-        let line = line.map_err(|error| at_line(number, unread(error)))?;
-        if !line.trim().is_empty() {
-            let data = json(&line).map_err(Outcome::BadInput);
-            let data = data.map_err(|outcome| at_line(number, outcome))?;
-            lines.push(Line { number, data });
-        }
-    }
-    Ok(lines)
-}
-
-/// Which line is wrong: all are read before the first is published.
-fn at_line(number: usize, outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::BadInput(what) => Outcome::BadInput(nothing_of(&format!("line {number}: {what}"))),
-        other => other,
-    }
-}
-
-fn unread(error: std::io::Error) -> Outcome {
-    match error.kind() {
-        ErrorKind::InvalidData => Outcome::BadInput("no text: expected UTF-8".to_owned()),
-        _ => Outcome::Failed(format!("cannot read standard input: {error}")),
-    }
-}
-
-fn json(text: &str) -> Result<Box<RawValue>, String> {
-    serde_json::from_str::<Box<RawValue>>(text.trim())
-        .map_err(|error| format!("no JSON: {error}; expected one value, like '{{\"order\": 7}}'"))
 }
 
 async fn in_redis(

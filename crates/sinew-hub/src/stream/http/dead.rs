@@ -14,8 +14,9 @@ use utoipa_axum::routes;
 
 use super::extract::{OfGroup, asked, count, place};
 use super::look::{PAGE, PageQuery};
-use super::{busy, known, no_group, problem, unreadable};
+use super::{known, no_group, problem, unreadable};
 use crate::auth::Actor;
+use crate::busy::busy;
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;

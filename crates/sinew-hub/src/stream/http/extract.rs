@@ -16,7 +16,7 @@ use crate::hub::Hub;
 use crate::stream::{audit, terms};
 
 /// The most that a list tells of at once.
-pub(super) const COUNT_MAX: usize = 1_000;
+pub(crate) const COUNT_MAX: usize = 1_000;
 const COUNT_DEFAULT: usize = 100;
 
 /// The streams of the request's tenant.
@@ -99,17 +99,17 @@ impl FromRequestParts<Hub> for OfEvent {
 
 /// The audit is looked at, and written by hubs alone.
 fn refuse_audit(parts: &Parts, topic: &str) -> Result<(), Problem> {
-    match topic == audit::TOPIC && !parts.method.is_safe() {
+    match audit::is_one(topic) && !parts.method.is_safe() {
         true => Err(Problem::new(
             StatusCode::FORBIDDEN,
-            format!("{topic} is the audit of streams: expected it to be read only"),
+            format!("{topic} is an audit: expected it to be read only"),
         )),
         false => Ok(()),
     }
 }
 
 /// What the path says.
-pub(super) async fn from_path<T: DeserializeOwned + Send>(
+pub(crate) async fn from_path<T: DeserializeOwned + Send>(
     parts: &mut Parts,
     hub: &Hub,
 ) -> Result<T, Problem> {
@@ -120,7 +120,7 @@ pub(super) async fn from_path<T: DeserializeOwned + Send>(
 }
 
 /// What the query says.
-pub(super) fn asked<T>(
+pub(crate) fn asked<T>(
     query: Result<Query<T>, QueryRejection>,
     expected: &str,
 ) -> Result<T, Problem> {
@@ -134,7 +134,7 @@ pub(super) fn place(text: &str) -> Result<Place, Problem> {
 }
 
 /// Of a list: how many to tell of.
-pub(super) fn count(said: Option<usize>) -> Result<usize, Problem> {
+pub(crate) fn count(said: Option<usize>) -> Result<usize, Problem> {
     let count = said.unwrap_or(COUNT_DEFAULT);
     match (1..=COUNT_MAX).contains(&count) {
         true => Ok(count),
@@ -144,6 +144,6 @@ pub(super) fn count(said: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-pub(super) fn time(name: &str, text: &str) -> Result<Duration, Problem> {
+pub(crate) fn time(name: &str, text: &str) -> Result<Duration, Problem> {
     duration::parse(text).map_err(|what| Problem::bad_request(format!("{name}: {what}")))
 }

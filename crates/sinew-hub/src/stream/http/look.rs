@@ -11,7 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{OfEvent, OfTopic, asked, count, place};
-use super::{busy, known, problem, unreadable};
+use super::{known, problem, unreadable};
+use crate::busy::busy;
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
 use crate::stream::body::{EventBody, EventsBody};

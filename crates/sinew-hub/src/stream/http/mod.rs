@@ -1,7 +1,7 @@
 //! `/v1/streams/…`.
 
 pub(crate) mod dead;
-mod extract;
+pub(crate) mod extract;
 mod group;
 mod look;
 mod publish;
@@ -10,17 +10,13 @@ mod subscription;
 mod tail;
 mod topic;
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use sinew::http::Problem;
 use sinew::{ErrorKind, Streams};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::hub::{BUSY, Hub};
+use crate::hub::Hub;
 use crate::stream::body::{GroupBody, TopicBody};
-
-/// When to ask again where there was no room, or no store.
-const RETRY_AFTER_S: &str = "1";
 
 pub(crate) fn routes(value_len_max: usize) -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -61,31 +57,6 @@ fn is_full(error: &sinew::Error) -> bool {
     let told = error.to_string();
     told.starts_with("topic ") && told.contains(" is full")
         || told.starts_with("the dead letters are full")
-}
-
-/// A problem of which the reply says when to ask again, where it may be over soon.
-struct AgainSoon(Problem);
-
-impl From<Problem> for AgainSoon {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
-
-impl IntoResponse for AgainSoon {
-    fn into_response(self) -> Response {
-        let Self(problem) = self;
-        match problem.status() {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                ([(header::RETRY_AFTER, RETRY_AFTER_S)], problem).into_response()
-            }
-            _ => problem.into_response(),
-        }
-    }
-}
-
-fn busy() -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, BUSY)
 }
 
 /// What the library writes and cannot be read is a fault of ours.

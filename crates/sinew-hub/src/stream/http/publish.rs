@@ -6,19 +6,18 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sinew::ErrorKind;
 use sinew::http::Problem;
 use sinew::stream::NewEvent;
-use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{OfTopic, asked, time};
-use super::{AgainSoon, busy, is_full, problem_of_setting};
+use super::{is_full, problem_of_setting};
+use crate::body::read;
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
@@ -123,7 +122,7 @@ async fn publish(
     query: Result<Query<PublishQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, AgainSoon> {
+) -> Result<Response, Problem> {
     let query = asked(query, "key=KEY and delay=10m, or less")?;
     let form = form(&headers)?;
     refuse_key(form, &headers)?;
@@ -181,29 +180,6 @@ fn refuse_key(form: Form, headers: &HeaderMap) -> Result<(), Problem> {
         )),
         false => Ok(()),
     }
-}
-
-/// A body, and the room that it takes among all that are being read.
-async fn read(
-    hub: &Hub,
-    len_max: usize,
-    body: Body,
-) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-    let (mut text, mut room) = (Vec::new(), hub.room_for(0).ok_or_else(busy)?);
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk
-            .map_err(|_| Problem::bad_request("the body ended too early: expected all of it"))?;
-        if text.len() + chunk.len() > len_max {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body is too large: expected at most {len_max} bytes"),
-            ));
-        }
-        room.merge(hub.room_for(chunk.len()).ok_or_else(busy)?);
-        text.extend_from_slice(&chunk);
-    }
-    Ok((text.into(), room))
 }
 
 fn events(

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sinew::Tenant;
 use sinew::http::Problem;
 use sinew::stream::{LeaseToken, Place, Pulled, Puller, Settled, StartFrom};
 use tokio::sync::oneshot;
@@ -17,7 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{OfGroup, place, time};
-use super::{AgainSoon, busy, problem_of_setting, unreadable};
+use super::{problem_of_setting, unreadable};
+use crate::busy::busy;
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
@@ -106,22 +108,22 @@ struct PulledBody {
     ))]
 async fn pull_events(
     State(hub): State<Hub>,
-    OfGroup { streams, topic, group, .. }: OfGroup,
+    OfGroup { streams, tenant, topic, group }: OfGroup,
     body: Result<Json<json::Object<PullBody>>, JsonRejection>,
-) -> Result<Response, AgainSoon> {
+) -> Result<Response, Problem> {
     let PullBody { max, wait, lease, from } =
         json::object(body, r#"like {"max": 10, "wait": "20s", "lease": "30s"}"#)?;
     let max = max.unwrap_or(EVENTS_DEFAULT);
     if !(1..=EVENTS_MAX).contains(&max) {
-        return Err(AgainSoon(Problem::bad_request(format!(
+        return Err(Problem::bad_request(format!(
             "max: {max} is out of bounds: expected 1 to {EVENTS_MAX}"
-        ))));
+        )));
     }
     let wait = wait.map_or(Ok(Duration::ZERO), |wait| time("wait", &wait))?;
     if wait > WAIT_MAX {
-        return Err(AgainSoon(Problem::bad_request(format!(
+        return Err(Problem::bad_request(format!(
             "a wait of {wait:?} is out of bounds: expected at most {WAIT_MAX:?}; ask again to wait for longer"
-        ))));
+        )));
     }
     let mut puller = streams.pull(&topic, &group);
     if let Some(lease) = lease {
@@ -135,7 +137,7 @@ async fn pull_events(
     }
     let place = match wait.is_zero() {
         true => None,
-        false => Some(hub.pulling_place().ok_or_else(busy)?),
+        false => Some(hub.pulling_place(tenant.as_ref().map(Tenant::as_str)).ok_or_else(busy)?),
     };
     // By itself: whoever hangs up meanwhile takes nothing along that only the end of the lease gives back.
     let (tell, told_of) = oneshot::channel::<Waited>();
@@ -151,10 +153,10 @@ async fn pull_events(
         pulled = told_of => pulled.map_err(|_| busy())?.map_err(problem_of_setting)?,
         // Who waits does not hold up the hub's end.
         () = stopped(hub.stopping()) => {
-            return Err(AgainSoon(Problem::new(
+            return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this hub is stopping: ask another one, or again soon",
-            )));
+            ));
         }
     };
     match pulled {

@@ -1,13 +1,11 @@
 //! `/v1/subscriptions/…`: webhooks as they are defined.
 
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sinew::http::Problem;
@@ -26,11 +24,9 @@ use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
 use crate::stream::audit::{self, Act};
-use crate::stream::body::time;
+use crate::webhook::body::{LastBody, PauseBody, PausedBody, Reason, secrets};
 
 const EXPECTED: &str = r#"like {"topic": "orders", "url": "https://example.com/in"}"#;
-/// Why a webhook is paused where nobody says why.
-const REASON: &str = "paused over HTTP";
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -89,25 +85,6 @@ pub(crate) struct WebhookBody {
     pub(crate) secret: Option<String>,
 }
 
-/// That a webhook is paused.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct PausedBody {
-    #[schema(value_type = String, format = DateTime)]
-    pub(crate) since: Timestamp,
-    pub(crate) reason: String,
-}
-
-/// A delivery.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct LastBody {
-    #[schema(value_type = String, format = DateTime)]
-    pub(crate) at: Timestamp,
-    /// The endpoint's status, or why it has none
-    pub(crate) status: String,
-    /// Whether it was a 2xx
-    pub(crate) delivered: bool,
-}
-
 /// How a webhook is to be defined.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -138,35 +115,6 @@ struct PutWebhook {
     mode: Option<String>,
 }
 
-/// Why a webhook is to be paused.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct PauseBody {
-    /// As it is shown
-    reason: Option<String>,
-}
-
-/// The same of a request, whose body may be left out.
-struct Reason(Option<String>);
-
-impl FromRequest<Hub> for Reason {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, hub: &Hub) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let whole = Request::from_parts(parts.clone(), body);
-        let body: Result<Json<json::Object<PauseBody>>, JsonRejection> =
-            match Bytes::from_request(whole, hub).await {
-                Ok(bytes) if bytes.is_empty() => return Ok(Self(None)),
-                Ok(bytes) => {
-                    Json::from_request(Request::from_parts(parts, Body::from(bytes)), hub).await
-                }
-                Err(rejection) => Err(rejection.into()),
-            };
-        Ok(Self(json::object(body, r#"like {"reason": "maintenance"}, or none"#)?.reason))
-    }
-}
-
 /// A webhook to be written, and the secret that was made for it.
 struct Wanted {
     webhook: Webhook,
@@ -175,20 +123,8 @@ struct Wanted {
 
 impl PutWebhook {
     fn wanted(self, before: Option<&Webhook>) -> Result<Wanted, Problem> {
-        let (secrets, made) = match (self.secret, self.old_secret, before) {
-            (Some(secret), old, _) => {
-                let all = [Some(secret), old].into_iter().flatten();
-                (all.map(|text| Secret::parse(&text)).collect::<sinew::Result<Vec<_>>>()?, None)
-            }
-            (None, Some(_), _) => {
-                return Err(Problem::bad_request("old_secret alone: expected secret beside it"));
-            }
-            (None, None, Some(before)) => (before.secrets.clone(), None),
-            (None, None, None) => {
-                let secret = Secret::generate()?;
-                (vec![secret.clone()], Some(secret))
-            }
-        };
+        let before = before.map(|before| &before.secrets[..]);
+        let (secrets, made) = secrets(self.secret.as_deref(), self.old_secret.as_deref(), before)?;
         let Some(first) = secrets.first().cloned() else {
             return Err(Problem::bad_request("no secret: expected one"));
         };
@@ -228,13 +164,8 @@ impl WebhookBody {
             ordered: webhook.ordered,
             mode: webhook.mode.name().to_owned(),
             revision,
-            paused: paused
-                .map(|paused| PausedBody { since: time(paused.since), reason: paused.reason }),
-            last: last.map(|last| LastBody {
-                at: time(last.at),
-                status: last.told,
-                delivered: last.is_good,
-            }),
+            paused: paused.map(PausedBody::from),
+            last: last.map(LastBody::from),
             secret: None,
         }
     }
@@ -404,7 +335,7 @@ async fn pause_webhook(
     of: OfWebhook,
     Reason(reason): Reason,
 ) -> Result<Response, Problem> {
-    switch(&hub, &actor, of, Some(reason.as_deref().unwrap_or(REASON))).await
+    switch(&hub, &actor, of, Some(&reason)).await
 }
 
 /// Go on with a webhook that is paused.
@@ -460,12 +391,10 @@ async fn note(
 
 /// One that is paused, or fails, would keep the audit from making room, and so all that is noted there from being done.
 fn refuse_audit(topic: &str) -> Result<(), Problem> {
-    match topic == audit::TOPIC {
+    match audit::is_one(topic) {
         true => Err(Problem::new(
             StatusCode::FORBIDDEN,
-            format!(
-                "{topic} is the audit of streams, which nobody may hold up: expected another topic"
-            ),
+            format!("{topic} is an audit, which nobody may hold up: expected another topic"),
         )),
         false => Ok(()),
     }

@@ -16,7 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::from_path;
-use super::{AgainSoon, busy, known, problem};
+use super::{known, problem};
+use crate::busy::busy;
 use crate::hub::Hub;
 use crate::openapi::ProblemBody;
 use crate::serve::stopped;
@@ -106,7 +107,7 @@ async fn tail_topic(
     State(hub): State<Hub>,
     OfTail { streams, topic, query }: OfTail,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, AgainSoon> {
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let tailing = hub.tailing_place().ok_or_else(busy)?;
     known(&streams, &topic).await?;
     let TailQuery { from, partition, strict, .. } = query;
@@ -130,10 +131,10 @@ async fn tail_topic(
         }
     }
     if gap && strict {
-        return Err(AgainSoon(Problem::new(
+        return Err(Problem::new(
             StatusCode::GONE,
             "some of what follows this cursor may have been trimmed: expected a newer one, or from=start",
-        )));
+        ));
     }
     let tail = tail.open().await.map_err(problem)?;
     // Who is cut off before the first event is to miss none.

@@ -13,8 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{COUNT_MAX, OfStreams, OfTopic, asked, count, time};
-use super::{busy, known, problem, problem_of_setting};
+use super::{known, problem, problem_of_setting};
 use crate::auth::Actor;
+use crate::busy::busy;
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;

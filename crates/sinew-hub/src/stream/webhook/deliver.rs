@@ -1,7 +1,7 @@
 //! One event to one endpoint.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -11,13 +11,13 @@ use sinew::Streams;
 use sinew::stream::{Ack, Ctx, Event, HandlerError, Mode, Webhook};
 use tokio::sync::Notify;
 
-use super::address::CLOSED;
-use super::pause::Endpoint;
-use super::post::{Answer, Poster};
-use super::room::Room;
-use super::sign::signatures;
 use crate::auth::Actor;
 use crate::stream::audit::{self, Act};
+use crate::webhook::address::CLOSED;
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::post::{Answer, Poster};
+use crate::webhook::room::Room;
+use crate::webhook::sign::sign;
 
 /// How long an event waits whose webhook is being paused, or whose endpoint is being tried with another.
 const ASIDE: Duration = Duration::from_secs(5);
@@ -28,7 +28,6 @@ const GIVES_UP_AFTER: Duration = Duration::from_secs(24 * 3_600);
 const GIVEN_UP: &str = "no delivery has succeeded for 24 hours";
 /// For the log, once: what this hub may not reach.
 pub(super) const LEFT: &str = "this hub leaves the events of a webhook to others";
-const USER_AGENT: &str = concat!("sinew/", env!("CARGO_PKG_VERSION"));
 const DELIVERIES: &str = "sinew_webhook_deliveries_total";
 
 /// What delivers the events of one webhook.
@@ -146,19 +145,7 @@ impl Delivery {
             Mode::Binary => (binary(event.cloud_headers()), event.data.clone()),
         };
         let id = self.message_id(event);
-        let at_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let signed = signatures(&self.webhook.secrets, &id, at_s, &body);
-        for (name, text) in [
-            ("webhook-id", id),
-            ("webhook-timestamp", at_s.to_string()),
-            ("webhook-signature", signed),
-            ("sinew-attempt", cx.attempt().to_string()),
-            ("user-agent", USER_AGENT.to_owned()),
-        ] {
-            if let Ok(value) = HeaderValue::from_str(&text) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
+        sign(&mut headers, &self.webhook.secrets, id, cx.attempt(), &body);
         (headers, body)
     }
 

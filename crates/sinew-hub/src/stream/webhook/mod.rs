@@ -1,70 +1,41 @@
 //! Webhooks, delivered: every hub runs all that are defined, and shares their events with the others.
 
-pub(crate) mod address;
 mod deliver;
-mod pause;
-mod post;
-mod room;
-pub(crate) mod settings;
-mod sign;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
-use parking_lot::Mutex;
 use sinew::stream::{Backoff, Subscription, WebhookAt, Webhooks};
-use sinew::{BreakerState, Sinew, Streams};
-use tokio::sync::{Notify, watch};
+use sinew::{BreakerState, Sinew};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use deliver::{Delivery, LEFT};
-use pause::Endpoint;
-pub(crate) use pause::Last;
-use post::Poster;
-use room::Room;
-use settings::WebhookSettings;
 
 use crate::serve::stopped;
+use crate::webhook::endpoint::Endpoint;
+use crate::webhook::post::Poster;
+use crate::webhook::room::Room;
+use crate::webhook::runs::{
+    LISTS_AT_ONCE, LOOK_EVERY, RUNNING_MAX, Runs, Shared, Tenant, Whose, scope_of,
+};
+use crate::webhook::settings::WebhookSettings;
 
-/// How often the definitions are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often it is said that what is defined and not delivered is not to be forgotten: groups may be after a minute.
 const KEEP_EVERY: Duration = Duration::from_secs(20);
 /// How often an endpoint that is left alone may be tried again.
 const TRY_EVERY: Duration = Duration::from_secs(1);
-/// So many webhooks one hub delivers: each has tasks and connections of its own.
-const RUNNING_MAX: usize = 1_000;
-/// Of so many tenants at once the definitions are asked for.
-const LISTS_AT_ONCE: usize = 16;
 /// Between tries of one event.
 const BACKOFF: std::ops::Range<Duration> = Duration::from_secs(1)..Duration::from_secs(600);
 /// How long deliveries under way may take once the hub is to stop: less than the hub itself.
 const DRAIN: Duration = Duration::from_secs(8);
 /// A topic that is there has its own number, and that one counts.
 const PARTITIONS: u16 = 16;
-
-/// A webhook by its tenant and its name.
-type Whose = (Tenant, String);
-/// `None` is what belongs to none.
-type Tenant = Option<String>;
-
-/// The deliveries of a hub, for as long as it is held.
-pub(crate) struct Deliveries {
-    shared: Arc<Shared>,
-    task: Option<JoinHandle<()>>,
-    ended: watch::Receiver<bool>,
-}
-
-struct Shared {
-    endpoints: Mutex<BTreeMap<Whose, Arc<Endpoint>>>,
-    kicked: Arc<Notify>,
-}
 
 /// What one hub delivers now.
 struct Runner {
@@ -78,8 +49,6 @@ struct Runner {
     running: BTreeMap<Whose, Running>,
     /// What is coming to its end: none begins anew before.
     ending: BTreeMap<Whose, Ending>,
-    /// By which those are chosen that run, where there are too many: each hub chooses otherwise.
-    order: RandomState,
     has_told_of_full: bool,
     /// What says that groups are not to be forgotten, and when it began. Ends with this.
     keeping: JoinSet<()>,
@@ -106,68 +75,28 @@ struct Ending {
     task: JoinHandle<()>,
 }
 
-impl Deliveries {
-    /// Begins to deliver, unless the configuration says that this hub does not.
-    pub(crate) fn starting(
-        sinew: Sinew,
-        settings: &WebhookSettings,
-        stopping: watch::Receiver<bool>,
-    ) -> Self {
-        let shared = Arc::new(Shared { endpoints: Mutex::default(), kicked: Arc::default() });
-        let (ending, ended) = watch::channel(false);
-        let poster = match settings.enabled {
-            true => Poster::new(settings.addresses())
-                .inspect_err(|error| tracing::error!(error, "no webhook is delivered"))
-                .ok(),
-            false => None,
+/// Begins to deliver, unless the configuration says that this hub does not.
+pub(crate) fn start(
+    sinew: Sinew,
+    settings: &WebhookSettings,
+    stopping: watch::Receiver<bool>,
+) -> Runs {
+    Runs::starting(settings, |poster, shared| {
+        let runner = Runner {
+            sinew,
+            settings: settings.clone(),
+            poster,
+            room: Room::new(),
+            rooms: BTreeMap::new(),
+            shared,
+            running: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            has_told_of_full: false,
+            keeping: JoinSet::new(),
+            kept_at: None,
         };
-        let task = poster.map(|poster| {
-            let runner = Runner {
-                sinew,
-                settings: settings.clone(),
-                poster,
-                room: Room::new(),
-                rooms: BTreeMap::new(),
-                shared: Arc::clone(&shared),
-                running: BTreeMap::new(),
-                ending: BTreeMap::new(),
-                order: RandomState::new(),
-                has_told_of_full: false,
-                keeping: JoinSet::new(),
-                kept_at: None,
-            };
-            tokio::spawn(async move {
-                runner.run(stopping).await;
-                ending.send_replace(true);
-            })
-        });
-        Self { shared, task, ended }
-    }
-
-    /// What came of the last delivery by this hub.
-    pub(crate) fn last(&self, tenant: Option<&str>, name: &str) -> Option<Last> {
-        let whose = (tenant.map(str::to_owned), name.to_owned());
-        self.shared.endpoints.lock().get(&whose)?.last()
-    }
-
-    /// Looks at the definitions at once: one has changed.
-    pub(crate) fn look_again(&self) {
-        self.shared.kicked.notify_one();
-    }
-
-    /// Turns ready when all deliveries have ended, after the hub was told to stop.
-    pub(crate) async fn ended(&self) {
-        // An error is an end too: no one is left who could say so.
-        let _ = self.ended.clone().wait_for(|ended| *ended).await;
-    }
-}
-
-impl Drop for Deliveries {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
+        runner.run(stopping)
+    })
 }
 
 impl Runner {
@@ -188,10 +117,18 @@ impl Runner {
                 _ = looks.tick() => {}
                 () = kicked.notified() => {}
             }
-            // A store that is away is told of elsewhere; what runs goes on.
-            if let Err(error) = self.look().await {
-                let error = format!("{error:#}");
-                tracing::debug!(error, "the webhooks could not be looked at");
+            let wanted = tokio::select! {
+                biased;
+                () = &mut over => break,
+                wanted = self.wanted() => wanted,
+            };
+            match wanted {
+                Ok(wanted) => self.run_those(wanted),
+                // A store that is away is told of elsewhere; what runs goes on.
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::debug!(error, "the webhooks could not be looked at");
+                }
             }
         }
         let running = std::mem::take(&mut self.running);
@@ -210,15 +147,13 @@ impl Runner {
     }
 
     /// Makes what runs what is defined.
-    async fn look(&mut self) -> sinew::Result<()> {
-        let wanted = self.wanted().await?;
+    fn run_those(&mut self, wanted: Wanted) {
         self.end_others(&wanted);
         self.rooms.retain(|_, room| !room.is_unused());
         let new = wanted.webhooks.into_iter().filter(|(whose, _)| {
             !self.running.contains_key(whose) && !self.ending.contains_key(whose)
         });
-        let mut new: Vec<(Whose, WebhookAt)> = new.collect();
-        new.sort_by_cached_key(|(whose, _)| self.order.hash_one(whose));
+        let new = self.shared.in_order(new);
         let mut is_full = false;
         for (whose, at) in new {
             is_full = self.running.len() + self.ending.len() >= RUNNING_MAX;
@@ -234,7 +169,6 @@ impl Runner {
         }
         self.has_told_of_full = is_full;
         self.keep(wanted.topics);
-        Ok(())
     }
 
     /// What is defined keeps what it has not had, delivered or not: nobody reads a group that is paused.
@@ -318,15 +252,11 @@ impl Runner {
             });
             self.ending.insert(whose, Ending { is_over, task });
         }
-        // What is paused keeps its last word.
-        let endpoints = &mut self.shared.endpoints.lock();
-        if endpoints.len() > RUNNING_MAX {
-            endpoints.retain(|whose, _| self.running.contains_key(whose));
-        }
+        self.shared.forget_others(|whose| self.running.contains_key(whose));
     }
 
     fn start(&mut self, whose: Whose, at: WebhookAt) {
-        let endpoint = match self.endpoint(&whose, &at) {
+        let endpoint = match self.shared.endpoint(&whose, &at.name, at.revision) {
             Ok(endpoint) => endpoint,
             Err(error) => {
                 tracing::error!(webhook = at.name, %error, "a webhook has no breaker");
@@ -353,24 +283,13 @@ impl Runner {
         }
     }
 
-    /// That of the same definition goes on as it is.
-    fn endpoint(&self, whose: &Whose, at: &WebhookAt) -> sinew::Result<Arc<Endpoint>> {
-        let endpoints = &mut self.shared.endpoints.lock();
-        if let Some(known) = endpoints.get(whose).filter(|known| known.revision == at.revision) {
-            return Ok(Arc::clone(known));
-        }
-        let endpoint = Arc::new(Endpoint::new(&at.name, at.revision)?);
-        endpoints.insert(whose.clone(), Arc::clone(&endpoint));
-        Ok(endpoint)
-    }
-
     fn subscribe(
         &mut self,
         tenant: &Tenant,
         at: &WebhookAt,
         endpoint: &Arc<Endpoint>,
     ) -> sinew::Result<Subscription> {
-        let streams = streams_of(&self.sinew, tenant.as_deref())?;
+        let streams = scope_of(&self.sinew, tenant.as_deref())?.streams();
         let webhook = &at.webhook;
         let mut subscribe = streams
             .subscribe_raw(&webhook.topic, &Webhooks::group_of(&at.name))
@@ -403,28 +322,21 @@ impl Runner {
 }
 
 async fn listed(sinew: Sinew, tenant: Tenant) -> (Tenant, sinew::Result<Vec<WebhookAt>>) {
-    let listed = match streams_of(&sinew, tenant.as_deref()) {
-        Ok(streams) => streams.webhooks().list().await,
+    let listed = match scope_of(&sinew, tenant.as_deref()) {
+        Ok(scope) => scope.streams().webhooks().list().await,
         Err(error) => Err(error),
     };
     (tenant, listed)
 }
 
 async fn keep(sinew: Sinew, (tenant, name): Whose, topic: String) {
-    let kept = match streams_of(&sinew, tenant.as_deref()) {
-        Ok(streams) => streams.keep_group(&topic, &Webhooks::group_of(&name)).await,
+    let kept = match scope_of(&sinew, tenant.as_deref()) {
+        Ok(scope) => scope.streams().keep_group(&topic, &Webhooks::group_of(&name)).await,
         Err(error) => Err(error),
     };
     // It is tried again long before it would be forgotten.
     if let Err(error) = kept {
         let error = format!("{error:#}");
         tracing::debug!(webhook = name, error, "a group was not kept from being forgotten");
-    }
-}
-
-fn streams_of(sinew: &Sinew, tenant: Option<&str>) -> sinew::Result<Streams> {
-    match tenant {
-        None => Ok(sinew.streams()),
-        Some(tenant) => Ok(sinew.tenant(tenant)?.streams()),
     }
 }

@@ -25,13 +25,13 @@ pub(crate) struct Last {
     pub(crate) is_good: bool,
 }
 
-/// How the endpoint of a webhook does.
-pub(super) struct Endpoint {
+/// How the endpoint of a webhook does, as this hub sees it.
+pub(crate) struct Endpoint {
     /// Of the definition that names it.
-    pub(super) revision: u64,
-    pub(super) breaker: Breaker,
+    pub(crate) revision: u64,
+    pub(crate) breaker: Breaker,
     /// Held by the only delivery that pauses the webhook now.
-    pub(super) pausing: tokio::sync::Mutex<()>,
+    pub(crate) pausing: tokio::sync::Mutex<()>,
     record: Mutex<Record>,
 }
 
@@ -43,10 +43,12 @@ struct Record {
 }
 
 impl Endpoint {
+    /// By what its breaker is called.
+    ///
     /// # Errors
     /// As [`sinew::BreakerBuilder::build`].
-    pub(super) fn new(name: &str, revision: u64) -> sinew::Result<Self> {
-        let breaker = Breaker::builder(format!("webhook.{name}"))
+    pub(crate) fn new(breaker: &str, revision: u64) -> sinew::Result<Self> {
+        let breaker = Breaker::builder(breaker)
             .failures_in_a_row(FAILURES_IN_A_ROW)
             .failure_percent(FAILURE_PERCENT, AT_LEAST, WINDOW)
             .open_for(OPEN_FIRST, OPEN_LONGEST)
@@ -55,16 +57,16 @@ impl Endpoint {
         Ok(Self { revision, breaker, pausing, record })
     }
 
-    pub(super) fn note(&self, told: String, is_good: bool) {
+    pub(crate) fn note(&self, told: String, is_good: bool) {
         self.record.lock().last = Some(Last { at: SystemTime::now(), told, is_good });
     }
 
-    pub(super) fn last(&self) -> Option<Last> {
+    pub(crate) fn last(&self) -> Option<Last> {
         self.record.lock().last.clone()
     }
 
     /// Whether the store is to be told of a delivery: of failures once there are many, of what is new, and now and then.
-    pub(super) fn is_news(&self, is_good: bool, now: Instant) -> bool {
+    pub(crate) fn is_news(&self, is_good: bool, now: Instant) -> bool {
         if !is_good && self.breaker.state() == BreakerState::Closed {
             return false;
         }
@@ -80,7 +82,7 @@ impl Endpoint {
     }
 
     /// What the store was told has had no effect: it is told with the next delivery.
-    pub(super) fn was_not_heard(&self) {
+    pub(crate) fn was_not_heard(&self) {
         self.record.lock().told = None;
     }
 }

@@ -37,7 +37,7 @@ const CLOSED_V6: [(Ipv6Addr, u8); 4] = [
 ];
 
 /// Why this hub does not deliver what another may: its configuration allows other networks.
-pub(super) const CLOSED: &str = "it leads to an address that is not on the internet: expected a public one, or one under allow of [webhooks] in sinew.toml";
+pub(crate) const CLOSED: &str = "it leads to an address that is not on the internet: expected a public one, or one under allow of [webhooks] in sinew.toml";
 
 /// Which addresses may be delivered to.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,7 @@ pub(crate) struct Addresses {
 
 /// Where a name has led, all of it looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Checked(pub(super) Vec<SocketAddr>);
+pub(crate) struct Checked(pub(crate) Vec<SocketAddr>);
 
 impl Addresses {
     /// `allow` is let through, though it is not for the internet.
@@ -89,7 +89,7 @@ impl Addresses {
     ///
     /// # Errors
     /// A sentence: it leads nowhere, or anywhere that is closed.
-    pub(super) async fn resolve(&self, url: &Url, looking_up: Place) -> Result<Checked, String> {
+    pub(crate) async fn resolve(&self, url: &Url, looking_up: Place) -> Result<Checked, String> {
         let port = url.port_or_known_default().unwrap_or(443);
         let found: Vec<SocketAddr> = match url.host() {
             Some(Host::Ipv4(ip)) => vec![(ip, port).into()],

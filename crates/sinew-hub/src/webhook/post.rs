@@ -32,17 +32,17 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// Sends deliveries. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Poster {
+pub(crate) struct Poster {
     addresses: Arc<Addresses>,
     tls: TlsConnector,
 }
 
 /// What an endpoint has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     /// What it asks for before the next try, at most an hour.
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// An answer whose body is still to come.
@@ -56,7 +56,7 @@ struct Reply {
 impl Poster {
     /// # Errors
     /// A sentence, where TLS cannot be set up.
-    pub(super) fn new(addresses: Addresses) -> Result<Self, String> {
+    pub(crate) fn new(addresses: Addresses) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         let native = rustls_native_certs::load_native_certs();
         let (_, ignored) = roots.add_parsable_certificates(native.certs);
@@ -77,7 +77,7 @@ impl Poster {
     ///
     /// # Errors
     /// A sentence for whoever reads a dead letter: never with the URL, which may have a token in it.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         url: &str,
         headers: HeaderMap,

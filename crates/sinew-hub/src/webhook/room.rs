@@ -13,7 +13,7 @@ const LOOK_UPS_OF_TENANT_MAX: usize = 8;
 
 /// What the deliveries of a tenant may take. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Room {
+pub(crate) struct Room {
     hub: Places,
     tenant: Places,
 }
@@ -26,7 +26,7 @@ struct Places {
 
 /// A place of its tenant, and one of the hub; to be dropped when it is free again.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(crate) struct Place {
     _tenant: Option<OwnedSemaphorePermit>,
     _hub: Option<OwnedSemaphorePermit>,
 }
@@ -40,7 +40,7 @@ impl Places {
 
 impl Room {
     /// Of a hub.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             hub: Places::new(DELIVERIES_MAX, LOOK_UPS_MAX),
             tenant: Places::new(DELIVERIES_OF_TENANT_MAX, LOOK_UPS_OF_TENANT_MAX),
@@ -48,19 +48,34 @@ impl Room {
     }
 
     /// Of one tenant more of the same hub.
-    pub(super) fn of_tenant(&self) -> Self {
+    pub(crate) fn of_tenant(&self) -> Self {
         Self { hub: self.hub.clone(), ..Self::new() }
     }
 
     /// Places for one delivery, and for the look-up before it; as soon as there are some.
-    pub(super) async fn places(&self) -> (Place, Place) {
-        let (tenant, hub) = (&self.tenant, &self.hub);
-        let delivering = place(&tenant.deliveries, &hub.deliveries).await;
-        (delivering, place(&tenant.look_ups, &hub.look_ups).await)
+    pub(crate) async fn places(&self) -> (Place, Place) {
+        (self.delivering().await, self.looking_up().await)
+    }
+
+    /// A place for one delivery, as soon as there is one.
+    pub(crate) async fn delivering(&self) -> Place {
+        place(&self.tenant.deliveries, &self.hub.deliveries).await
+    }
+
+    /// The same, if there is one now.
+    pub(crate) fn delivering_now(&self) -> Option<Place> {
+        let tenant = Arc::clone(&self.tenant.deliveries).try_acquire_owned().ok()?;
+        let hub = Arc::clone(&self.hub.deliveries).try_acquire_owned().ok()?;
+        Some(Place { _tenant: Some(tenant), _hub: Some(hub) })
+    }
+
+    /// A place for the look-up before a delivery that has its own, as soon as there is one.
+    pub(crate) async fn looking_up(&self) -> Place {
+        place(&self.tenant.look_ups, &self.hub.look_ups).await
     }
 
     /// Whether nothing that runs has a part in it.
-    pub(super) fn is_unused(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         Arc::strong_count(&self.tenant.deliveries) == 1
     }
 }
