@@ -1,8 +1,10 @@
 //! The tables, step by step. A step that shipped is never changed.
 
 mod auth;
+mod customers;
 mod events;
 mod generator;
+mod images;
 mod user;
 
 use sea_orm_migration::prelude::*;
@@ -20,6 +22,8 @@ impl MigratorTrait for Migrator {
             Box::new(user::User),
             Box::new(generator::Generator),
             Box::new(events::Events),
+            Box::new(customers::Customers),
+            Box::new(images::Images),
         ]
     }
 }

@@ -67,7 +67,7 @@ impl Repository {
         Ok(row)
     }
 
-    pub(super) async fn account(&self, tenant: &Tenant, user: &str) -> Result<Account, AuthError> {
+    pub(crate) async fn account(&self, tenant: &Tenant, user: &str) -> Result<Account, AuthError> {
         let row = account::Entity::find()
             .filter(account::Column::TenantId.eq(tenant.as_str()))
             .filter(account::Column::UserId.eq(user))

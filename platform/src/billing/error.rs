@@ -16,6 +16,9 @@ pub enum BillingError {
         /// What was expected.
         expected: &'static str,
     },
+    /// There is no such invoice.
+    #[error("invoice {0} does not exist")]
+    NoInvoice(i64),
     /// The database failed.
     #[error("the database cannot be reached")]
     Database(#[from] DbErr),
@@ -37,6 +40,7 @@ impl From<&BillingError> for Problem {
     fn from(error: &BillingError) -> Self {
         let status = match error {
             BillingError::Rejected { .. } => StatusCode::BAD_REQUEST,
+            BillingError::NoInvoice(_) => StatusCode::NOT_FOUND,
             BillingError::Database(cause) => {
                 // Its text may name hosts and tables: for the log, not for the client.
                 tracing::error!(error = %cause, "the database failed");

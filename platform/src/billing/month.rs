@@ -2,11 +2,16 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::error::BillingError;
+use crate::date::timestamp;
+
+/// Where months end.
+pub(super) const ZONE: &str = "Europe/Berlin";
 
 /// A month from 1900 to 2999, written as `2026-10`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +22,15 @@ pub struct Month {
 }
 
 impl Month {
+    /// The last one that is over at a time, by the clock in Berlin.
+    ///
+    /// # Errors
+    /// Where nobody here knows that clock.
+    pub(super) fn over_at(at: SystemTime) -> Result<Self, jiff::Error> {
+        let last = timestamp(at).in_tz(ZONE)?.date().first_of_month().yesterday()?;
+        Ok(Self { year: last.year(), month: last.month() })
+    }
+
     /// The first day after it, as text.
     pub(super) fn end(self) -> String {
         match self {
@@ -63,6 +77,20 @@ impl From<Month> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_month_is_over_at_midnight_in_berlin() {
+        for (at, expected) in [
+            ("2026-10-31T22:59:59.999Z", "2026-09"),
+            ("2026-10-31T23:00:00Z", "2026-10"),
+            ("2026-06-30T21:59:59.999Z", "2026-05"),
+            ("2026-06-30T22:00:00Z", "2026-06"),
+            ("2026-12-31T23:00:00Z", "2026-12"),
+        ] {
+            let at: jiff::Timestamp = at.parse().unwrap();
+            assert_eq!(Month::over_at(at.into()).unwrap().to_string(), expected, "{at}");
+        }
+    }
 
     #[test]
     fn a_month_is_written_in_one_way_and_ends_before_the_next() {

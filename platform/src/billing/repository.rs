@@ -1,4 +1,4 @@
-//! The rows, always of one tenant.
+//! The rows, but for one question always of one tenant.
 
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
@@ -10,6 +10,7 @@ use sinew::{Fence, Tenant};
 use super::error::BillingError;
 use super::fence;
 use super::invoice::{self, Invoice, UNIT_CENTS};
+use super::jobs::MailInvoice;
 use super::month::Month;
 use super::usage::{self, UsageInput};
 use crate::database::Database;
@@ -68,6 +69,18 @@ impl Repository {
         Ok(rows.into_iter().map(Invoice::from).collect())
     }
 
+    pub(super) async fn invoice(
+        &self,
+        tenant: &Tenant,
+        id: i64,
+    ) -> Result<Option<Invoice>, BillingError> {
+        let row = invoice::Entity::find_by_id(id)
+            .filter(invoice::Column::TenantId.eq(tenant.as_str()))
+            .one(self.database.query("invoice"))
+            .await?;
+        Ok(row.map(Invoice::from))
+    }
+
     pub(super) async fn invoices_of_month(
         &self,
         tenant: &Tenant,
@@ -85,6 +98,17 @@ impl Repository {
         month: Month,
     ) -> Result<u64, BillingError> {
         Ok(users_due(tenant, month).count(self.database.query("users_left")).await?)
+    }
+
+    /// The tenants of which anyone used something up to the end of the month that is in no invoice.
+    pub(super) async fn tenants_due(&self, month: Month) -> Result<Vec<String>, BillingError> {
+        let tenants = usage::Entity::find()
+            .select_only()
+            .column(usage::Column::TenantId)
+            .distinct()
+            .filter(usage::Column::InvoiceId.is_null())
+            .filter(usage::Column::UsedOn.lt(month.end()));
+        Ok(tenants.into_tuple().all(self.database.query("tenants_due")).await?)
     }
 
     /// Some of the users who have no invoice for the month yet, and used something that is in none.
@@ -107,7 +131,7 @@ impl Repository {
         Ok(is_latest(self.database.query("take_over"), tenant, fence).await?)
     }
 
-    /// Writes a user's invoice, with all that is in none yet, and the event of it. Whether it was: not
+    /// Writes a user's invoice, with all that is in none yet, the event of it, and the job that mails it. Whether it was: not
     /// if someone with a later fence has taken over.
     pub(super) async fn write_invoice(
         &self,
@@ -164,6 +188,7 @@ impl Repository {
             amount_cents: units * UNIT_CENTS,
         };
         outbox::tell(&transaction, tenant, &created).await?;
+        outbox::enqueue(&transaction, MailInvoice::of(tenant, row.id)?).await?;
         transaction.commit().await?;
         Ok(true)
     }

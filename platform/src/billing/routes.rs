@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use sinew::http::{Problem, RequestTenant};
+use sinew::job::Enqueued;
 
 use super::error::BillingError;
 use super::month::Month;
@@ -28,6 +29,7 @@ pub(crate) fn router(billing: Billing) -> Router {
         .route("/api/billing/runs", post(run))
         .route("/api/billing/runs/{month}", get(progress))
         .route("/api/billing/users/{user_id}/invoices", get(invoices))
+        .route("/api/billing/invoices/{id}/mail", post(mail))
         .method_not_allowed_fallback(|| async { method_not_allowed() })
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
         .with_state(billing)
@@ -95,6 +97,17 @@ async fn invoices(
     Path(user): Path<String>,
 ) -> Result<Response, Problem> {
     cached(billing.invoices(tenant, user).await)
+}
+
+async fn mail(
+    State(billing): State<Billing>,
+    RequestTenant(tenant): RequestTenant,
+    Path(id): Path<i64>,
+) -> Result<Response, Problem> {
+    let enqueued = billing.mail_invoice(&tenant, id).await?;
+    let is_new = matches!(enqueued, Enqueued::New(_));
+    let body = Json(json!({ "jobId": enqueued.id(), "isNew": is_new }));
+    Ok((StatusCode::ACCEPTED, body).into_response())
 }
 
 /// 409, and when to ask again.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
+use sinew::job::{Enqueued, Job as _};
 use sinew::stream::{NewEvent, Published};
 use sinew::{LoadError, Sinew, Tenant, Traced};
 
 use super::cache_keys::{Caches, InvoicesOf};
 use super::error::BillingError;
 use super::invoice::Invoice;
+use super::jobs::MailInvoice;
 use super::month::Month;
 use super::order::OrderInput;
 use super::repository::Repository;
@@ -71,6 +73,24 @@ impl Billing {
             caches.invoices_written().await;
         }
         ran
+    }
+
+    /// Of all tenants.
+    pub(super) async fn tenants_due(&self, month: Month) -> Result<Vec<String>, BillingError> {
+        self.repository.tenants_due(month).await
+    }
+
+    /// Has an invoice mailed once more, unless it is about to be.
+    pub(super) async fn mail_invoice(
+        &self,
+        tenant: &Tenant,
+        id: i64,
+    ) -> Result<Enqueued, BillingError> {
+        if self.repository.invoice(tenant, id).await?.is_none() {
+            return Err(BillingError::NoInvoice(id));
+        }
+        let job = MailInvoice::of(tenant, id)?;
+        Ok(self.sinew.jobs().enqueue_raw(MailInvoice::QUEUE, job).await?)
     }
 
     pub(super) async fn record_usage(

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `orders` | `OrderPlaced` | billing, at once | `billing`: it is used · `notices`: its user is told |
 //! | `invoices` | `InvoiceCreated` | billing, through the outbox | `notices`: its user is told |
-//! | `images` | `ImageGenerated` | the generator, through the outbox | `billing`: it is used |
+//! | `images` | `ImageGenerated` | the generator, of pages and images, through the outbox | `billing`: it is used |
 //!
 //! The topics are the deployment's, not a tenant's: one subscription hears of all tenants. Whose an event is, its
 //! extension `tenant` says. Its key is tenant and user, so that a group may ask for what happens to one user in its
@@ -49,7 +49,7 @@ const CONCURRENCY: usize = 4;
 /// At pauses of a minute at most, the greater part of an hour without the database.
 const ATTEMPTS: u32 = 100;
 /// Handlers are done in no time, or wait for a database that does not answer.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 /// The extension that says whose an event is.
 const TENANT: &str = "tenant";
@@ -106,7 +106,7 @@ impl Fact for InvoiceCreated {
     }
 }
 
-/// A model has made what it was asked for; here, that is a page.
+/// A model has made what it was asked for; here, that is a page, or the image of one.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ImageGenerated {

@@ -1,9 +1,10 @@
-//! Events that are committed with what they tell of, and published after.
+//! Events and jobs that are committed with what they are about, and go out after.
 
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 use sinew::Tenant;
-use sinew_outbox::{Dialect, Outbox, OutboxValue, Relay};
+use sinew::job::NewJob;
+use sinew_outbox::{Dialect, Outbox, OutboxRow, OutboxValue, Relay};
 
 use super::{Fact, event};
 use crate::database::Database;
@@ -14,9 +15,17 @@ pub(crate) async fn tell<F: Fact>(
     tenant: &Tenant,
     fact: &F,
 ) -> Result<(), DbErr> {
-    let backend = transaction.get_database_backend();
     let event = event(tenant, fact).map_err(custom)?;
-    let row = Outbox::new().row(F::TOPIC, event).map_err(custom)?;
+    insert(transaction, Outbox::new().row(F::TOPIC, event).map_err(custom)?).await
+}
+
+/// Writes down what is to be done. It is enqueued if the transaction commits, and never if it does not.
+pub(crate) async fn enqueue(transaction: &DatabaseTransaction, job: NewJob) -> Result<(), DbErr> {
+    insert(transaction, Outbox::new().job(job).map_err(custom)?).await
+}
+
+async fn insert(transaction: &DatabaseTransaction, row: OutboxRow) -> Result<(), DbErr> {
+    let backend = transaction.get_database_backend();
     let (insert, values) = (row.insert_sql(dialect_of(backend)), row.values().map(value_of));
     transaction.execute_raw(Statement::from_sql_and_values(backend, insert, values)).await?;
     Ok(())

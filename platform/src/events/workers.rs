@@ -1,20 +1,23 @@
-//! What goes on beside the routes: the relay, and the consumers of all modules.
+//! What goes on beside the routes: the relay, and the consumers and the jobs of all modules.
 
 use std::time::Duration;
 
 use sinew::stream::Subscription;
-use sinew::{Result, Sinew, Streams};
+use sinew::{Jobs, Result, Sinew, Streams};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{PARTITIONS, TOPICS, inbox, outbox};
 use crate::database::Database;
-use crate::{billing, user};
+use crate::remote::Remote;
+use crate::{billing, jobs, user};
 
-/// How long after an outage the topics are there at the latest.
+/// How long after an outage the topics are there at the latest, and when months are billed.
 const DECLARE_EVERY: Duration = Duration::from_secs(1);
+/// How soon after Redis has come back empty months are billed again.
+const SCHEDULE_EVERY: Duration = Duration::from_secs(5);
 
-/// The relay of the outbox and the consumers of all modules, in tasks of their own. Any number of instances run them
+/// The relay of the outbox, the consumers and [the jobs](crate::jobs) of all modules, in tasks of their own. Any number of instances run them
 /// on one Redis and one database, and share the work.
 ///
 /// Dropped, they end at once, handlers as well. Nothing is lost by that, but others have to wait for the leases of what
@@ -33,9 +36,9 @@ impl Workers {
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub fn start(sinew: &Sinew, database: &Database) -> Self {
+    pub fn start(sinew: &Sinew, database: &Database, remote: &Remote) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let work = tokio::spawn(work(sinew.streams(), database.clone(), stopped));
+        let work = tokio::spawn(work(sinew.clone(), database.clone(), remote.clone(), stopped));
         Self { stop, work }
     }
 
@@ -55,11 +58,24 @@ impl Drop for Workers {
     }
 }
 
-async fn work(streams: Streams, database: Database, stopped: watch::Receiver<bool>) {
+async fn work(sinew: Sinew, database: Database, remote: Remote, stopped: watch::Receiver<bool>) {
+    let streams = sinew.streams();
     tokio::select! {
         () = declare(&streams) => {}
         () = until(stopped.clone()) => return,
     }
+    let jobs = sinew.jobs();
+    tokio::select! {
+        () = until_done("the bills of a month", || billing::schedule(&jobs)) => {}
+        () = until(stopped.clone()) => return,
+    }
+    let worker = match jobs::start(&sinew, &database, &remote) {
+        Ok(worker) => Some(worker),
+        Err(error) => {
+            tracing::error!(%error, "nobody here does the modules' jobs: their worker cannot be");
+            None
+        }
+    };
     let consumers = match consumers(&streams, &database) {
         Ok(consumers) => consumers,
         Err(error) => {
@@ -67,23 +83,55 @@ async fn work(streams: Streams, database: Database, stopped: watch::Receiver<boo
             Vec::new()
         }
     };
-    let relaying =
-        outbox::relay(&database).run(move |_| Ok(streams.clone()), until(stopped.clone()));
+    tokio::select! {
+        () = relay(sinew, &database, stopped) => {}
+        () = keep_scheduled(&jobs) => {}
+    }
+    let mut ending = JoinSet::new();
+    for consumer in consumers {
+        ending.spawn(async move {
+            // What had ended it before is in the log.
+            let _ = consumer.stop().await;
+        });
+    }
+    if let Some(worker) = worker {
+        ending.spawn(async move {
+            let _ = worker.stop().await;
+        });
+    }
+    while ending.join_next().await.is_some() {}
+}
+
+/// Relays, and keeps the inbox short, until it is to stop.
+async fn relay(sinew: Sinew, database: &Database, stopped: watch::Receiver<bool>) {
+    let relaying = outbox::relay(database).run(move |_| Ok(sinew.clone()), until(stopped.clone()));
     tokio::select! {
         relayed = relaying => {
             if let Err(error) = relayed {
-                tracing::error!(%error, "the relay has ended: events stay in the database");
+                tracing::error!(%error, "the relay has ended: events and jobs stay in the database");
             }
         }
-        () = inbox::keep_short(&database) => {}
+        () = inbox::keep_short(database) => {}
     }
     until(stopped).await;
-    let mut ending = JoinSet::new();
-    for consumer in consumers {
-        ending.spawn(consumer.stop());
+}
+
+/// Schedules what recurs wherever it is not, for as long as it is polled: a store that came back empty has it no more.
+async fn keep_scheduled(jobs: &Jobs) {
+    let mut was_told = false;
+    loop {
+        tokio::time::sleep(SCHEDULE_EVERY).await;
+        match billing::schedule(jobs).await {
+            Ok(()) => was_told = false,
+            // A store that is away comes back, and says so itself.
+            Err(error) if error.is_retryable() => {}
+            Err(error) => {
+                if !std::mem::replace(&mut was_told, true) {
+                    tracing::error!(%error, "the bills of a month may not be scheduled");
+                }
+            }
+        }
     }
-    // What had ended one of them before is in the log.
-    while ending.join_next().await.is_some() {}
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
@@ -100,14 +148,19 @@ fn consumers(streams: &Streams, database: &Database) -> Result<Vec<Subscription>
 /// Before anyone publishes or subscribes: a topic that nobody has declared gets one partition.
 async fn declare(streams: &Streams) {
     for topic in TOPICS {
-        loop {
-            match streams.topic(topic).partitions(PARTITIONS).declare().await {
-                Ok(_) => break,
-                Err(error) if error.is_retryable() => tokio::time::sleep(DECLARE_EVERY).await,
-                Err(error) => {
-                    tracing::error!(topic, %error, "a topic is not as it should be");
-                    break;
-                }
+        until_done(topic, || streams.topic(topic).partitions(PARTITIONS).declare()).await;
+    }
+}
+
+/// Does it again while the store is away.
+async fn until_done<T, F: Future<Output = Result<T>>>(what: &str, mut step: impl FnMut() -> F) {
+    loop {
+        match step().await {
+            Ok(_) => return,
+            Err(error) if error.is_retryable() => tokio::time::sleep(DECLARE_EVERY).await,
+            Err(error) => {
+                tracing::error!(what, %error, "something is not declared as it should be");
+                return;
             }
         }
     }

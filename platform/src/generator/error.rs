@@ -11,6 +11,8 @@ pub(crate) enum GeneratorError {
     Rejected { field: &'static str, expected: &'static str },
     #[error("project {0} does not exist")]
     NoProject(i64),
+    #[error("there is no such image, or not any more")]
+    NoImage,
     #[error("the database cannot be reached")]
     Database(#[from] DbErr),
     #[error("the store cannot serve this now")]
@@ -29,7 +31,7 @@ impl From<&GeneratorError> for Problem {
     fn from(error: &GeneratorError) -> Self {
         let status = match error {
             GeneratorError::Rejected { .. } => StatusCode::BAD_REQUEST,
-            GeneratorError::NoProject(_) => StatusCode::NOT_FOUND,
+            GeneratorError::NoProject(_) | GeneratorError::NoImage => StatusCode::NOT_FOUND,
             GeneratorError::Database(cause) => {
                 // Its text may name hosts and tables: for the log, not for the client.
                 tracing::error!(error = %cause, "the database failed");

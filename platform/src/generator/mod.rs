@@ -5,10 +5,19 @@
 //! | `POST /api/generator/projects` | | |
 //! | `GET /api/generator/projects` | `project:user:{userId}:list` | a new project of this user |
 //! | `GET /api/generator/projects/{id}` | `project:{id}` | nothing: it never changes |
+//! | `POST /api/generator/projects/{id}/image` | | |
+//! | `GET /api/generator/projects/{id}/image` | never | |
+//! | `GET /api/generator/images/{jobId}` | never | |
 //!
 //! Every key is under `{prefix}{tenant}:`, for 10 minutes. A project is its user's: nobody else finds it.
 //!
 //! A page is committed with its [event](crate::events), and is billed for it.
+//!
+//! # Images
+//!
+//! A project has an image once its user has ordered one: [a job](crate::jobs) paints it, part by part. The answer to the order
+//! says where to ask how far it is, until an hour after its end. An image is billed as a page is, once, and committed with
+//! its event.
 //!
 //! # Which model
 //!
@@ -26,10 +35,13 @@
 
 mod cache_keys;
 mod error;
+mod image;
 mod model;
+mod painting;
 mod project;
 mod repository;
 mod routes;
 mod service;
 
+pub(crate) use painting::{Painting, register};
 pub(crate) use routes::router;

@@ -1,12 +1,14 @@
-//! The rows, always of one tenant.
+//! The rows, always of one tenant: an image is its project's.
 
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     TransactionTrait,
 };
 use sinew::Tenant;
 
 use super::error::GeneratorError;
+use super::image;
 use super::model::Model;
 use super::project::{self, Project};
 use crate::database::Database;
@@ -79,5 +81,41 @@ impl Repository {
             .one(self.database.query("project"))
             .await?;
         row.map(Project::from).ok_or(GeneratorError::NoProject(id))
+    }
+
+    /// Writes the image of a project, and the event of it; unless there is one, which is billed already.
+    pub(super) async fn write_image(
+        &self,
+        tenant: &Tenant,
+        project: &Project,
+        svg: String,
+    ) -> Result<(), GeneratorError> {
+        let row = image::ActiveModel { project_id: Set(project.id), svg: Set(svg) };
+        let once = OnConflict::column(image::Column::ProjectId).do_nothing().to_owned();
+        let transaction = self.database.query("write_image").begin().await?;
+        let written =
+            image::Entity::insert(row).on_conflict(once).exec_without_returning(&transaction).await;
+        match written {
+            Ok(0) | Err(DbErr::RecordNotInserted) => {
+                transaction.rollback().await?;
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let generated = ImageGenerated {
+            project_id: project.id,
+            user_id: project.user_id.clone(),
+            model: project.model.clone(),
+        };
+        outbox::tell(&transaction, tenant, &generated).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The image of a project, as SVG.
+    pub(super) async fn image(&self, project: i64) -> Result<Option<String>, GeneratorError> {
+        let row = image::Entity::find_by_id(project).one(self.database.query("image")).await?;
+        Ok(row.map(|row| row.svg))
     }
 }

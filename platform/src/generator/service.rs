@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use sinew::flag::{EvalContext, Flags};
+use sinew::job::{Enqueued, Job as _, JobId};
 use sinew::{LoadError, Sinew, Tenant, Traced};
 use tokio::sync::OnceCell;
 
 use super::cache_keys::{Caches, ListOf};
 use super::error::GeneratorError;
+use super::image::ImageJob;
 use super::model::{FLAG, Model};
+use super::painting::PaintImage;
 use super::project::{Project, ProjectInput};
 use super::repository::Repository;
 use crate::commit::to_the_end;
@@ -72,6 +75,42 @@ impl Generator {
             return Err(LoadError::Source(Arc::new(GeneratorError::NoProject(id))));
         }
         Ok(found)
+    }
+
+    /// Has the image of a project painted, unless it is about to be. The project is the user's. Nothing where there is one.
+    pub(super) async fn paint(
+        &self,
+        tenant: &Tenant,
+        user: &str,
+        project: i64,
+    ) -> Result<Option<Enqueued>, GeneratorError> {
+        if self.repository.image(project).await?.is_some() {
+            return Ok(None);
+        }
+        let job = PaintImage::of(tenant, user, project)?;
+        Ok(Some(self.sinew.jobs().enqueue_raw(PaintImage::QUEUE, job).await?))
+    }
+
+    /// How far the image is that this user has ordered.
+    pub(super) async fn image_job(
+        &self,
+        tenant: &Tenant,
+        user: &str,
+        id: JobId,
+    ) -> Result<ImageJob, GeneratorError> {
+        let found = self.sinew.jobs().queue(PaintImage::QUEUE).find(id).await?;
+        let payload = found.as_ref().and_then(|info| info.payload.as_deref());
+        let job = payload.and_then(|json| serde_json::from_slice::<PaintImage>(json).ok());
+        // Anyone could name it.
+        match (job.filter(|job| job.is_of(tenant, user)), found) {
+            (Some(job), Some(info)) => Ok(ImageJob::of(&job, info)),
+            _ => Err(GeneratorError::NoImage),
+        }
+    }
+
+    /// The image of a project, as SVG. The project is the user's.
+    pub(super) async fn image(&self, project: i64) -> Result<String, GeneratorError> {
+        self.repository.image(project).await?.ok_or(GeneratorError::NoImage)
     }
 
     /// The model, and why it is that, in OpenFeature's words.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sinew::Sinew;
 use sinew::limit::http::TrustedProxies;
 use sinew_platform::events::Workers;
+use sinew_platform::remote::Remote;
 use sinew_platform::{Database, router};
 use tower::ServiceExt;
 
@@ -48,6 +49,7 @@ pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Value,
+    pub text: String,
 }
 
 /// Somebody with an account.
@@ -81,8 +83,13 @@ impl Fleet {
 
     /// What goes on beside the routes of another instance.
     pub async fn workers(&self) -> Workers {
+        self.workers_with(&Remote::default()).await
+    }
+
+    /// The same, and those whom it asks.
+    pub async fn workers_with(&self, remote: &Remote) -> Workers {
         let sinew = sinew_on(self.redis_port, &self.prefix).await;
-        Workers::start(&sinew, &self.database)
+        Workers::start(&sinew, &self.database, remote)
     }
 
     pub fn tenant(&self) -> &str {
@@ -143,8 +150,9 @@ impl Instance {
         let response = self.app.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&body).into_owned();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Reply { status: parts.status, headers: parts.headers, body }
+        Reply { status: parts.status, headers: parts.headers, body, text }
     }
 
     pub async fn get(&self, client: &Client, path: &str) -> Reply {

@@ -7,6 +7,7 @@ mod events;
 mod fleet;
 mod gateway;
 mod generator;
+mod jobs;
 mod rent_tracker;
 mod user;
 
