@@ -7,6 +7,7 @@
 mod allocations;
 mod cache;
 mod flag;
+mod job;
 mod limit;
 mod link;
 mod lock;
@@ -65,6 +66,13 @@ async fn main() {
     }
     if wanted("stream") {
         rows.extend(stream::run(effort).await);
+    }
+    if wanted("job") {
+        rows.extend(job::run(effort).await);
+    }
+    // Only where it is named: it takes gigabytes.
+    if arguments.iter().any(|a| a == job::TEN_MILLION) {
+        rows.extend(job::ten_million(effort).await);
     }
     for row in rows {
         println!("{}", serde_json::to_string(&row).expect("plain data"));

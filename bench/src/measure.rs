@@ -74,17 +74,22 @@ fn rounded(number: f64, digits: i32) -> f64 {
 
 /// What half of them keep to, in milliseconds.
 pub fn p50_ms(times: Vec<Duration>) -> f64 {
-    percentile_ms(times, 50)
+    kept_by_ms(times, 500)
 }
 
 /// What 99 of 100 keep to, in milliseconds.
 pub fn p99_ms(times: Vec<Duration>) -> f64 {
-    percentile_ms(times, 99)
+    kept_by_ms(times, 990)
 }
 
-fn percentile_ms(mut times: Vec<Duration>, percent: usize) -> f64 {
+/// What 999 of 1,000 keep to, in milliseconds.
+pub fn p99_9_ms(times: Vec<Duration>) -> f64 {
+    kept_by_ms(times, 999)
+}
+
+fn kept_by_ms(mut times: Vec<Duration>, of_1_000: usize) -> f64 {
     times.sort();
-    times[times.len() * percent / 100].as_secs_f64() * 1_000.0
+    times[times.len() * of_1_000 / 1_000].as_secs_f64() * 1_000.0
 }
 
 /// Tells for how long the machine held up a thread that does nothing but sleep.
@@ -141,7 +146,7 @@ where
     (median(our_rates), median(their_rates))
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
+pub fn median(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }

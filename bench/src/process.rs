@@ -44,8 +44,17 @@ impl Process {
 
     /// What it answers: a number.
     pub fn hear(&self) -> f64 {
-        let line = self.said.recv_timeout(ANSWER_MAX).expect("a process that answers");
-        line.parse().expect("a number")
+        self.hear_line().parse().expect("a number")
+    }
+
+    /// The same, where it answers many of them.
+    pub fn hear_all(&self) -> Vec<f64> {
+        let line = self.hear_line();
+        line.split_whitespace().map(|number| number.parse().expect("a number")).collect()
+    }
+
+    fn hear_line(&self) -> String {
+        self.said.recv_timeout(ANSWER_MAX).expect("a process that answers")
     }
 }
 

@@ -5,7 +5,9 @@ use std::process::Stdio;
 
 use crate::{setup, step};
 
-const CAPABILITIES: [&str; 7] = ["link", "cache", "lock", "limit", "session", "flag", "stream"];
+/// The last one only where it is named.
+const CAPABILITIES: [&str; 9] =
+    ["link", "cache", "lock", "limit", "session", "flag", "stream", "job", "job-ten-million"];
 
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     let known =

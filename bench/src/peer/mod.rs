@@ -4,9 +4,11 @@ mod bare;
 pub mod flags;
 pub mod flexible;
 pub mod hitbox;
+pub mod jobs;
 pub mod limits;
 pub mod locks;
 pub mod maps;
+mod node;
 pub mod sessions;
 pub mod streams;
 
