@@ -14,12 +14,12 @@ use super::model::{
 };
 use crate::kernel::error::Result;
 use crate::kernel::key::QueueKeys;
-use crate::kernel::redis::{Gathering, Link};
+use crate::kernel::redis::{Gathering, Link, Single};
 pub(super) use wait::{RedisEndings, RedisWaker};
 
 pub(crate) struct RedisBackend {
     link: Link,
-    gathering: Gathering<gather::Enqueue>,
+    gathering: Gathering<Single<Outgoing>>,
 }
 
 impl RedisBackend {
@@ -52,7 +52,7 @@ impl Backend for RedisBackend {
         partitions: u16,
         jobs: Vec<Outgoing>,
     ) -> Result<Written> {
-        gather::enqueue(&self.link, &self.gathering, keys, partitions, jobs).await
+        self.gathering.write(keys, partitions, jobs).await
     }
 
     async fn join(&self, keys: &QueueKeys, joining: Joining<'_>) -> Result<Joined> {

@@ -3,6 +3,8 @@
 //! While few calls are under way, everyone sends his own. Above that, the first who comes sends what
 //! has come when its turn is there, so that nobody waits for a clock.
 
+mod write;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::Link;
 use crate::kernel::error::{Error, ErrorKind, Result};
+pub(crate) use write::{Batched, OfEach, Single};
 
 /// While fewer calls are under way, nothing would be gained.
 const BUSY: usize = 4;

@@ -52,7 +52,7 @@ use super::coherence::{Coherence, Note};
 use super::error::{Error, ErrorKind, Result};
 use super::status::Status;
 pub(crate) use dedicated::{Dedicated, pause_after};
-pub(crate) use gather::{Gathered, Gathering, Waiting};
+pub(crate) use gather::{Batched, Gathered, Gathering, OfEach, Single, Waiting};
 pub(crate) use subscription::{At, Heard, Subscription};
 use task::Task;
 use topology::Topology;

@@ -20,12 +20,12 @@ use super::model::{
 use crate::kernel::error::Result;
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::kernel::name::GroupName;
-use crate::kernel::redis::{Gathering, Link, Rerun};
+use crate::kernel::redis::{Gathering, Link, Rerun, Single};
 pub(super) use read::{RedisReader, RedisTail, RedisWaker};
 
 pub(crate) struct RedisBackend {
     link: Link,
-    gathering: Gathering<gather::Publish>,
+    gathering: Gathering<Single<Outgoing>>,
 }
 
 impl RedisBackend {
@@ -82,7 +82,7 @@ impl Backend for RedisBackend {
         partitions: u16,
         events: Vec<Outgoing>,
     ) -> Result<Written> {
-        gather::publish(&self.link, &self.gathering, keys, partitions, events).await
+        self.gathering.write(keys, partitions, events).await
     }
 
     async fn promote(&self, keys: &PartitionKeys, max: usize) -> Result<Promoted> {
