@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use sinew::http::Problem;
 use sinew::limit::Expected;
@@ -41,6 +44,13 @@ pub(crate) fn refuse_conditions(headers: &HeaderMap) -> Result<(), Problem> {
             "{name} is not supported for writes: expected none; PUT with ?version=N keeps older writes from winning"
         ))),
     }
+}
+
+/// A definition, with its revision as `If-Match` takes it.
+pub(crate) fn tagged(status: StatusCode, revision: u64, body: impl Serialize) -> Response {
+    let about =
+        [(header::ETAG, format!("\"{revision}\"")), (header::CACHE_CONTROL, "no-store".to_owned())];
+    (status, about, Json(body)).into_response()
 }
 
 /// On which condition a change is made.
@@ -90,7 +100,7 @@ fn revision(tag: &str) -> Option<Expected> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderValue, StatusCode};
+    use axum::http::HeaderValue;
 
     use super::*;
 

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 use super::extract::{At, OfFlag, OfFlags, Room, expect_known, expected};
 use super::{FLAG_LEN_MAX, by, problem, unknown};
 use crate::auth::Actor;
+use crate::etag::tagged;
 use crate::flag::body::FlagListBody;
 use crate::flag::schema::FlagBody;
 use crate::hub::Hub;
@@ -62,7 +63,7 @@ async fn list_flags(OfFlags(flags): OfFlags) -> Result<Response, Problem> {
 async fn get_flag(OfFlag { flags, key, .. }: OfFlag) -> Result<Response, Problem> {
     expect_known(&flags)?;
     let flag = flags.get(&key).ok_or_else(|| unknown(&key))?;
-    Ok(shown(StatusCode::OK, flag.revision, Some(flag.as_ref())))
+    Ok(tagged(StatusCode::OK, flag.revision, &*flag))
 }
 
 /// Make a flag, or put another in its place.
@@ -119,13 +120,7 @@ async fn put_flag(
         Some(_) => StatusCode::OK,
         None => StatusCode::CREATED,
     };
-    Ok(shown(status, revision, written.after.as_ref()))
-}
-
-fn shown(status: StatusCode, revision: u64, flag: Option<&Flag>) -> Response {
-    let about =
-        [(header::ETAG, format!("\"{revision}\"")), (header::CACHE_CONTROL, "no-store".to_owned())];
-    (status, about, Json(flag)).into_response()
+    Ok(tagged(status, revision, written.after.as_ref()))
 }
 
 /// Remove a flag.

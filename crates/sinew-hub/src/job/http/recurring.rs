@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::get;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use super::{problem, problem_of_definition, shown};
 use crate::auth::Actor;
 use crate::busy::busy;
 use crate::duration::{parse, written};
-use crate::etag::{Condition, condition};
+use crate::etag::{Condition, condition, tagged};
 use crate::hub::Hub;
 use crate::job::audit::recurring::{Entry, Outline};
 use crate::job::body::{EnqueuedJobBody, RecurringBody, payload};
@@ -486,11 +486,7 @@ fn refuse_other(name: &str, expected: Expected, found: u64) -> Result<(), Proble
 }
 
 fn told(status: StatusCode, body: RecurringBody) -> Response {
-    let about = [
-        (header::ETAG, format!("\"{}\"", body.revision)),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    (status, about, Json(body)).into_response()
+    tagged(status, body.revision, body)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sinew::http::Problem;
@@ -17,7 +17,7 @@ use super::extract::{OfJobs, OfQueue};
 use super::{problem_of_definition, shown};
 use crate::auth::Actor;
 use crate::duration::written;
-use crate::etag::{Condition, condition};
+use crate::etag::{Condition, condition, tagged};
 use crate::hub::Hub;
 use crate::job::audit::Act;
 use crate::json;
@@ -392,11 +392,7 @@ fn refuse_other(queue: &str, expected: Expected, found: u64) -> Result<(), Probl
 }
 
 fn told(status: StatusCode, body: QueueWebhookBody) -> Response {
-    let about = [
-        (header::ETAG, format!("\"{}\"", body.revision)),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    (status, about, Json(body)).into_response()
+    tagged(status, body.revision, body)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use sinew::http::Problem;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 use super::extract::{LimitName, expected};
 use super::{problem, unknown};
 use crate::auth::Actor;
+use crate::etag::tagged;
 use crate::hub::Hub;
 use crate::json;
 use crate::limit::body::{DefineBody, DefinedBody};
@@ -110,11 +111,7 @@ async fn define_limit(
 }
 
 fn shown(status: StatusCode, body: DefinedBody) -> Response {
-    let about = [
-        (header::ETAG, format!("\"{}\"", body.revision.unwrap_or(0))),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    (status, about, Json(body)).into_response()
+    tagged(status, body.revision.unwrap_or(0), body)
 }
 
 /// Remove the definition of a limit from the store.

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sinew::http::Problem;
@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use super::extract::{OfStreams, from_path};
 use crate::auth::Actor;
 use crate::duration;
-use crate::etag::{Condition, condition};
+use crate::etag::{Condition, condition, tagged};
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
@@ -441,11 +441,7 @@ fn expected(condition: Condition, found: Option<&WebhookAt>) -> Result<Expected,
 }
 
 fn shown(status: StatusCode, body: WebhookBody) -> Response {
-    let about = [
-        (header::ETAG, format!("\"{}\"", body.revision)),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    (status, about, Json(body)).into_response()
+    tagged(status, body.revision, body)
 }
 
 fn unknown(name: &str) -> Problem {
