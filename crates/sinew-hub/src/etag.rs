@@ -1,6 +1,6 @@
 //! Entity tags, and the conditions that name them (RFC 9110, 8.8.3 and 13.1).
 
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -59,6 +59,40 @@ pub(crate) enum Condition {
     Of(Expected),
     /// Something of the name is there.
     There,
+}
+
+impl Condition {
+    /// What a change is to find. `found` is the revision that is there; 0 where there is none, as `none` says.
+    pub(crate) fn expected(self, found: u64, none: &str) -> Result<Expected, Problem> {
+        match (self, found) {
+            (Self::Of(expected), _) => Ok(expected),
+            (Self::There, 0) => Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                format!("{none}: expected one, as If-Match: * says"),
+            )),
+            (Self::There, found) => Ok(Expected::Revision(found)),
+        }
+    }
+}
+
+/// Refuses what the store would, by what was looked at. `found` is the revision that is there; 0 where there is none.
+pub(crate) fn refuse_other(
+    expected: Expected,
+    found: u64,
+    what: Arguments<'_>,
+) -> Result<(), Problem> {
+    let is_other = match expected {
+        Expected::Any => false,
+        Expected::Absent => found != 0,
+        Expected::Revision(revision) => found != revision,
+    };
+    match is_other {
+        true => Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            format!("{what} is another revision than was expected, or is not defined"),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The condition of a change, by `If-Match` and `If-None-Match`.
@@ -156,5 +190,16 @@ mod tests {
         ] {
             assert_eq!(condition_of(&bad), Err(StatusCode::BAD_REQUEST), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_change_is_refused_where_something_else_is_there_than_it_is_to_find() {
+        let refuses = |expected, found| refuse_other(expected, found, format_args!("it")).is_err();
+        assert!(!refuses(Expected::Any, 0) && !refuses(Expected::Any, 7));
+        assert!(!refuses(Expected::Absent, 0) && refuses(Expected::Absent, 7));
+        assert!(!refuses(Expected::Revision(7), 7) && refuses(Expected::Revision(7), 8));
+        assert!(refuses(Expected::Revision(7), 0));
+        let there = |found| Condition::There.expected(found, "it is not").ok();
+        assert_eq!((there(7), there(0)), (Some(Expected::Revision(7)), None));
     }
 }

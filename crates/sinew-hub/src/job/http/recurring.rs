@@ -23,7 +23,7 @@ use super::{problem, problem_of_definition, shown};
 use crate::auth::Actor;
 use crate::busy::busy;
 use crate::duration::{parse, written};
-use crate::etag::{Condition, condition, tagged};
+use crate::etag::{condition, refuse_other, tagged};
 use crate::hub::Hub;
 use crate::job::audit::recurring::{Entry, Outline};
 use crate::job::body::{EnqueuedJobBody, RecurringBody, payload};
@@ -269,13 +269,14 @@ async fn put_recurring(
     let condition = condition(&headers)?;
     let body = json::object(body, EXPECTED)?;
     let before = found(&of.jobs, &name).await?;
-    let expected = expected(condition, before.as_ref())?;
+    let found = before.as_ref().map_or(0, |job| job.revision);
+    let expected = condition.expected(found, "there is no recurring job of this name")?;
     let given = payload(body.payload.as_deref());
     let entry = Entry::put(&name, before.as_ref(), &body.outline(), &given);
     let recurring = body.read(&of.jobs, &name, expected)?;
     // What is refused is not noted.
     recurring.check()?;
-    refuse_other(&name, expected, before.as_ref().map_or(0, |job| job.revision))?;
+    refuse_other(expected, found, format_args!("recurring job {:?}", shown(&name)))?;
     note(&of, &actor, entry).await?;
     let job = recurring.upsert().await.map_err(problem_of_definition)?;
     let (by, tenant, revision) = (actor.by(BY), of.tenant(), job.revision);
@@ -454,35 +455,6 @@ fn unknown(name: &str) -> Problem {
         StatusCode::NOT_FOUND,
         format!("no recurring job {:?}: GET /v1/recurring lists those that there are", shown(name)),
     )
-}
-
-fn expected(condition: Condition, found: Option<&RecurringBody>) -> Result<Expected, Problem> {
-    match (condition, found) {
-        (Condition::Of(expected), _) => Ok(expected),
-        (Condition::There, Some(job)) => Ok(Expected::Revision(job.revision)),
-        (Condition::There, None) => Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "there is no recurring job of this name: expected one, as If-Match: * says",
-        )),
-    }
-}
-
-fn refuse_other(name: &str, expected: Expected, found: u64) -> Result<(), Problem> {
-    let is_other = match expected {
-        Expected::Any => false,
-        Expected::Absent => found != 0,
-        Expected::Revision(revision) => found != revision,
-    };
-    match is_other {
-        true => Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            format!(
-                "recurring job {:?} is another revision than was expected, or is not defined",
-                shown(name)
-            ),
-        )),
-        false => Ok(()),
-    }
 }
 
 fn told(status: StatusCode, body: RecurringBody) -> Response {

@@ -17,7 +17,7 @@ use super::extract::{OfJobs, OfQueue};
 use super::{problem_of_definition, shown};
 use crate::auth::Actor;
 use crate::duration::written;
-use crate::etag::{Condition, condition, tagged};
+use crate::etag::{self, condition, tagged};
 use crate::hub::Hub;
 use crate::job::audit::Act;
 use crate::json;
@@ -27,6 +27,7 @@ use crate::stream::http::extract::time;
 use crate::webhook::body::{LastBody, PauseBody, PausedBody, Reason, secrets};
 
 const EXPECTED: &str = r#"like {"url": "https://example.com/jobs"}"#;
+const NO_WEBHOOK: &str = "the queue has no webhook";
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -203,7 +204,8 @@ async fn put_queue_webhook(
     hub.addresses().url(&body.url).map_err(Problem::bad_request)?;
     let before = found(&of).await?;
     let found = before.as_ref().map_or(0, |at| at.revision);
-    let expected = match (expected(condition, found)?, body.secret.is_some(), found) {
+    let expected = condition.expected(found, NO_WEBHOOK)?;
+    let expected = match (expected, body.secret.is_some(), found) {
         // A secret that stays, or is made, goes with what was looked at.
         (Expected::Any, false, 0) => Expected::Absent,
         (Expected::Any, false, found) => Expected::Revision(found),
@@ -253,7 +255,7 @@ async fn remove_queue_webhook(
 ) -> Result<StatusCode, Problem> {
     let condition = condition(&headers)?;
     let before = found(&of).await?;
-    let expected = expected(condition, before.as_ref().map_or(0, |at| at.revision))?;
+    let expected = condition.expected(before.as_ref().map_or(0, |at| at.revision), NO_WEBHOOK)?;
     let Some(before) = before else { return Err(unknown(&of.queue)) };
     refuse_other(&of.queue, expected, before.revision)?;
     note(&of, &actor, "remove", outline(&before.webhook), Value::Null).await?;
@@ -361,34 +363,9 @@ fn unknown(queue: &str) -> Problem {
     )
 }
 
-/// `found` is the revision that is there; 0 where there is none.
-fn expected(condition: Condition, found: u64) -> Result<Expected, Problem> {
-    match (condition, found) {
-        (Condition::Of(expected), _) => Ok(expected),
-        (Condition::There, 0) => Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "the queue has no webhook: expected one, as If-Match: * says",
-        )),
-        (Condition::There, found) => Ok(Expected::Revision(found)),
-    }
-}
-
 fn refuse_other(queue: &str, expected: Expected, found: u64) -> Result<(), Problem> {
-    let is_other = match expected {
-        Expected::Any => false,
-        Expected::Absent => found != 0,
-        Expected::Revision(revision) => found != revision,
-    };
-    match is_other {
-        true => Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            format!(
-                "the webhook of queue {:?} is another revision than was expected, or is not defined",
-                shown(queue)
-            ),
-        )),
-        false => Ok(()),
-    }
+    let what = shown(queue);
+    etag::refuse_other(expected, found, format_args!("the webhook of queue {what:?}"))
 }
 
 fn told(status: StatusCode, body: QueueWebhookBody) -> Response {

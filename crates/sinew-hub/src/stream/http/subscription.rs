@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use super::extract::{OfStreams, from_path};
 use crate::auth::Actor;
 use crate::duration;
-use crate::etag::{Condition, condition, tagged};
+use crate::etag::{self, condition, tagged};
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
@@ -27,6 +27,7 @@ use crate::stream::audit::{self, Act};
 use crate::webhook::body::{LastBody, PauseBody, PausedBody, Reason, secrets};
 
 const EXPECTED: &str = r#"like {"topic": "orders", "url": "https://example.com/in"}"#;
+const NO_WEBHOOK: &str = "there is no webhook of this name";
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -249,15 +250,14 @@ async fn put_webhook(
     hub.addresses().url(&body.url).map_err(Problem::bad_request)?;
     refuse_audit(&body.topic)?;
     let before = of.webhooks.get(&of.name).await.map_err(problem)?;
-    let expected = expected(condition, before.as_ref())?;
-    let is_new = before.is_none();
-    // A secret that stays, or is made, goes with what was looked at.
-    let expected = match (expected, body.secret.is_some(), before.as_ref()) {
-        (Expected::Any, false, Some(at)) => Expected::Revision(at.revision),
-        (Expected::Any, false, None) => Expected::Absent,
+    let found = before.as_ref().map_or(0, |at| at.revision);
+    let expected = condition.expected(found, NO_WEBHOOK)?;
+    let expected = match (expected, body.secret.is_some(), found) {
+        // A secret that stays, or is made, goes with what was looked at.
+        (Expected::Any, false, 0) => Expected::Absent,
+        (Expected::Any, false, found) => Expected::Revision(found),
         (said, ..) => said,
     };
-    let found = before.as_ref().map_or(0, |at| at.revision);
     let before = before.map(|at| at.webhook);
     let Wanted { webhook, made } = body.wanted(before.as_ref())?;
     Webhooks::check(&of.name, &webhook).map_err(problem)?;
@@ -272,7 +272,7 @@ async fn put_webhook(
     let (by, tenant) = (actor.by(audit::BY), of.tenant.as_ref().map(Tenant::as_str));
     let (webhook, revision) = (&of.name, at.revision);
     tracing::info!(by, tenant, webhook, revision, "a webhook was defined over HTTP");
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if found == 0 { StatusCode::CREATED } else { StatusCode::OK };
     let mut body = WebhookBody::of(&hub, of.tenant.as_ref(), at);
     body.secret = made.map(|secret| secret.reveal());
     Ok(shown(status, body))
@@ -302,7 +302,7 @@ async fn remove_webhook(
 ) -> Result<StatusCode, Problem> {
     let condition = condition(&headers)?;
     let before = of.webhooks.get(&of.name).await.map_err(problem)?;
-    let expected = expected(condition, before.as_ref())?;
+    let expected = condition.expected(before.as_ref().map_or(0, |at| at.revision), NO_WEBHOOK)?;
     let Some(before) = before else { return Err(unknown(&of.name)) };
     refuse_other(&of.name, expected, before.revision)?;
     note(&of, &actor, "remove", WebhookBody::outline(&before.webhook), Value::Null).await?;
@@ -415,29 +415,7 @@ fn refuse_other_topic(webhook: &Webhook, before: Option<&Webhook>) -> Result<(),
 }
 
 fn refuse_other(name: &str, expected: Expected, found: u64) -> Result<(), Problem> {
-    let is_other = match expected {
-        Expected::Any => false,
-        Expected::Absent => found != 0,
-        Expected::Revision(revision) => found != revision,
-    };
-    match is_other {
-        true => Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            format!("webhook {name:?} is another revision than was expected, or is not defined"),
-        )),
-        false => Ok(()),
-    }
-}
-
-fn expected(condition: Condition, found: Option<&WebhookAt>) -> Result<Expected, Problem> {
-    match (condition, found) {
-        (Condition::Of(expected), _) => Ok(expected),
-        (Condition::There, Some(at)) => Ok(Expected::Revision(at.revision)),
-        (Condition::There, None) => Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "there is no webhook of this name: expected one, as If-Match: * says",
-        )),
-    }
+    etag::refuse_other(expected, found, format_args!("webhook {name:?}"))
 }
 
 fn shown(status: StatusCode, body: WebhookBody) -> Response {
