@@ -60,6 +60,15 @@ struct Tenant {
     tenant: String,
 }
 
+/// What a page of many is asked for: by name, the one that is to be opened in its place.
+#[derive(Deserialize)]
+pub(super) struct Open {
+    #[serde(default)]
+    pub(super) open: String,
+    #[serde(default)]
+    pub(super) tenant: String,
+}
+
 /// Whether something is to stop, or to go on.
 #[derive(Deserialize)]
 pub(super) struct Switch {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sinew::Jobs;
 use sinew::job::{Grain, QueueLook};
 
-use super::extract::{OfJobs, Whose, address};
+use super::extract::{OfJobs, Open, Whose, address};
 use super::live::{Again, Seen, live};
 use super::stats::{Point, a_minute, line, points};
 use crate::dashboard::extract::{Asked, is_plain};
@@ -58,14 +58,6 @@ struct Row {
     done: String,
     failed: String,
     told: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Open {
-    #[serde(default)]
-    open: String,
-    #[serde(default)]
-    tenant: String,
 }
 
 /// The queues behind this one.

@@ -4,13 +4,12 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
 use sinew::Jobs;
 use sinew::job::{JobId, RecurringAt};
 
 use super::confirm::{self, Confirm, done_with};
-use super::extract::{OfJobs, OfRecurring, Recurs, Switch, address};
+use super::extract::{OfJobs, OfRecurring, Open, Recurs, Switch, address};
 use super::live::{Again, Seen, live};
 use crate::auth::Actor;
 use crate::dashboard::extract::{Asked, OurPage, is_plain};
@@ -88,14 +87,6 @@ struct Switched {
 #[template(path = "job_recurring_dropped.html")]
 struct Dropped {
     name: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Open {
-    #[serde(default)]
-    open: String,
-    #[serde(default)]
-    tenant: String,
 }
 
 /// The page of all; or, where one is named, that one: it need not be defined yet.
