@@ -10,7 +10,7 @@ mod checker;
 mod found_out;
 pub mod history;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -22,11 +22,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 
 use crate::laws::keep_for;
 use crate::member::setting;
+use crate::tortured::{is_told_to_end, millis, now_ns};
 use crate::world::{
     PRIMARY, Proxy, Sentinels, primary_of, redis_cli, signal, temporary_folder, wait_until,
 };
 use checker::{Margins, Report, check};
-use history::{Attempt, Event, Fault, FaultKind, History, Register, What, now_ns};
+use history::{Attempt, Event, Fault, FaultKind, History, Register, What};
 
 const PROCESSES: u64 = 8;
 const TASKS: u64 = 6;
@@ -41,10 +42,6 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long the end of a fault can still show: a lock that Redis forgot is held on for its TTL.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-fn millis(from: u64, to: u64, random: &mut fastrand::Rng) -> Duration {
-    Duration::from_millis(random.u64(from..to))
-}
-
 /// Not a test by itself: a process of the fleet, where the environment says so.
 #[test]
 fn worker() {
@@ -58,9 +55,7 @@ fn worker() {
             let teller = Teller::connect(task).await;
             tasks.push(tokio::spawn(teller.contend(sinew.locks(), Arc::clone(&running))));
         }
-        // Its input ends with the test, however the test ends.
-        let input = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-        let _ = input.await;
+        is_told_to_end().await;
         running.store(false, Ordering::SeqCst);
         for task in tasks {
             task.await.unwrap();

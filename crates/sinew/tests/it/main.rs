@@ -61,5 +61,6 @@ mod tag_life;
 mod tags;
 mod topology;
 mod torture;
+mod tortured;
 mod unchanged;
 mod versions;

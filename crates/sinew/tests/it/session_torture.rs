@@ -12,7 +12,7 @@ mod found_out;
 mod history;
 mod visitor;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -23,8 +23,9 @@ use sinew::Sinew;
 use sinew::session::{Evict, Sessions};
 
 use crate::laws::keep_for;
-use crate::lock_torture::history::{Attempt, now_ns};
+use crate::lock_torture::history::Attempt;
 use crate::member::setting;
+use crate::tortured::{is_told_to_end, millis, now_ns};
 use crate::world::{Proxy, Server, redis_cli, signal, start_redis, temporary_folder, wait_until};
 use checker::{Bounds, Report, check};
 use history::{Known, Op, Register, Said, What};
@@ -46,10 +47,6 @@ const BOUNDS: Bounds = Bounds {
     drift: Duration::from_millis(100),
 };
 
-fn millis(from: u64, to: u64, random: &mut fastrand::Rng) -> Duration {
-    Duration::from_millis(random.u64(from..to))
-}
-
 /// Redis may be away.
 fn sessions(store: &str, deadline: Duration) -> Sessions {
     let sinew = Sinew::builder().deadline(deadline).connect_lazy(store).unwrap();
@@ -69,9 +66,7 @@ fn worker() {
             let visitor = Visitor::connect(sessions.clone(), &store, task).await;
             tasks.push(tokio::spawn(visitor.visit(Arc::clone(&running))));
         }
-        // Its input ends with the test, however the test ends.
-        let input = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-        let _ = input.await;
+        is_told_to_end().await;
         running.store(false, Ordering::SeqCst);
         for task in tasks {
             task.await.unwrap();

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use sinew::{Sinew, Streams};
 
-use crate::lock_torture::history::now_ns;
 use crate::member::setting;
+use crate::tortured::{millis, now_ns};
 use crate::world::{
     Proxy, Server, free_port, signal, start_redis_on, temporary_folder, wait_until,
 };
@@ -43,10 +43,6 @@ const LEASE: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_millis(50);
 /// More than anyone waits, whatever happens.
 const WAIT_MAX: Duration = Duration::from_secs(120);
-
-fn millis(from: u64, to: u64, random: &mut fastrand::Rng) -> Duration {
-    Duration::from_millis(random.u64(from..to))
-}
 
 /// How the fleet is set up.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@ use super::checker::{Broken, Margins, check};
 use super::history::{Dead, Event, Fault, FaultKind, History, Id, What, Worker};
 use super::planting::Bug;
 use super::{Fleet, GRACE, LEASE, PULLERS, Settings, WORKERS, margins};
-use crate::lock_torture::history::now_ns;
+use crate::tortured::now_ns;
 
 const NOTHING: [Broken; 0] = [];
 const MS: u64 = 1_000_000;

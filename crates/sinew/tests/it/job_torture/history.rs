@@ -4,7 +4,7 @@ use std::fmt;
 
 use parking_lot::Mutex;
 
-use crate::lock_torture::history::now_ns;
+use crate::tortured::now_ns;
 
 /// Who is called by what. What comes after a job has its number, and is in another queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

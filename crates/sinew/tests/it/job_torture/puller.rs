@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::history::{Id, What};
 use super::worker::{Came, Hands, Torture};
 use super::{LEASE, TOPIC};
-use crate::lock_torture::history::now_ns;
+use crate::tortured::now_ns;
 
 const MANY: usize = 8;
 

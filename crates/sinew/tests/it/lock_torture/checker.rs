@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::history::{Attempt, Event, FaultKind, History, What};
+use crate::tortured::nanos;
 
 /// A promise that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -323,10 +324,6 @@ fn succession(history: &History, holds: &BTreeMap<Attempt, Hold>) -> Duration {
         }
     }
     longest
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn since(from_ns: u64, to_ns: u64) -> Duration {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::checker::{Broken, Margins, check};
-use super::history::{Attempt, Event, Fault, FaultKind, History, Register, What, now_ns};
+use super::history::{Attempt, Event, Fault, FaultKind, History, Register, What};
 use super::margins;
+use crate::tortured::now_ns;
 use crate::world::{SHARED_REDIS, redis_cli, wait_until};
 
 /// A lock as it is mostly written by hand, with a fence beside it.

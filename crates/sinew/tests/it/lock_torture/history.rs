@@ -5,6 +5,8 @@ use std::fmt;
 
 use parking_lot::Mutex;
 
+use crate::tortured::now_ns;
+
 /// One attempt of one task to get a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt {
@@ -159,11 +161,4 @@ impl Register {
     pub fn history(&self) -> History {
         self.shared.lock().history.clone()
     }
-}
-
-/// The time of this machine, suspended or not, which all its processes share.
-pub fn now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let (seconds, nanos) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
-    seconds.unwrap_or_default() * 1_000_000_000 + nanos.unwrap_or_default()
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::history::{NONE, Op, Said, What};
+use crate::tortured::nanos;
 
 /// A promise that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,8 +185,4 @@ fn absolute_ends(
     let end_ns = first.ended_ns.saturating_add(nanos(bounds.absolute + bounds.drift));
     let late = life.of_it.iter().filter(|op| op.shows_life() && op.began_ns > end_ns);
     report.found.extend(late.map(|op| (Broken::OutlivedAbsolute, (*op).clone())));
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

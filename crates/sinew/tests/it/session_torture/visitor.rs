@@ -10,9 +10,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 use super::history::{Known, NONE, Op, Said, What};
-use super::millis;
-use crate::lock_torture::history::{Attempt, now_ns};
+use crate::lock_torture::history::Attempt;
 use crate::member::setting;
+use crate::tortured::{millis, now_ns};
 
 const USERS: [&str; 3] = ["ada", "ben", "eve"];
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::history::{Event, Fault, FaultKind, GROUPS, Group, History, Id, What, Worker};
+use crate::tortured::nanos;
 
 /// A promise that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -282,8 +283,4 @@ fn effects(group: Group, runs: &HashMap<Id, Vec<Run>>, history: &History, report
             report.found.push((Broken::NoEffect, group, *id, None));
         }
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::checker::{Broken, check};
 use super::history::{Event, Fault, FaultKind, Group, History, Id, What, Worker};
 use super::{CONSUMERS, Fleet, Settings, margins};
-use crate::lock_torture::history::now_ns;
+use crate::tortured::now_ns;
 use crate::world::redis_cli;
 
 const NOTHING: [Broken; 0] = [];

@@ -1,6 +1,5 @@
 //! A process of the fleet: what it does with events, and how it tells of it.
 
-use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,8 +18,8 @@ use super::history::{Event as Told, Group, Id, What, Worker, stall};
 use super::producer::{TASKS, produce};
 use super::{ATTEMPTS, CONSUMERS, LEASE, PARTITIONS, TOPIC};
 use crate::laws::keep_for;
-use crate::lock_torture::history::now_ns;
 use crate::member::setting;
+use crate::tortured::{is_told_to_end, now_ns};
 
 /// How a worker acknowledges.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,9 +57,7 @@ fn worker() {
         if setting("SINEW_TORTURE_ALONE", 0) == 0 {
             tokio::spawn(watch(Arc::clone(&teller)));
         }
-        // Its input ends with the test, however the test ends.
-        let input = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-        let _ = input.await;
+        is_told_to_end().await;
         running.store(false, Ordering::SeqCst);
         while let Some(ended) = tasks.join_next().await {
             ended.unwrap();
