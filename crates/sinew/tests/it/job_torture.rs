@@ -16,10 +16,8 @@ mod producer;
 mod puller;
 mod worker;
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,10 +25,8 @@ use sinew::job::{JobInfo, JobState};
 use sinew::{Jobs, Sinew};
 
 use crate::member::setting;
-use crate::tortured::{millis, now_ns};
-use crate::world::{
-    Proxy, Server, free_port, signal, start_redis_on, temporary_folder, wait_until,
-};
+use crate::tortured::{self, Misfortune, Workers, millis, now_ns, parse_stall};
+use crate::world::{Proxy, Server, free_port, start_redis_on, temporary_folder, wait_until};
 use checker::{Margins, Report, check};
 use history::{Dead, Event, FaultKind, History, Id, Register, Worker, parse_brought};
 use planting::{Bug, Planting};
@@ -73,7 +69,7 @@ struct Fleet {
     planting: Option<Planting>,
     /// One before each process.
     proxies: Vec<Proxy>,
-    workers: Vec<(Child, u64)>,
+    workers: Workers,
     settings: Settings,
 }
 
@@ -90,13 +86,13 @@ impl Fleet {
             register_port,
             planting: settings.bug.map(|bug| Planting::start(port, bug)),
             proxies: Vec::new(),
-            workers: Vec::new(),
+            workers: Workers::default(),
             settings,
         };
         fleet.start_server();
         let effects = fleet.effects();
         fleet.with_jobs(move |_| async move {
-            let pool = worker::effects(&effects).await;
+            let pool = tortured::effects(&effects).await;
             sinew_outbox::Inbox::new("torture").migrate_sqlite(&pool).await.expect("an inbox");
             let table = "CREATE TABLE effects (job TEXT NOT NULL)";
             sqlx::query(table).execute(&pool).await.expect("a table");
@@ -105,8 +101,8 @@ impl Fleet {
         let to = fleet.planting.as_ref().map_or(port, |planting| planting.port);
         for process in 0..WORKERS + PULLERS + PRODUCERS {
             fleet.proxies.push(Proxy::start(to));
-            let worker = fleet.spawn(process, 0);
-            fleet.workers.push((worker, 0));
+            let worker = fleet.spawn(Worker { process, life: 0 });
+            fleet.workers.begin(worker);
         }
         for process in 0..WORKERS + PULLERS + PRODUCERS {
             wait_until("a process has got something done", || fleet.register.has_heard_of(process));
@@ -138,42 +134,39 @@ impl Fleet {
         })
     }
 
-    fn spawn(&self, process: u64, life: u64) -> Child {
-        let proxy = &self.proxies[usize::try_from(process).expect("a small number")];
-        Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "job_torture::worker::worker", "--nocapture"])
-            .env("SINEW_JOB_WORKER_STORE", format!("redis://127.0.0.1:{}", proxy.port))
-            .env("SINEW_JOB_WORKER_EFFECTS", self.effects())
-            .env("SINEW_JOB_WORKER_REGISTER", self.register_port.to_string())
-            .env("SINEW_JOB_WORKER_PROCESS", process.to_string())
-            .env("SINEW_JOB_WORKER_LIFE", life.to_string())
-            .env("SINEW_JOB_WORKER_RATE", (self.settings.jobs_per_second / PRODUCERS).to_string())
-            .env("SINEW_TORTURE_SEED", self.settings.seed.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a process")
+    fn spawn(&self, by: Worker) -> Child {
+        let proxy = &self.proxies[usize::try_from(by.process).expect("a small number")];
+        let variables = [
+            ("SINEW_JOB_WORKER_STORE", format!("redis://127.0.0.1:{}", proxy.port)),
+            ("SINEW_JOB_WORKER_EFFECTS", self.effects()),
+            ("SINEW_JOB_WORKER_RATE", (self.settings.jobs_per_second / PRODUCERS).to_string()),
+            ("SINEW_TORTURE_SEED", self.settings.seed.to_string()),
+        ];
+        tortured::start("job_torture::worker::worker", by, self.register_port, &variables)
     }
 
     fn inflict(&mut self, misfortune: Misfortune, random: &mut fastrand::Rng) {
         // Producers more rarely than the others.
         let takers = usize::try_from(WORKERS + PULLERS).expect("few");
         let index = match random.u8(..6) {
-            0 => random.usize(takers..self.workers.len()),
+            0 => random.usize(takers..self.workers.count()),
             _ => random.usize(..takers),
         };
         let (from_ns, process) = (now_ns(), index as u64);
         let lease_ms = u64::try_from(LEASE.as_millis()).expect("a short lease");
         let kind = match misfortune {
             Misfortune::Kill => {
-                let killed = self.kill(index);
+                let killed = self.workers.kill(index);
                 std::thread::sleep(millis(50, 300, random));
-                self.workers[index] = (self.spawn(process, killed.life + 1), killed.life + 1);
+                let again = self.spawn(Worker { life: killed.life + 1, ..killed });
+                self.workers.begin_again(index, again);
                 FaultKind::Killed(killed)
             }
             // Now and then for so long that it is taken for dead.
-            Misfortune::Stop => self.stop(index, millis(lease_ms, 5 * lease_ms, random)),
+            Misfortune::Stop => {
+                self.workers.stop(index, millis(lease_ms, 5 * lease_ms, random));
+                FaultKind::Stopped { process }
+            }
             Misfortune::Cut => {
                 self.proxies[index].cut();
                 FaultKind::CutOff { process }
@@ -202,46 +195,11 @@ impl Fleet {
         self.register.note(kind, from_ns);
     }
 
-    fn stop(&self, index: usize, time: Duration) -> FaultKind {
-        let worker = self.workers[index].0.id();
-        signal(worker, "STOP");
-        std::thread::sleep(time);
-        signal(worker, "CONT");
-        FaultKind::Stopped { process: index as u64 }
-    }
-
-    fn kill(&mut self, index: usize) -> Worker {
-        let (worker, life) = &mut self.workers[index];
-        signal(worker.id(), "KILL");
-        let _ = worker.wait();
-        Worker { process: index as u64, life: *life }
-    }
-
-    /// Tells some to come to their end, and waits for it. Who did not.
-    fn end(&mut self, processes: std::ops::Range<u64>) -> Vec<String> {
-        let is_told = |index: &usize| processes.contains(&(*index as u64));
-        let told: Vec<usize> = (0..self.workers.len()).filter(is_told).collect();
-        for index in &told {
-            drop(self.workers[*index].0.stdin.take());
-        }
-        let (began, mut hung) = (Instant::now(), Vec::new());
-        for index in told {
-            while self.workers[index].0.try_wait().is_ok_and(|end| end.is_none()) {
-                if began.elapsed() > WAIT_MAX {
-                    hung.push(format!("process {index} does not end"));
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        hung
-    }
-
     /// Producers first, then, once nothing waits any more, who runs them. All that was told, and who never came to an end,
     /// or what is left.
     fn finish(mut self, drain_max: Duration) -> (History, Vec<String>) {
         let takers = WORKERS + PULLERS;
-        let mut hung = self.end(takers..takers + PRODUCERS);
+        let mut hung = self.workers.end(takers..takers + PRODUCERS, WAIT_MAX);
         hung.extend(self.with_jobs(|jobs| async move {
             let began = Instant::now();
             while !is_drained(&jobs).await {
@@ -253,7 +211,7 @@ impl Fleet {
             }
             None
         }));
-        hung.extend(self.end(0..takers));
+        hung.extend(self.workers.end(0..takers, WAIT_MAX));
         // What they said last is still being heard.
         let mut heard = 0;
         while heard < self.register.heard() {
@@ -271,10 +229,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        for (worker, _) in &mut self.workers {
-            let _ = worker.kill();
-            let _ = worker.wait();
-        }
+        self.workers = Workers::default();
         self.server = None;
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -330,69 +285,29 @@ async fn kept(jobs: &Jobs) -> Vec<(Id, (Worker, u64))> {
 }
 
 async fn effects_in(file: &str) -> Vec<Id> {
-    let pool = worker::effects(file).await;
+    let pool = tortured::effects(file).await;
     let rows = sqlx::query_as::<_, (String,)>("SELECT job FROM effects");
     let rows = rows.fetch_all(&pool).await.expect("effects");
     rows.into_iter().map(|(job,)| Id(job.parse().expect("one of ours"))).collect()
 }
 
-/// Hears workers until they are gone. Its threads end with the test program.
 fn listen(register: &Arc<Register>) -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
     let register = Arc::clone(register);
-    std::thread::spawn(move || {
-        for worker in listener.incoming().map_while(Result::ok) {
-            let register = Arc::clone(&register);
-            std::thread::spawn(move || hear(&register, worker));
-        }
-    });
-    port
+    tortured::listen(move |line| hear(&register, line))
 }
 
-fn hear(register: &Register, worker: TcpStream) {
-    let (mut lines, mut line) = (BufReader::new(worker), String::new());
-    while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-        match (Event::parse(&line), history::parse_stall(&line)) {
-            (Some(event), _) => register.hear(event),
-            (None, Some((process, from_ns))) => {
-                register.note(FaultKind::Stopped { process }, from_ns);
-            }
-            (None, None) => return,
-        }
-        line.clear();
+/// Nothing for what is not understood.
+fn hear(register: &Register, line: &str) -> Option<()> {
+    match parse_stall(line) {
+        Some((process, from_ns)) => register.note(FaultKind::Stopped { process }, from_ns),
+        None => register.hear(Event::parse(line)?),
     }
+    Some(())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Misfortune {
-    Kill,
-    Stop,
-    Cut,
-    LoseReplies,
-    BlackHole,
-    Restart,
-}
-
-/// A calm time, every misfortune at least once and on for two thirds of the time, a calm time.
 fn play(seconds: u64, settings: Settings) -> (History, Vec<String>) {
-    use Misfortune::{BlackHole, Cut, Kill, LoseReplies, Restart, Stop};
     let mut fleet = Fleet::start(settings);
-    let sixth = Duration::from_secs(seconds) / 6;
-    let mut random = fastrand::Rng::with_seed(settings.seed);
-    let mut first = vec![Kill, Stop, Cut, LoseReplies, BlackHole, Restart];
-    random.shuffle(&mut first);
-    std::thread::sleep(sixth);
-    let began = Instant::now();
-    while !first.is_empty() || began.elapsed() < 4 * sixth {
-        let round = Instant::now();
-        let any = [Kill, Kill, Kill, Kill, Stop, Cut, LoseReplies, BlackHole, Kill, Restart];
-        let next = first.pop().unwrap_or_else(|| any[random.usize(..any.len())]);
-        fleet.inflict(next, &mut random);
-        // One a second, where they do not take longer.
-        std::thread::sleep(Duration::from_secs(1).saturating_sub(round.elapsed()));
-    }
-    std::thread::sleep(sixth);
+    tortured::play(seconds, settings.seed, |next, random| fleet.inflict(next, random));
     fleet.finish(WAIT_MAX)
 }
 

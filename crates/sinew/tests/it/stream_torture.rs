@@ -15,19 +15,17 @@ mod producer;
 mod worker;
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use sinew::{Sinew, Streams};
 
 use crate::member::setting;
-use crate::tortured::{millis, now_ns};
-use crate::world::{
-    Proxy, Server, free_port, signal, start_redis_on, temporary_folder, wait_until,
-};
+use crate::tortured::{self, Misfortune, Workers, millis, now_ns, parse_stall};
+use crate::world::{Proxy, Server, free_port, start_redis_on, temporary_folder, wait_until};
 use checker::{Margins, Report, check};
 use history::{Event, FaultKind, GROUPS, Group, History, Id, Register, Worker};
 
@@ -62,7 +60,7 @@ struct Fleet {
     register_port: u16,
     /// One before each process.
     proxies: Vec<Proxy>,
-    workers: Vec<(Child, u64)>,
+    workers: Workers,
     settings: Settings,
 }
 
@@ -78,7 +76,7 @@ impl Fleet {
             register,
             register_port,
             proxies: Vec::new(),
-            workers: Vec::new(),
+            workers: Workers::default(),
             settings,
         };
         fleet.start_server();
@@ -92,7 +90,7 @@ impl Fleet {
                 .len_max(LEN_MAX)
                 .keep(Duration::from_secs(60));
             topic.declare().await.expect("a topic");
-            let pool = worker::effects(&effects).await;
+            let pool = tortured::effects(&effects).await;
             sinew_outbox::Inbox::new("any").migrate_sqlite(&pool).await.expect("an inbox");
             let table = "CREATE TABLE effects (consumer TEXT NOT NULL, event TEXT NOT NULL)";
             sqlx::query(table).execute(&pool).await.expect("a table");
@@ -100,8 +98,8 @@ impl Fleet {
         });
         for process in 0..CONSUMERS + PRODUCERS {
             fleet.proxies.push(Proxy::start(port));
-            let worker = fleet.spawn(process, 0);
-            fleet.workers.push((worker, 0));
+            let worker = fleet.spawn(Worker { process, life: 0 });
+            fleet.workers.begin(worker);
         }
         for (process, proxy) in (0..).zip(&fleet.proxies) {
             // By chance, one that only shares partitions has none: then it is enough that it is there.
@@ -139,46 +137,37 @@ impl Fleet {
         })
     }
 
-    fn spawn(&self, process: u64, life: u64) -> Child {
-        let proxy = &self.proxies[usize::try_from(process).expect("a small number")];
+    fn spawn(&self, by: Worker) -> Child {
+        let proxy = &self.proxies[usize::try_from(by.process).expect("a small number")];
         let Settings { events_per_second, acks_first, seed } = self.settings;
-        Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "stream_torture::worker::worker", "--nocapture"])
-            .env("SINEW_STREAM_WORKER_STORE", format!("redis://127.0.0.1:{}", proxy.port))
-            .env("SINEW_STREAM_WORKER_EFFECTS", self.effects())
-            .env("SINEW_STREAM_WORKER_REGISTER", self.register_port.to_string())
-            .env("SINEW_STREAM_WORKER_PROCESS", process.to_string())
-            .env("SINEW_STREAM_WORKER_LIFE", life.to_string())
-            .env("SINEW_STREAM_WORKER_RATE", (events_per_second / PRODUCERS).to_string())
-            .env("SINEW_STREAM_WORKER_ACKS_FIRST", u8::from(acks_first).to_string())
-            .env("SINEW_TORTURE_SEED", seed.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a process")
+        let variables = [
+            ("SINEW_STREAM_WORKER_STORE", format!("redis://127.0.0.1:{}", proxy.port)),
+            ("SINEW_STREAM_WORKER_EFFECTS", self.effects()),
+            ("SINEW_STREAM_WORKER_RATE", (events_per_second / PRODUCERS).to_string()),
+            ("SINEW_STREAM_WORKER_ACKS_FIRST", u8::from(acks_first).to_string()),
+            ("SINEW_TORTURE_SEED", seed.to_string()),
+        ];
+        tortured::start("stream_torture::worker::worker", by, self.register_port, &variables)
     }
 
     fn inflict(&mut self, misfortune: Misfortune, random: &mut fastrand::Rng) {
         // Consumers more often than producers.
         let index = match random.u8(..5) {
-            0 => random.usize(usize::try_from(CONSUMERS).expect("few")..self.workers.len()),
+            0 => random.usize(usize::try_from(CONSUMERS).expect("few")..self.workers.count()),
             _ => random.usize(..usize::try_from(CONSUMERS).expect("few")),
         };
         let (from_ns, process) = (now_ns(), index as u64);
         let lease_ms = u64::try_from(LEASE.as_millis()).expect("a short lease");
         let kind = match misfortune {
             Misfortune::Kill => {
-                let killed = self.kill(index);
+                let killed = self.workers.kill(index);
                 std::thread::sleep(millis(50, 300, random));
-                self.workers[index] = (self.spawn(process, killed.life + 1), killed.life + 1);
+                let again = self.spawn(Worker { life: killed.life + 1, ..killed });
+                self.workers.begin_again(index, again);
                 FaultKind::Killed(killed)
             }
             Misfortune::Stop => {
-                let worker = self.workers[index].0.id();
-                signal(worker, "STOP");
-                std::thread::sleep(millis(lease_ms, 3 * lease_ms, random));
-                signal(worker, "CONT");
+                self.workers.stop(index, millis(lease_ms, 3 * lease_ms, random));
                 FaultKind::Stopped { process }
             }
             Misfortune::Cut => {
@@ -209,37 +198,10 @@ impl Fleet {
         self.register.note(kind, from_ns);
     }
 
-    fn kill(&mut self, index: usize) -> Worker {
-        let (worker, life) = &mut self.workers[index];
-        signal(worker.id(), "KILL");
-        let _ = worker.wait();
-        Worker { process: index as u64, life: *life }
-    }
-
-    /// Tells some to come to their end, and waits for it. Who did not.
-    fn end(&mut self, processes: std::ops::Range<u64>) -> Vec<String> {
-        let is_told = |index: &usize| processes.contains(&(*index as u64));
-        let told: Vec<usize> = (0..self.workers.len()).filter(is_told).collect();
-        for index in &told {
-            drop(self.workers[*index].0.stdin.take());
-        }
-        let (began, mut hung) = (Instant::now(), Vec::new());
-        for index in told {
-            while self.workers[index].0.try_wait().is_ok_and(|end| end.is_none()) {
-                if began.elapsed() > WAIT_MAX {
-                    hung.push(format!("process {index} does not end"));
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        hung
-    }
-
     /// Producers first, then, once nothing waits any more, who handles. All that was told, and which of them, or of
     /// their groups, never came to an end.
     fn finish(mut self, drain_max: Duration) -> (History, Vec<String>) {
-        let mut hung = self.end(CONSUMERS..CONSUMERS + PRODUCERS);
+        let mut hung = self.workers.end(CONSUMERS..CONSUMERS + PRODUCERS, WAIT_MAX);
         let effects = self.effects();
         hung.extend(self.with_streams(|streams| async move {
             let began = Instant::now();
@@ -251,7 +213,7 @@ impl Fleet {
             }
             None
         }));
-        hung.extend(self.end(0..CONSUMERS));
+        hung.extend(self.workers.end(0..CONSUMERS, WAIT_MAX));
         // What they said last is still being heard.
         let mut heard = 0;
         while heard < self.register.heard() {
@@ -269,10 +231,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        for (worker, _) in &mut self.workers {
-            let _ = worker.kill();
-            let _ = worker.wait();
-        }
+        self.workers = Workers::default();
         self.server = None;
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -300,7 +259,7 @@ async fn dead(streams: &Streams) -> Vec<(Group, Id)> {
 }
 
 async fn effects_in(file: &str) -> Vec<(Group, Id)> {
-    let pool = worker::effects(file).await;
+    let pool = tortured::effects(file).await;
     let rows = sqlx::query_as::<_, (String, String)>("SELECT consumer, event FROM effects");
     let rows = rows.fetch_all(&pool).await.expect("effects");
     let effects = rows.into_iter().map(|(consumer, event)| {
@@ -310,32 +269,19 @@ async fn effects_in(file: &str) -> Vec<(Group, Id)> {
     effects.collect()
 }
 
-/// Hears workers until they are gone. Its threads end with the test program.
+/// Until the register is gone.
 fn listen(register: &Arc<Register>) -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
     let register = Arc::downgrade(register);
-    std::thread::spawn(move || {
-        for worker in listener.incoming().map_while(Result::ok) {
-            let Some(register) = register.upgrade() else { return };
-            std::thread::spawn(move || hear(&register, worker));
-        }
-    });
-    port
+    tortured::listen(move |line| hear(&*register.upgrade()?, line))
 }
 
-fn hear(register: &Register, worker: TcpStream) {
-    let (mut lines, mut line) = (BufReader::new(worker), String::new());
-    while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-        match (Event::parse(&line), history::parse_stall(&line)) {
-            (Some(event), _) => register.hear(event),
-            (None, Some((process, from_ns))) => {
-                register.note(FaultKind::Stopped { process }, from_ns);
-            }
-            (None, None) => return,
-        }
-        line.clear();
+/// Nothing for what is not understood.
+fn hear(register: &Register, line: &str) -> Option<()> {
+    match parse_stall(line) {
+        Some((process, from_ns)) => register.note(FaultKind::Stopped { process }, from_ns),
+        None => register.hear(Event::parse(line)?),
     }
+    Some(())
 }
 
 /// Notes when Redis stands still, as one does that waits for its disk, until the register is gone. Past all proxies: what
@@ -369,35 +315,9 @@ fn note_pauses(port: u16, register: &Weak<Register>) -> std::io::Result<()> {
     Ok(())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Misfortune {
-    Kill,
-    Stop,
-    Cut,
-    LoseReplies,
-    BlackHole,
-    Restart,
-}
-
-/// A calm time, every misfortune at least once and on for two thirds of the time, a calm time.
 fn play(seconds: u64, settings: Settings) -> (History, Vec<String>) {
-    use Misfortune::{BlackHole, Cut, Kill, LoseReplies, Restart, Stop};
     let mut fleet = Fleet::start(settings);
-    let sixth = Duration::from_secs(seconds) / 6;
-    let mut random = fastrand::Rng::with_seed(settings.seed);
-    let mut first = vec![Kill, Stop, Cut, LoseReplies, BlackHole, Restart];
-    random.shuffle(&mut first);
-    std::thread::sleep(sixth);
-    let began = Instant::now();
-    while !first.is_empty() || began.elapsed() < 4 * sixth {
-        let round = Instant::now();
-        let any = [Kill, Kill, Kill, Kill, Stop, Cut, LoseReplies, BlackHole, Kill, Restart];
-        let next = first.pop().unwrap_or_else(|| any[random.usize(..any.len())]);
-        fleet.inflict(next, &mut random);
-        // One a second, where they do not take longer.
-        std::thread::sleep(Duration::from_secs(1).saturating_sub(round.elapsed()));
-    }
-    std::thread::sleep(sixth);
+    tortured::play(seconds, settings.seed, |next, random| fleet.inflict(next, random));
     fleet.finish(WAIT_MAX)
 }
 

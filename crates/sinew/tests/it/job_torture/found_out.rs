@@ -62,8 +62,8 @@ fn planted_under_stops(bug: Bug) -> Vec<Broken> {
         let (index, from_ns) = (WORKERS + round % PULLERS, now_ns());
         round += 1;
         let index = usize::try_from(index).expect("few");
-        let kind = fleet.stop(index, LEASE + GRACE + Duration::from_secs(3));
-        fleet.register.note(kind, from_ns);
+        fleet.workers.stop(index, LEASE + GRACE + Duration::from_secs(3));
+        fleet.register.note(FaultKind::Stopped { process: index as u64 }, from_ns);
     })
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use parking_lot::Mutex;
 
+pub use crate::tortured::Worker;
 use crate::tortured::now_ns;
 
 /// Who is called by what. What comes after a job has its number, and is in another queue.
@@ -70,13 +71,6 @@ impl Id {
     pub fn has_effect(self) -> bool {
         self.0 % 4 == 1
     }
-}
-
-/// A process, and which life of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Worker {
-    pub process: u64,
-    pub life: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,16 +159,6 @@ pub fn parse_brought(text: &str) -> Option<(Worker, u64)> {
     let numbers: [u64; 3] = numbers?.try_into().ok()?;
     let [process, life, run] = numbers;
     Some((Worker { process, life }, run))
-}
-
-/// That a process has stood still since then, until now.
-pub fn stall(process: u64, from_ns: u64) -> String {
-    format!("Stalled {process} {from_ns}\n")
-}
-
-pub fn parse_stall(line: &str) -> Option<(u64, u64)> {
-    let (process, from_ns) = line.strip_prefix("Stalled ")?.strip_suffix('\n')?.split_once(' ')?;
-    Some((process.parse().ok()?, from_ns.parse().ok()?))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,18 +9,14 @@ use sinew::job::{Job, JobContext, JobError, Queue, Worker as JobWorker};
 use sinew::{Jobs, Sinew};
 use sinew_outbox::Inbox;
 use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 
-use super::history::{Event as Told, Id, What, Worker, brought, stall};
+use super::history::{Event as Told, Id, What, Worker, brought};
 use super::producer::{TASKS, produce};
 use super::puller::pull;
 use super::{AFTER, ATTEMPTS, GLOBAL, LEASE, PER_KEY, PULLERS, TOPIC, WORKERS};
 use crate::laws::keep_for;
 use crate::member::setting;
-use crate::tortured::{is_told_to_end, now_ns};
+use crate::tortured::{Line, effects, is_told_to_end, now_ns};
 
 /// What all of them are.
 #[derive(Job, Serialize, Deserialize)]
@@ -56,7 +52,7 @@ fn worker() {
         }
         // Alone, whatever holds it up is its own fault.
         if setting("SINEW_TORTURE_ALONE", 0) == 0 {
-            tokio::spawn(watch(Arc::clone(&teller)));
+            tokio::spawn(Arc::clone(&teller.line).watch(LEASE));
         }
         is_told_to_end().await;
         running.store(false, Ordering::SeqCst);
@@ -66,61 +62,27 @@ fn worker() {
     });
 }
 
-/// Tells when a machine that is busy with other tests has this process stand still, as if it had been stopped.
-async fn watch(teller: Arc<Teller>) {
-    loop {
-        let from_ns = now_ns();
-        tokio::time::sleep(LEASE / 20).await;
-        if Duration::from_nanos(now_ns() - from_ns) > LEASE / 4 {
-            let stall = stall(teller.by.process, from_ns);
-            let mut register = teller.register.lock().await;
-            register.write_all(stall.as_bytes()).await.expect("a register");
-        }
-    }
-}
-
-/// The database of effects, which all workers share.
-pub async fn effects(file: &str) -> SqlitePool {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // Processes are killed here, not machines.
-        .synchronous(SqliteSynchronous::Off)
-        .busy_timeout(Duration::from_secs(30));
-    let pool = SqlitePoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(60));
-    pool.connect_with(options).await.expect("a database")
-}
-
-/// Tells the register. What was said before a process is killed is heard.
+/// Tells the register.
 pub struct Teller {
-    register: Mutex<TcpStream>,
+    line: Arc<Line>,
     pub by: Worker,
     runs: AtomicU64,
 }
 
 impl Teller {
     async fn connect() -> Self {
-        let port = u16::try_from(setting("SINEW_JOB_WORKER_REGISTER", 0)).expect("a port");
-        let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("a register");
-        socket.set_nodelay(true).expect("a socket option");
-        let by = Worker {
-            process: setting("SINEW_JOB_WORKER_PROCESS", 0),
-            life: setting("SINEW_JOB_WORKER_LIFE", 0),
-        };
-        Self { register: Mutex::new(socket), by, runs: AtomicU64::new(0) }
+        let line = Arc::new(Line::connect().await);
+        Self { by: line.by, line, runs: AtomicU64::new(0) }
     }
 
     pub async fn say(&self, what: What, id: Id, run: u64, fence: u64) {
         self.say_of(what, None, id, run, fence).await;
     }
 
-    /// The register outlives its workers: where it is gone, so is the test.
     pub async fn say_of(&self, what: What, at_ns: Option<u64>, id: Id, run: u64, fence: u64) {
-        let mut register = self.register.lock().await;
-        let at_ns = at_ns.unwrap_or_else(now_ns);
-        let told = Told { what, at_ns, by: self.by, id, run, fence };
-        register.write_all(format!("{told}\n").as_bytes()).await.expect("a register");
+        let by = self.by;
+        let told = || Told { what, at_ns: at_ns.unwrap_or_else(now_ns), by, id, run, fence };
+        self.line.say(told).await;
     }
 
     pub fn next_run(&self) -> u64 {

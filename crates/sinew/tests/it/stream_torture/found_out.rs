@@ -61,9 +61,9 @@ fn an_ack_before_the_work_is_found_out() {
         // Consumers in turn, each in the middle of what it does.
         let (index, from_ns) = (next, now_ns());
         next = (next + 2) % usize::try_from(CONSUMERS).expect("few");
-        let killed = fleet.kill(index);
-        let life = killed.life + 1;
-        fleet.workers[index] = (fleet.spawn(killed.process, life), life);
+        let killed = fleet.workers.kill(index);
+        let again = fleet.spawn(Worker { life: killed.life + 1, ..killed });
+        fleet.workers.begin_again(index, again);
         fleet.register.note(FaultKind::Killed(killed), from_ns);
         std::thread::sleep(Duration::from_millis(600));
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use crate::tortured::Worker;
 use crate::tortured::now_ns;
 
 /// Who is called by what.
@@ -66,13 +67,6 @@ impl Group {
             Self::Key => "key",
         }
     }
-}
-
-/// A process, and which life of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Worker {
-    pub process: u64,
-    pub life: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,16 +134,6 @@ impl Event {
             fence,
         })
     }
-}
-
-/// That a process has stood still since then, until now.
-pub fn stall(process: u64, from_ns: u64) -> String {
-    format!("Stalled {process} {from_ns}\n")
-}
-
-pub fn parse_stall(line: &str) -> Option<(u64, u64)> {
-    let (process, from_ns) = line.strip_prefix("Stalled ")?.strip_suffix('\n')?.split_once(' ')?;
-    Some((process.parse().ok()?, from_ns.parse().ok()?))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
