@@ -10,27 +10,9 @@ use super::model::{
 };
 #[cfg(feature = "redis")]
 use super::redis::{RedisBackend, RedisEndings, RedisWaker};
+use crate::kernel::backend::backend;
 use crate::kernel::error::Result;
 use crate::kernel::key::QueueKeys;
-
-macro_rules! backend {
-    ($($(#[$doc:meta])* async fn $step:ident(&self $(, $name:ident: $of:ty)*) -> $reply:ty;)*) => {
-        /// A store, as jobs see it.
-        pub(super) trait Backend: Send + Sync {
-            $($(#[$doc])* fn $step(&self $(, $name: $of)*) -> impl Future<Output = $reply> + Send;)*
-        }
-
-        impl Backend for Store {
-            $(async fn $step(&self $(, $name: $of)*) -> $reply {
-                match self {
-                    Self::Memory(backend) => backend.$step($($name),*).await,
-                    #[cfg(feature = "redis")]
-                    Self::Redis(backend) => backend.$step($($name),*).await,
-                }
-            })*
-        }
-    };
-}
 
 /// The stores that there are.
 pub(super) enum Store {

@@ -4,6 +4,7 @@
 #![cfg_attr(not(feature = "redis"), allow(dead_code))]
 
 pub(crate) mod again;
+pub(crate) mod backend;
 pub(crate) mod breaker;
 pub(crate) mod clock;
 pub(crate) mod codec;

@@ -10,6 +10,7 @@ use super::model::{
 };
 #[cfg(feature = "redis")]
 use super::redis::RedisBackend;
+use crate::kernel::backend::backend;
 use crate::kernel::error::Result;
 use crate::kernel::key::{SessionKeys, SlotKeys};
 
@@ -33,25 +34,6 @@ pub(super) struct Ending {
 pub(super) enum Took {
     Datum { json: Option<Bytes>, version: u64 },
     Gone,
-}
-
-macro_rules! backend {
-    ($($(#[$doc:meta])* async fn $step:ident(&self $(, $name:ident: $of:ty)*) -> $reply:ty;)*) => {
-        /// A store, as sessions see it.
-        pub(super) trait Backend: Send + Sync {
-            $($(#[$doc])* fn $step(&self $(, $name: $of)*) -> impl Future<Output = $reply> + Send;)*
-        }
-
-        impl Backend for Store {
-            $(async fn $step(&self $(, $name: $of)*) -> $reply {
-                match self {
-                    Self::Memory(backend) => backend.$step($($name),*).await,
-                    #[cfg(feature = "redis")]
-                    Self::Redis(backend) => backend.$step($($name),*).await,
-                }
-            })*
-        }
-    };
 }
 
 /// The stores that there are.

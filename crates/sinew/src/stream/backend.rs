@@ -11,6 +11,7 @@ use super::model::{
 };
 #[cfg(feature = "redis")]
 use super::redis::{RedisBackend, RedisReader, RedisTail, RedisWaker};
+use crate::kernel::backend::backend;
 use crate::kernel::error::Result;
 use crate::kernel::key::{GroupKeys, PartitionKeys};
 use crate::kernel::name::GroupName;
@@ -29,25 +30,6 @@ pub(super) struct Burying<'a> {
     pub(super) id: EntryId,
     pub(super) reason: &'a str,
     pub(super) note: &'a [u8],
-}
-
-macro_rules! backend {
-    ($($(#[$doc:meta])* async fn $step:ident(&self $(, $name:ident: $of:ty)*) -> $reply:ty;)*) => {
-        /// A store, as streams see it.
-        pub(super) trait Backend: Send + Sync {
-            $($(#[$doc])* fn $step(&self $(, $name: $of)*) -> impl Future<Output = $reply> + Send;)*
-        }
-
-        impl Backend for Store {
-            $(async fn $step(&self $(, $name: $of)*) -> $reply {
-                match self {
-                    Self::Memory(backend) => backend.$step($($name),*).await,
-                    #[cfg(feature = "redis")]
-                    Self::Redis(backend) => backend.$step($($name),*).await,
-                }
-            })*
-        }
-    };
 }
 
 /// The stores that there are.
