@@ -6,7 +6,6 @@ use clap::Args;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use sinew::job::QueueSettings;
 
 use super::place::{Place, ask, failed, get, place, queue};
 use crate::cli::request::read_reply;
@@ -15,6 +14,7 @@ use crate::cli::whose::Whose;
 use crate::cli::{Outcome, print_json};
 use crate::duration::{shown, written};
 use crate::job::body::{AuditedBody, LaneBody, QueueBody, RateBody};
+use crate::job::settings::QueueSetting;
 use crate::job::terms;
 use crate::session::between;
 
@@ -62,24 +62,15 @@ pub struct DeclareArgs {
 
 impl DeclareArgs {
     /// For Redis.
-    fn settings(&self) -> QueueSettings {
-        let mut settings = QueueSettings::new();
-        if let Some(partitions) = self.partitions {
-            settings = settings.partitions(partitions);
+    fn setting(&self) -> QueueSetting {
+        QueueSetting {
+            name: self.queue.clone(),
+            partitions: self.partitions,
+            len_max: self.len_max,
+            global: self.global,
+            per_key: self.per_key,
+            rate: self.rate,
         }
-        if let Some(len_max) = self.len_max {
-            settings = settings.len_max(len_max);
-        }
-        if let Some(global) = self.global {
-            settings = settings.global(global);
-        }
-        if let Some(per_key) = self.per_key {
-            settings = settings.per_key(per_key);
-        }
-        if let Some((starts, per)) = self.rate {
-            settings = settings.rate(starts, per);
-        }
-        settings
     }
 
     /// For a hub.
@@ -101,7 +92,7 @@ pub(super) async fn declare(args: &DeclareArgs) -> Result<(), Outcome> {
     let place = place(&args.whose).await?;
     let queue = match &place {
         Place::Redis(jobs, _) => {
-            let look = jobs.queue(&args.queue).declare(args.settings()).await.map_err(failed)?;
+            let look = args.setting().declare(jobs).await.map_err(failed)?;
             QueueBody::new(&args.queue, &look)
         }
         Place::Hub(hub) => {
