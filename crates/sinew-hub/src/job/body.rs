@@ -34,7 +34,8 @@ pub(crate) struct QueueBody {
     pub(crate) paused: bool,
     /// How many wait for a worker
     pub(crate) waiting: u64,
-    /// Of those without a key, by priority, from 0 to 9
+    /// How many are in line, by priority, from 0 to 9: all without a key, and one of each key that has some. Never more than
+    /// wait; beside others, one that was cancelled may count until a worker comes to it
     #[schema(value_type = Vec<u64>)]
     pub(crate) by_priority: [u64; 10],
     /// How many wait for their time, for the first time or again

@@ -42,7 +42,7 @@ struct Now {
     is_paused: bool,
     waiting: u64,
     oldest: String,
-    /// Those without a key, by priority, the first to be taken first.
+    /// Those in line, by priority, the first to be taken first.
     by_priority: String,
     scheduled: u64,
     running: u64,

@@ -233,8 +233,10 @@ impl Queue {
     }
 
     pub(super) fn look(&self, now_ms: u64) -> Option<QueueLook> {
-        let lists = self.waiting.each_ref().map(|list| len(list.len()));
         let scheduled = len(self.scheduled.len());
+        let waiting = self.size.saturating_sub(scheduled).saturating_sub(self.running);
+        // What was cancelled is in its list until it is come to: there are never more in line than wait.
+        let lists = self.waiting.each_ref().map(|list| len(list.len()).min(waiting));
         let first = |waiting: &Waiting| match waiting {
             Waiting::Job(id) => Some(*id),
             Waiting::Key { key, .. } => {
@@ -247,7 +249,7 @@ impl Queue {
         Some(QueueLook {
             partitions: self.partitions?,
             is_paused: self.is_paused,
-            waiting: self.size.saturating_sub(scheduled).saturating_sub(self.running),
+            waiting,
             by_priority: lists,
             scheduled,
             running: self.running,

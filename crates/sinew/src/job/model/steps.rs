@@ -444,9 +444,10 @@ pub struct QueueLook {
     pub partitions: u16,
     /// Nobody takes from it.
     pub is_paused: bool,
-    /// How many wait, and those of each priority, from 0. Those with a key count under no priority.
+    /// How many wait.
     pub waiting: u64,
-    /// Of those without a key, by priority.
+    /// How many are in line, by priority, from 0: all without a key, and one of each key that has some. Never more than wait;
+    /// beside others, one that was cancelled may count until a worker comes to it.
     pub by_priority: [u64; 10],
     /// How many wait for their time.
     pub scheduled: u64,

@@ -21,8 +21,8 @@ local function oldest_ms()
 end
 
 -- {now, partitions, 1 paused, waiting, scheduled, running, dead, kept, owed, lanes, limit of all, of a key, of starts, in so
--- many ms, when the oldest was enqueued that waits, or 0, and how many wait of each priority, from 0}; 0 partitions: it was
--- not declared
+-- many ms, when the oldest was enqueued that waits, or 0, and how many there are in line of each priority, from 0}; 0
+-- partitions: it was not declared
 local function numbers()
   local m = call('HMGET', META, 'n', 'paused', 'global', 'per_key', 'rate', 'rate_ms')
   local scheduled = call('ZCARD', SCHED)
@@ -32,7 +32,8 @@ local function numbers()
     tonumber(m[3] or 0), tonumber(m[4] or 0), tonumber(m[5] or 0), tonumber(m[6] or 0), oldest_ms(),
   }
   for prio = 0, 9 do
-    told[#told + 1] = call('LLEN', root .. 'w' .. prio)
+    -- What was cancelled is in its list until it is come to: there are never more in line than wait.
+    told[#told + 1] = math.min(call('LLEN', root .. 'w' .. prio), told[4])
   end
   return told
 end

@@ -40,6 +40,16 @@ laws! {
         assert!(there.queue(QUEUE).lanes().await.unwrap().is_empty());
     }
 
+    async fn what_was_cancelled_is_not_told_to_wait(store: Store) {
+        let jobs = jobs(&store).await;
+        let ids = enqueue_all(&jobs, 0..5).await;
+        for (cancelled, id) in (1..).zip(&ids[1..]) {
+            jobs.queue(QUEUE).cancel(*id).await.unwrap();
+            let looked = look(&jobs, QUEUE).await;
+            assert_eq!((looked.waiting, looked.by_priority[5]), (5 - cancelled, 5 - cancelled));
+        }
+    }
+
     async fn jobs_of_each_state_are_listed_page_by_page(store: Store) {
         let (here, there) = (jobs(&store).await, jobs(&store).await);
         let waiting = enqueue_all(&here, 0..250).await;
