@@ -276,6 +276,12 @@ async fn a_queue_has_limits_and_is_paused_and_resumed() {
     let lifted = put(&hub, "/queues/mail", json!({ "global": 0 })).await;
     assert_eq!((&lifted.body["global"], &lifted.body["per_key"]), (&Value::Null, &json!(3)));
 
+    for act in ["pause", "resume"] {
+        let absent = post(&hub, &format!("/queues/nothing/{act}"), json!({})).await;
+        is_a_problem(&absent, StatusCode::NOT_FOUND, "no queue");
+    }
+    let queues = get(&hub, "/queues").await;
+    assert_eq!(queues.body.as_array().map(Vec::len), Some(1), "none was made: {}", queues.text);
     let paused = post(&hub, "/queues/mail/pause", json!({})).await;
     assert_eq!(paused.body["paused"], true, "{}", paused.text);
     let held = post(&hub, "/queues/mail/reserve", json!({})).await;

@@ -153,7 +153,7 @@ pub(super) async fn switch(
         return Ok(done(format!("Queue {name} is {is} already.")));
     }
     let act = if pause { Act::Pause } else { Act::Resume };
-    let entry = Entry::switch_queue(act, &whose.queue, Some(before.is_paused));
+    let entry = Entry::switch_queue(act, &whose.queue, before.is_paused);
     let Entry { act, what, before, after } = entry;
     note(&hub, &whose.tenant, &actor, act, what, before, after).await?;
     let (queue_name, tenant, by) = (whose.queue.as_str(), whose.tenant(), actor.by("dashboard"));

@@ -6,8 +6,8 @@ use super::Act;
 use super::recurring::Entry;
 
 impl Entry {
-    /// Of a queue that was paused or not, or was not there.
-    pub(crate) fn switch_queue(act: Act, queue: &str, was_paused: Option<bool>) -> Self {
+    /// Of a queue that was paused or not.
+    pub(crate) fn switch_queue(act: Act, queue: &str, was_paused: bool) -> Self {
         let (before, after) =
             (json!({ "paused": was_paused }), json!({ "paused": act == Act::Pause }));
         Self { act, what: json!({ "queue": queue }), before, after }

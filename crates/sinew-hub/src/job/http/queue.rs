@@ -204,12 +204,13 @@ fn refuse_other_partitions(
 /// Have nobody take jobs of a queue. What runs goes on, and jobs may be enqueued.
 #[utoipa::path(post, path = "/v1/queues/{queue}/pause", tag = "job",
     params(
-        ("queue" = String, Path, description = "Name of the queue, which is made where there is none"),
+        ("queue" = String, Path, description = "Name of the queue"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose queue"),
     ),
     responses(
         (status = 200, body = QueueBody, description = "It is paused, or was before"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such queue"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The audit has no room, or the store is away: it may be paused or not",
             headers(("Retry-After" = u64, description = "When to try again, in seconds"))),
@@ -221,12 +222,13 @@ async fn pause_queue(actor: Actor, of: OfQueue) -> Result<Json<QueueBody>, Probl
 /// Have everybody take jobs of a queue again.
 #[utoipa::path(post, path = "/v1/queues/{queue}/resume", tag = "job",
     params(
-        ("queue" = String, Path, description = "Name of the queue, which is made where there is none"),
+        ("queue" = String, Path, description = "Name of the queue"),
         ("X-Tenant-Id" = Option<String>, Header, description = "Whose queue"),
     ),
     responses(
         (status = 200, body = QueueBody, description = "It is not paused"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Bad input"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such queue"),
         (status = 502, body = ProblemBody, content_type = "application/problem+json", description = "The store refuses this hub"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The audit has no room, or the store is away: it may be paused or not",
             headers(("Retry-After" = u64, description = "When to try again, in seconds"))),
@@ -237,8 +239,8 @@ async fn resume_queue(actor: Actor, of: OfQueue) -> Result<Json<QueueBody>, Prob
 
 /// Also of a queue that is so already: where it was broken off, some of its partitions may not be.
 async fn switch(actor: &Actor, of: &OfQueue, act: Act) -> Result<Json<QueueBody>, Problem> {
-    let look = of.handle().look().await.map_err(problem)?;
-    let was_paused = look.map(|look| look.is_paused);
+    // Either would make one of this name: a slip is to be told.
+    let was_paused = known(of).await?.paused;
     let Entry { act, what, before, after } = Entry::switch_queue(act, &of.queue, was_paused);
     of.of.note(act, actor, what, before, after).await?;
     let (by, tenant, queue) = (actor.by(BY), of.of.tenant(), &of.queue);
