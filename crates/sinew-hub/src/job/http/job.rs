@@ -104,11 +104,11 @@ async fn found(handle: &JobHandle, id: JobId) -> Result<JobBody, Problem> {
 }
 
 fn no_job(queue: &str, id: JobId) -> Problem {
+    let queue = shown(queue);
     Problem::new(
         StatusCode::NOT_FOUND,
         format!(
-            "no job {id} in queue {:?}, or not any more: GET /v1/queues/QUEUE/jobs?state=waiting lists those that wait",
-            shown(queue)
+            "no job {id} in queue {queue:?}, or not any more: GET /v1/queues/{queue}/jobs?state=waiting lists those that wait"
         ),
     )
 }
