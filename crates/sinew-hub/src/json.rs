@@ -7,7 +7,10 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess,
+    Unexpected, Visitor,
+};
 use sinew::http::Problem;
 
 /// For all bodies that are not told to be longer.
@@ -45,6 +48,34 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+/// A whole number from `MIN` to `MAX`, which says so to whoever sends another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Within<T, const MIN: u64, const MAX: u64>(pub(crate) T);
+
+impl<'de, T: TryFrom<u64>, const MIN: u64, const MAX: u64> Deserialize<'de>
+    for Within<T, MIN, MAX>
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
+
+        impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Visitor<'_> for Number<T, MIN, MAX> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number, {MIN} to {MAX}")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+                let within = Some(number).filter(|number| (MIN..=MAX).contains(number));
+                let within = within.and_then(|number| T::try_from(number).ok());
+                within.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+        }
+
+        deserializer.deserialize_u64(Number::<T, MIN, MAX>(PhantomData)).map(Self)
     }
 }
 
@@ -96,6 +127,23 @@ pub(crate) fn object<T>(
     expected: &str,
 ) -> Result<T, Problem> {
     read(body, expected).map(|Object(body)| body)
+}
+
+/// A line of many that is an object, and what it should have been; `number` says which line.
+pub(crate) fn line<T: DeserializeOwned>(
+    number: usize,
+    text: &str,
+    expected: &str,
+) -> Result<T, Problem> {
+    // By itself: two that belong on two lines are none.
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| {
+        let column = error.column();
+        Problem::bad_request(format!(
+            "line {number}, column {column}: expected an object as JSON, {expected}"
+        ))
+    })?;
+    let read = Json::<Object<T>>::from_bytes(text.as_bytes());
+    object(read, expected).map_err(|problem| problem.within(&format!("line {number}")))
 }
 
 /// A body of JSON, and what it should have been.
@@ -203,6 +251,11 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize)]
+    struct Bounded {
+        count: Option<Within<u8, 1, 9>>,
+    }
+
+    #[derive(Debug, Deserialize)]
     #[serde(rename_all = "lowercase")]
     enum Kind {
         One,
@@ -286,6 +339,36 @@ mod tests {
         }
         let told = format!("{:?}", read(r#"{"name": "a", "count": -1}"#).unwrap_err());
         assert!(told.contains("count: expected a whole number, 0 or more"), "{told}");
+    }
+
+    #[test]
+    fn a_number_that_is_not_within_its_bounds_is_told_them() {
+        let read = |body: &str| {
+            let read = Json::<Object<Bounded>>::from_bytes(body.as_bytes());
+            object(read, "like this").map(|of| of.count.map(|Within(count)| count))
+        };
+        assert_eq!(read(r#"{"count": 9}"#).unwrap(), Some(9));
+        assert_eq!(read(r#"{"count": null}"#).unwrap(), None);
+        for bad in ["0", "10", "300", "-1", "1.5", "\"secret\""] {
+            let told = format!("{:?}", read(&format!(r#"{{"count": {bad}}}"#)).unwrap_err());
+            assert!(told.contains("count: expected a whole number, 1 to 9"), "{told}");
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
+
+    #[test]
+    fn of_many_lines_it_is_said_which_is_wrong_and_where() {
+        let told = |text: &str| format!("{:?}", line::<Part>(7, text, "like this").unwrap_err());
+        assert_eq!(line::<Part>(7, r#"{"name": "a"}"#, "like this").unwrap().name, "a");
+        for (text, expected) in [
+            (r#"{"name": "#, "line 7, column 9: expected an object"),
+            (r#"{"name": "a"}, {"name": "b"}"#, "line 7, column 14: expected an object"),
+            (r#"{"name": 7}"#, "line 7: name: expected a string"),
+            ("7", "line 7: expected a JSON body, like this"),
+        ] {
+            let told = told(text);
+            assert!(told.contains(expected), "{told}");
+        }
     }
 
     #[test]

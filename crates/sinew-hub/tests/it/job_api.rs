@@ -150,13 +150,14 @@ async fn what_is_no_job_is_refused_and_nothing_is_enqueued() {
     for (body, status, told) in [
         (json!({}), bad, "missing field \"kind\""),
         (json!({ "kind": "a b" }), bad, "invalid kind of job"),
-        (json!({ "kind": "a", "priority": 10 }), bad, "priority 10 is out of bounds"),
+        (json!({ "kind": "a", "priority": 10 }), bad, "priority: expected a whole number, 0 to 9"),
+        (json!({ "kind": "a", "attempts": -3 }), bad, "expected a whole number, 1 to 1000"),
         (json!({ "kind": "a", "delay": "366d" }), bad, "a delay"),
         (json!([{ "kind": "a" }, { "kind": 7 }]), bad, "[1].kind: expected a string"),
         (
             json!({ "kind": "a", "payload": "x".repeat(1 << 20) }),
             StatusCode::PAYLOAD_TOO_LARGE,
-            "the payload of job 1",
+            "the payload of a job has 1048578 bytes",
         ),
     ] {
         is_a_problem(&post(&hub, "/queues/mail/jobs", body).await, status, told);
@@ -175,7 +176,7 @@ async fn what_is_no_job_is_refused_and_nothing_is_enqueued() {
     is_a_problem(&get(&hub, "/queues/nothing").await, StatusCode::NOT_FOUND, "no queue");
     is_a_problem(&get(&hub, "/queues/mail/jobs/7").await, bad, "not the id of a job");
     let gone = get(&hub, "/queues/mail/jobs/01KAPX2V9QJ7M3B0N8R5T4W6YZ").await;
-    is_a_problem(&gone, StatusCode::NOT_FOUND, "no job");
+    is_a_problem(&gone, StatusCode::NOT_FOUND, "GET /v1/queues/mail/jobs?state=waiting lists");
 }
 
 #[tokio::test]

@@ -75,7 +75,8 @@ pub(super) struct NewJobBody {
     /// Of those that come after another: their queue. That one's unless said
     queue: Option<String>,
     /// 0 to 9, 9 is first. 5 unless said
-    priority: Option<u8>,
+    #[schema(value_type = Option<u8>)]
+    priority: Option<json::Within<u8, 0, 9>>,
     /// Jobs with one key have a limit of their own, and take turns with those of others
     #[schema(example = "acme")]
     key: Option<String>,
@@ -95,7 +96,8 @@ pub(super) struct NewJobBody {
     #[schema(example = "2026-01-31T12:00:00Z")]
     at: Option<String>,
     /// How often it is run at most: 1 to 1,000. As its worker has it, unless said; 10 where it is pulled
-    attempts: Option<u32>,
+    #[schema(value_type = Option<u32>)]
+    attempts: Option<json::Within<u32, 1, 1_000>>,
     /// For how long it may run: `1ms` to `30d`
     #[schema(example = "5m")]
     timeout: Option<String>,
@@ -105,9 +107,8 @@ pub(super) struct NewJobBody {
     /// Of W3C's Trace Context
     traceparent: Option<String>,
     /// What is enqueued once it is done, each once the one before it is: jobs like this one, up to 15
-    #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
-    next: Next,
+    #[schema(value_type = Option<Vec<Object>>)]
+    next: Option<Next>,
 }
 
 /// Jobs that are sent at once.
@@ -135,7 +136,7 @@ impl<'de> Deserialize<'de> for Next {
             fn visit_seq<A: SeqAccess<'de>>(self, mut jobs: A) -> Result<Next, A::Error> {
                 let mut next = Next::default();
                 while let Some(job) = jobs.next_element::<json::Object<NewJobBody>>()? {
-                    next.count += 1 + job.0.next.count;
+                    next.count += 1 + job.0.next.as_ref().map_or(0, |next| next.count);
                     if next.count > NEXT_MAX {
                         return Err(A::Error::custom(format!(
                             "too many jobs come after another: expected at most {NEXT_MAX}"
@@ -161,18 +162,19 @@ impl NewJobBody {
             .at
             .map(|at| terms::time(&at).map_err(|what| Problem::bad_request(format!("at: {what}"))));
         let of = |name: &str, text: Option<String>| text.map(|text| time(name, &text)).transpose();
-        let next = self.next.jobs.into_iter().map(|json::Object(next)| next.read(&queue));
+        let next = self.next.unwrap_or_default().jobs.into_iter();
+        let next = next.map(|json::Object(next)| next.read(&queue));
         let next = next.collect::<Result<_, _>>()?;
         Ok(NewJob {
             id: self.id.map(|text| id(&text)).transpose()?,
             kind: self.kind,
             payload,
-            priority: self.priority,
+            priority: self.priority.map(|json::Within(priority)| priority),
             key: self.key,
             unique,
             delay: of("delay", self.delay)?,
             at: at.transpose()?.map(SystemTime::from),
-            attempts: self.attempts,
+            attempts: self.attempts.map(|json::Within(attempts)| attempts),
             timeout: of("timeout", self.timeout)?,
             retain: of("retain", self.retain)?,
             traceparent: self.traceparent,
@@ -256,7 +258,7 @@ async fn enqueue_jobs(
     let value_len_max = hub.sinew().value_len_max();
     let enqueued = match sent {
         Sent::One(job) => {
-            refuse_long(std::slice::from_ref(&*job), value_len_max)?;
+            refuse_long_one(&job, value_len_max)?;
             vec![of.jobs.enqueue_raw(&queue, *job).await.map_err(unsent)?]
         }
         Sent::Many(jobs) => {
@@ -283,15 +285,7 @@ fn is_lines(headers: &HeaderMap) -> Result<bool, Problem> {
 }
 
 fn sent(queue: &str, headers: &HeaderMap, is_lines: bool, body: &Bytes) -> Result<Sent, Problem> {
-    let lines;
-    let body: &[u8] = match is_lines {
-        true => {
-            lines = as_array(body)?;
-            lines.as_bytes()
-        }
-        false => &body[..],
-    };
-    if !body.trim_ascii_start().starts_with(b"[") {
+    if !is_lines && !body.trim_ascii_start().starts_with(b"[") {
         let read = Json::<json::Object<NewJobBody>>::from_bytes(body);
         let job = json::object(read, EXPECTED)?;
         refuse_queue(&job)?;
@@ -303,22 +297,37 @@ fn sent(queue: &str, headers: &HeaderMap, is_lines: bool, body: &Bytes) -> Resul
             "Idempotency-Key beside many jobs: expected each to have an id or a unique name of its own instead",
         ));
     }
-    Ok(Sent::Many(many(queue, body)?))
-}
-
-/// An array of jobs.
-fn many(queue: &str, body: &[u8]) -> Result<Vec<NewJob>, Problem> {
     if body.len() > MANY_LEN_MAX {
         return Err(too_large(format!(
             "the body is too large: expected at most {MANY_LEN_MAX} bytes for many jobs"
         )));
     }
+    let jobs = if is_lines { on_lines(queue, body)? } else { many(queue, body)? };
+    match jobs.is_empty() {
+        true => Err(Problem::bad_request("no job: expected at least one")),
+        false => Ok(Sent::Many(jobs)),
+    }
+}
+
+/// An array of jobs.
+fn many(queue: &str, body: &[u8]) -> Result<Vec<NewJob>, Problem> {
     let read = Json::<SentJobs>::from_bytes(body);
     let bodies = json::read_up_to(MANY_LEN_MAX, read, &format!("an array of jobs {EXPECTED}"))?;
-    match bodies.count {
-        0 => Err(Problem::bad_request("no job: expected at least one")),
-        _ => jobs_of(queue, bodies),
-    }
+    jobs_of(queue, bodies)
+}
+
+/// A job on each line that is not empty.
+fn on_lines(queue: &str, body: &[u8]) -> Result<Vec<NewJob>, Problem> {
+    let text = std::str::from_utf8(body)
+        .map_err(|_| Problem::bad_request("the body is not text: expected lines of JSON"))?;
+    let lines = || (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    refuse_many(lines().count())?;
+    let jobs = lines().map(|(number, line)| {
+        let job: NewJobBody = json::line(number, line, EXPECTED)?;
+        let read = refuse_queue(&job).and_then(|()| job.read(queue));
+        read.map_err(|problem| problem.within(&format!("line {number}")))
+    });
+    jobs.collect()
 }
 
 /// Jobs that are all for this queue.
@@ -332,8 +341,13 @@ pub(super) fn jobs_of(queue: &str, bodies: SentJobs) -> Result<Vec<NewJob>, Prob
 
 /// All of them, where they are not too many.
 pub(super) fn all(bodies: SentJobs) -> Result<impl Iterator<Item = NewJobBody>, Problem> {
-    match bodies.count {
-        0..=JOBS_MAX => Ok(bodies.kept.into_iter().map(|json::Object(job)| job)),
+    refuse_many(bodies.count)?;
+    Ok(bodies.kept.into_iter().map(|json::Object(job)| job))
+}
+
+fn refuse_many(count: usize) -> Result<(), Problem> {
+    match count {
+        0..=JOBS_MAX => Ok(()),
         many => Err(too_large(format!("{many} jobs at once: expected at most {JOBS_MAX}"))),
     }
 }
@@ -346,25 +360,6 @@ fn refuse_queue(job: &NewJobBody) -> Result<(), Problem> {
         )),
         None => Ok(()),
     }
-}
-
-/// Lines as one array, in which each is on the line where it was.
-fn as_array(body: &Bytes) -> Result<String, Problem> {
-    let text = std::str::from_utf8(body)
-        .map_err(|_| Problem::bad_request("the body is not text: expected lines of JSON"))?;
-    let (mut array, mut is_first) = (String::with_capacity(text.len() + 64), true);
-    array.push('[');
-    for line in text.lines() {
-        if !line.trim().is_empty() {
-            if !std::mem::take(&mut is_first) {
-                array.push(',');
-            }
-            array.push_str(line);
-        }
-        array.push('\n');
-    }
-    array.push(']');
-    Ok(array)
 }
 
 /// What is sent with the same key again is known by a unique name, which no other job has.
@@ -385,12 +380,21 @@ fn with_key(headers: &HeaderMap, job: NewJob) -> Result<NewJob, Problem> {
 
 /// As a body that is too long: the library calls it bad input.
 pub(super) fn refuse_long(jobs: &[NewJob], len_max: usize) -> Result<(), Problem> {
-    match jobs.iter().position(|job| job.payload.len() > len_max) {
-        Some(at) => Err(too_large(format!(
-            "the payload of job {} is too large: expected at most {len_max} bytes",
-            at + 1
+    for (at, job) in jobs.iter().enumerate() {
+        let within = |problem: Problem| problem.within(&format!("[{at}]"));
+        refuse_long_one(job, len_max).map_err(within)?;
+    }
+    Ok(())
+}
+
+/// In the words of the library.
+fn refuse_long_one(job: &NewJob, len_max: usize) -> Result<(), Problem> {
+    let len = job.payload.len();
+    match len > len_max {
+        true => Err(too_large(format!(
+            "the payload of a job has {len} bytes: expected at most {len_max}"
         ))),
-        None => Ok(()),
+        false => Ok(()),
     }
 }
 
@@ -445,7 +449,11 @@ mod tests {
         assert_eq!(array, lines);
         assert_eq!(array.len(), 2);
         let large = Err(StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(read(&[LINES], "\n").map(|_| ()), Err(StatusCode::BAD_REQUEST));
+        for bad in ["\n", r#"{"kind": "a"}, {"kind": "b"}"#, "{\"kind\": \"a\"}\n[]"] {
+            assert_eq!(read(&[LINES], bad).map(|_| ()), Err(StatusCode::BAD_REQUEST), "{bad}");
+        }
+        let lines = "{\"kind\": \"a\"}\n".repeat(JOBS_MAX + 1);
+        assert_eq!(read(&[LINES], &lines).map(|_| ()), large);
         let many = format!("[{}{{\"kind\": \"a\"}}]", "{\"kind\": \"a\"},".repeat(JOBS_MAX));
         assert_eq!(read(&[JSON], &many).map(|_| ()), large);
     }
@@ -456,6 +464,11 @@ mod tests {
         let problem = many("mail", body).unwrap_err();
         let told = format!("{problem:?}");
         assert!(told.contains("\"[1]: delay"), "{told}");
+        let told = |body: &str| format!("{:?}", on_lines("mail", body.as_bytes()).unwrap_err());
+        let told_of_broken = told("{\"kind\": \"a\"}\n\n{\"kind\": \n");
+        assert!(told_of_broken.contains("line 3, column "), "{told_of_broken}");
+        let told_of_bad = told("{\"kind\": \"a\"}\n{\"kind\": \"b\", \"delay\": \"x\"}");
+        assert!(told_of_bad.contains("\"line 2: delay"), "{told_of_bad}");
     }
 
     #[test]
@@ -464,6 +477,7 @@ mod tests {
         let before = |next: &str| format!(r#"{{"kind": "a", "next": {next}}}"#);
         let jobs = read(&[JSON], &before(&some(NEXT_MAX))).unwrap();
         assert_eq!(jobs[0].next.len(), NEXT_MAX);
+        assert!(read(&[JSON], &before("null")).unwrap()[0].next.is_empty());
         let bad = Err(StatusCode::BAD_REQUEST);
         assert_eq!(read(&[JSON], &before(&some(NEXT_MAX + 1))).map(|_| ()), bad);
         let in_turn = format!("[{}]", before(&some(NEXT_MAX)));

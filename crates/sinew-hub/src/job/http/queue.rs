@@ -113,7 +113,8 @@ async fn get_queue(of: OfQueue) -> Result<Json<QueueBody>, Problem> {
 struct QueueSettingsBody {
     /// 1 to 32, for ever. 1 unless said
     #[schema(example = 1)]
-    partitions: Option<u16>,
+    #[schema(value_type = Option<u16>)]
+    partitions: Option<json::Within<u16, 1, 32>>,
     /// How many unfinished jobs each partition may have: 50,000,000 unless said
     len_max: Option<u64>,
     /// How many jobs run at a time, everywhere
@@ -130,7 +131,7 @@ impl QueueSettingsBody {
     /// For the audit: what is said.
     fn told(&self) -> Value {
         let said = [
-            ("partitions", self.partitions.map(Value::from)),
+            ("partitions", self.partitions.map(|json::Within(partitions)| json!(partitions))),
             ("len_max", self.len_max.map(Value::from)),
             ("global", self.global.map(Value::from)),
             ("per_key", self.per_key.map(Value::from)),
@@ -169,6 +170,7 @@ async fn put_queue(
     let rate = rate.map(|RateBody { starts, per }| Ok::<_, Problem>((starts, time("per", &per)?)));
     let rate = rate.transpose()?;
     let name = of.queue.clone();
+    let partitions = partitions.map(|json::Within(partitions)| partitions);
     let setting = QueueSetting { name, partitions, len_max, global, per_key, rate };
     // What is refused is not noted.
     setting.check()?;

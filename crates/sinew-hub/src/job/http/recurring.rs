@@ -88,7 +88,8 @@ struct PutRecurringBody {
     #[schema(value_type = Option<String>, example = "skip")]
     overlap: Overlap,
     /// 0 to 9, 9 is first. 5 unless said
-    priority: Option<u8>,
+    #[schema(value_type = Option<u8>)]
+    priority: Option<json::Within<u8, 0, 9>>,
     key: Option<String>,
     /// `true`: it is there, and makes none
     #[serde(default)]
@@ -168,7 +169,7 @@ impl PutRecurringBody {
             .overlap(self.overlap)
             .job_raw(&self.queue, &self.kind, payload(self.payload.as_deref()))
             .expected(expected);
-        if let Some(priority) = self.priority {
+        if let Some(json::Within(priority)) = self.priority {
             recurring = recurring.priority(priority);
         }
         if let Some(key) = self.key {
@@ -192,7 +193,7 @@ impl PutRecurringBody {
             every: self.every.as_deref().and_then(|every| parse(every).ok()).map(written),
             missed: self.missed,
             overlap: self.overlap,
-            priority: self.priority,
+            priority: self.priority.map(|json::Within(priority)| priority),
             key: self.key.as_deref(),
             paused: self.paused,
         }

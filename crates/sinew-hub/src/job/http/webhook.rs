@@ -89,7 +89,8 @@ struct PutQueueWebhook {
     /// `1s` to `5m`. `30s` unless said
     timeout: Option<String>,
     /// 1 to 64. 8 unless said
-    concurrency: Option<u16>,
+    #[schema(value_type = Option<u16>)]
+    concurrency: Option<json::Within<u16, 1, 64>>,
 }
 
 impl PutQueueWebhook {
@@ -108,7 +109,9 @@ impl PutQueueWebhook {
         if let Some(timeout) = &self.timeout {
             webhook.timeout = time("timeout", timeout)?;
         }
-        webhook.concurrency = self.concurrency.unwrap_or(webhook.concurrency);
+        if let Some(json::Within(concurrency)) = self.concurrency {
+            webhook.concurrency = concurrency;
+        }
         Ok((webhook, made))
     }
 }
