@@ -152,7 +152,7 @@ async fn what_is_no_job_is_refused_and_nothing_is_enqueued() {
         (json!({ "kind": "a b" }), bad, "invalid kind of job"),
         (json!({ "kind": "a", "priority": 10 }), bad, "priority: expected a whole number, 0 to 9"),
         (json!({ "kind": "a", "attempts": -3 }), bad, "expected a whole number, 1 to 1000"),
-        (json!({ "kind": "a", "delay": "366d" }), bad, "a delay"),
+        (json!({ "kind": "a", "delay": "366d" }), bad, "a delay of 366 days"),
         (json!([{ "kind": "a" }, { "kind": 7 }]), bad, "[1].kind: expected a string"),
         (
             json!({ "kind": "a", "payload": "x".repeat(1 << 20) }),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::model::{
     ATTEMPTS_DEFAULT, Backoff, PRIORITY_MAX, RETAIN_MAX, TIMEOUT_DEFAULT, check_attempts,
-    check_timeout,
+    check_timeout, in_words,
 };
 use crate::kernel::error::{Error, Result};
 
@@ -85,7 +85,8 @@ impl JobOptions {
         check_timeout(self.timeout)?;
         if let Some(retain) = self.retain.filter(|retain| *retain > RETAIN_MAX) {
             return Err(Error::rejected(format!(
-                "to keep a job for {retain:?} is out of bounds: expected at most 365 days"
+                "to keep a job for {} is out of bounds: expected at most 365 days",
+                in_words(retain)
             )));
         }
         if let Some(priority) = self.priority.filter(|priority| *priority > PRIORITY_MAX) {

@@ -9,7 +9,7 @@ use super::handle::JobHandle;
 use super::look::{PageOf, audits, done_last, periods, shelves_of, sum};
 use super::model::{
     Audited, Cancelled, Declaring, Grain, JobId, JobState, LaneInfo, QueueLook, check_partitions,
-    millis,
+    in_words, millis,
 };
 use super::pull::shown;
 use super::{BatchHandle, DeadJobs, DoneJob, JobInfo, JobPage, Jobs, Period, Tender};
@@ -97,7 +97,8 @@ impl QueueSettings {
         match rate {
             Some((_, per_ms)) if !(1..=millis(RATE_PER_MAX)).contains(&per_ms) => {
                 Err(Error::rejected(format!(
-                    "a rate per {per_ms} ms is out of bounds: expected up to a day"
+                    "a rate per {} is out of bounds: expected up to a day",
+                    in_words(Duration::from_millis(per_ms))
                 )))
             }
             _ => Ok(()),
@@ -133,10 +134,13 @@ impl QueueHandle {
         let look = engine.declare(&self.jobs.scope, &queue, settings.declaring).await?;
         match settings.declaring.partitions {
             Some(partitions) if partitions != look.partitions => {
+                let has = match look.partitions {
+                    1 => "1 partition".to_owned(),
+                    many => format!("{many} partitions"),
+                };
                 Err(Error::misconfigured(format!(
-                    "queue {} has {} partitions, and was declared with {partitions}: the number cannot be changed, since limits and unique names rest on it",
-                    queue.as_str(),
-                    look.partitions
+                    "queue {} has {has}, which cannot be changed, since limits and unique names rest on it: expected as many, or none said",
+                    queue.as_str()
                 )))
             }
             _ => Ok(look),

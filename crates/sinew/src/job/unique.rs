@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Claim, OnConflict, WINDOW_MAX, millis, unique_digest};
+use super::model::{Claim, OnConflict, WINDOW_MAX, in_words, millis, unique_digest};
 use crate::kernel::error::{Error, Result};
 
 /// A name that one job of a queue has at a time: from when it is enqueued until it has ended, done or dead.
@@ -52,7 +52,8 @@ impl Unique {
         }
         if window > WINDOW_MAX {
             return Err(Error::rejected(format!(
-                "a unique name that counts for {window:?} is out of bounds: expected up to 365 days"
+                "a unique name that counts for {} is out of bounds: expected up to 365 days",
+                in_words(window)
             )));
         }
         Ok(Claim {

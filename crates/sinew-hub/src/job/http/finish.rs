@@ -21,6 +21,7 @@ use super::extract::{OfQueue, token};
 use super::problem;
 use super::reserve::{TOKENS_MAX, bounded};
 use crate::body::read;
+use crate::duration::written;
 use crate::hub::Hub;
 use crate::json;
 use crate::openapi::ProblemBody;
@@ -101,7 +102,8 @@ impl FinishedJobBody {
         let after = after.map(|after| time("after", &after)).transpose()?;
         if let Some(after) = after.filter(|after| *after > AFTER_MAX) {
             return Err(Problem::bad_request(format!(
-                "after: {after:?} is out of bounds: expected at most 365d"
+                "after: {} is out of bounds: expected at most 365d",
+                written(after)
             )));
         }
         let error = error.filter(|error| !error.is_empty()).unwrap_or_else(|| NO_ERROR.to_owned());

@@ -19,6 +19,7 @@ use super::extract::{OfJob, OfQueue};
 use super::{known, problem, shown};
 use crate::auth::Actor;
 use crate::busy::busy;
+use crate::duration::written;
 use crate::hub::Hub;
 use crate::job::audit::Act;
 use crate::job::body::{CancelledBody, DoneBody, JobBody, JobsBody};
@@ -54,7 +55,8 @@ pub(super) fn wait_of(query: WaitQuery) -> Result<Duration, Problem> {
     match wait <= WAIT_MAX {
         true => Ok(wait),
         false => Err(Problem::bad_request(format!(
-            "a wait of {wait:?} is out of bounds: expected at most {WAIT_MAX:?}; ask again to wait for longer"
+            "a wait of {} is out of bounds: expected at most {WAIT_MAX:?}; ask again to wait for longer",
+            written(wait)
         ))),
     }
 }

@@ -192,13 +192,19 @@ fn refuse_other_partitions(
     before: Option<&QueueBody>,
 ) -> Result<(), Problem> {
     match (setting.partitions, before) {
-        (Some(said), Some(found)) if said != found.partitions => Err(Problem::new(
-            StatusCode::CONFLICT,
-            format!(
-                "queue {} has {} partitions, which cannot be changed: expected as many, or none said",
-                setting.name, found.partitions
-            ),
-        )),
+        (Some(said), Some(found)) if said != found.partitions => {
+            let has = match found.partitions {
+                1 => "1 partition".to_owned(),
+                many => format!("{many} partitions"),
+            };
+            Err(Problem::new(
+                StatusCode::CONFLICT,
+                format!(
+                    "queue {} has {has}, which cannot be changed, since limits and unique names rest on it: expected as many, or none said",
+                    setting.name
+                ),
+            ))
+        }
         _ => Ok(()),
     }
 }

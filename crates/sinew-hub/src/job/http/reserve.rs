@@ -166,7 +166,8 @@ async fn reserve_jobs(
     let wait = wait.map_or(Ok(Duration::ZERO), |wait| time("wait", &wait))?;
     if wait > WAIT_MAX {
         return Err(Problem::bad_request(format!(
-            "a wait of {wait:?} is out of bounds: expected at most {WAIT_MAX:?}; ask again to wait for longer"
+            "a wait of {} is out of bounds: expected at most {WAIT_MAX:?}; ask again to wait for longer",
+            written(wait)
         )));
     }
     hub.tended().asked(found.of.tenant(), &found.queue, &found.handle());

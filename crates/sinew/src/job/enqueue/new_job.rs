@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::write::Ids;
 use crate::job::model::{
     DELAY_MAX, JOB_KEY_LEN_MAX, JobId, PRIORITY_MAX, RETAIN_MAX, check_attempts, check_delay,
-    check_timeout, millis,
+    check_timeout, in_words, millis,
 };
 use crate::job::options::Job;
 use crate::job::{Unique, chain};
@@ -134,7 +134,8 @@ impl NewJob {
         }
         if let Some(retain) = self.retain.filter(|retain| *retain > RETAIN_MAX) {
             return Err(Error::rejected(format!(
-                "a job kept for {retain:?} is out of bounds: expected up to 365 days"
+                "a job kept for {} is out of bounds: expected up to 365 days",
+                in_words(retain)
             )));
         }
         let traceparent = self.traceparent.as_deref().unwrap_or_default();

@@ -155,8 +155,19 @@ fn check(time: Duration, min: Duration, max: Duration, what: &str, rule: &str) -
     match (min..=max).contains(&time) {
         true => Ok(()),
         false => {
-            Err(Error::rejected(format!("{what} of {time:?} is out of bounds: expected {rule}")))
+            let time = in_words(time);
+            Err(Error::rejected(format!("{what} of {time} is out of bounds: expected {rule}")))
         }
+    }
+}
+
+/// A length of time, for messages: in days where it has some, and nothing beside them.
+pub(in crate::job) fn in_words(time: Duration) -> String {
+    let is_days = time.subsec_nanos() == 0 && time.as_secs().is_multiple_of(DAY_S);
+    match time.as_secs() / DAY_S {
+        0 if time.is_zero() => "0 s".to_owned(),
+        days if is_days && days > 1 => format!("{days} days"),
+        _ => format!("{time:?}"),
     }
 }
 
@@ -173,4 +184,17 @@ pub(in crate::job) fn check_partitions(partitions: u16) -> Result<()> {
 
 pub(in crate::job) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_refused_is_told_as_it_may_have_been_said() {
+        let told = |time| check_delay(time).unwrap_err().to_string();
+        assert!(told(Duration::from_secs(366 * DAY_S)).starts_with("a delay of 366 days is out"));
+        let times = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(DAY_S + 1)];
+        assert_eq!(times.map(in_words), ["0 s", "10ms", "86401s"]);
+    }
 }

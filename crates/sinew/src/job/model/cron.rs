@@ -10,7 +10,7 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-use super::millis;
+use super::{in_words, millis};
 use crate::kernel::error::{Error, Result};
 
 const EVERY_MIN: Duration = Duration::from_secs(1);
@@ -92,7 +92,8 @@ impl Schedule {
         match (EVERY_MIN..=EVERY_MAX).contains(&interval) {
             true => Ok(Self::Every(millis(interval))),
             false => Err(Error::rejected(format!(
-                "an interval of {interval:?} is out of bounds: expected 1 s to 366 days"
+                "an interval of {} is out of bounds: expected 1 s to 366 days",
+                in_words(interval)
             ))),
         }
     }
@@ -152,7 +153,7 @@ impl Cron {
         };
         match cron.next_wall(DateTime::constant(2000, 1, 1, 0, 0, 0, 0)) {
             Some(_) => Ok(cron),
-            None => Err(bad("the expression", "days that there are")),
+            None => Err(Error::rejected("invalid cron: expected a day that some month has")),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{QueueWebhook, QueueWebhookAt};
-use crate::job::model::millis;
+use crate::job::model::{in_words, millis};
 use crate::kernel::error::{Error, Result};
 use crate::stream::webhook::{WrittenPause, check_url, within};
 use crate::stream::{Paused, Secret};
@@ -31,8 +31,8 @@ pub(super) fn check(webhook: &QueueWebhook) -> Result<()> {
     within("secrets", webhook.secrets.len(), 1, SECRETS_MAX)?;
     if !(TIMEOUT_MIN..=QueueWebhook::TIMEOUT_MAX).contains(&webhook.timeout) {
         return Err(Error::rejected(format!(
-            "a timeout of {:?} is out of bounds: expected 1s to 5m",
-            webhook.timeout
+            "a timeout of {} is out of bounds: expected 1s to 5m",
+            in_words(webhook.timeout)
         )));
     }
     within("jobs at once", webhook.concurrency, 1, CONCURRENCY_MAX)

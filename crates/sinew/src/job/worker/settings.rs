@@ -12,7 +12,8 @@ use super::super::Jobs;
 use super::super::error::JobError;
 use super::super::layer::{JobCall, JobDone, JobService};
 use super::super::model::{
-    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Declaring, LEASE_DEFAULT, Policy, check_lease, millis,
+    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Declaring, LEASE_DEFAULT, Policy, check_lease, in_words,
+    millis,
 };
 use super::super::options::JobOptions;
 use crate::kernel::error::{Error, Result};
@@ -119,7 +120,8 @@ impl Queue {
             && !(Duration::from_millis(20)..=RATE_PER_MAX).contains(&per)
         {
             return Err(Error::rejected(format!(
-                "a rate over {per:?} is out of bounds: expected 20 ms to 24 h"
+                "a rate over {} is out of bounds: expected 20 ms to 24 h",
+                in_words(per)
             )));
         }
         QueueName::new(&self.name)
