@@ -313,8 +313,8 @@ impl From<&Enqueued> for EnqueuedJobBody {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CancelledBody {
     pub(crate) id: String,
-    /// `waiting`: it had not begun, and will not; `running`: its handler is told within a second; `ended`: it had ended
-    /// before
+    /// `waiting` or `scheduled`: it had not begun, and will not; `running`: its handler is told within a second; `ended`:
+    /// it had ended before
     #[schema(value_type = String, example = "waiting")]
     pub(crate) was: String,
 }
@@ -324,6 +324,7 @@ impl CancelledBody {
     pub(crate) fn of(id: JobId, cancelled: Cancelled) -> Option<Self> {
         let was = match cancelled {
             Cancelled::Waiting => "waiting",
+            Cancelled::Scheduled => "scheduled",
             Cancelled::Running => "running",
             Cancelled::Ended => "ended",
             Cancelled::Unknown => return None,

@@ -330,7 +330,7 @@ async fn a_job_that_waits_is_cancelled_and_one_that_runs_is_told() {
     let scheduled = get(&hub, "/queues/mail/jobs?state=scheduled").await;
     assert_eq!(scheduled.body["jobs"][0]["id"], json!(waiting), "{}", scheduled.text);
     let cancelled = delete(&hub, &format!("/queues/mail/jobs/{waiting}")).await;
-    assert_eq!(cancelled.body["was"], "waiting", "{}", cancelled.text);
+    assert_eq!(cancelled.body["was"], "scheduled", "{}", cancelled.text);
     let again = delete(&hub, &format!("/queues/mail/jobs/{waiting}")).await;
     is_a_problem(&again, StatusCode::NOT_FOUND, "no job");
 

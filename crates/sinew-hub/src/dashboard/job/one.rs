@@ -166,7 +166,7 @@ pub(super) async fn cancel(
     let was = json!({ "state": name_of(before.state) });
     note(&hub, &whose.tenant, &actor, Act::Cancel, what, was, Value::Null).await?;
     let said = match queue.cancel(id).await? {
-        Cancelled::Waiting => "It is cancelled: it had not begun.",
+        Cancelled::Waiting | Cancelled::Scheduled => "It is cancelled: it had not begun.",
         Cancelled::Running => "It is cancelled: its handler is being told.",
         Cancelled::Ended => "It had ended before.",
         Cancelled::Unknown => return Err(gone()),

@@ -82,9 +82,13 @@ impl Queue {
                 }
                 Cancelled::Running
             }
-            Place::Waiting { .. } | Place::Scheduled { .. } => {
+            Place::Waiting { .. } => {
                 self.unready(id);
                 Cancelled::Waiting
+            }
+            Place::Scheduled { .. } => {
+                self.unready(id);
+                Cancelled::Scheduled
             }
         };
         if let Some(job) = self.jobs.remove(id) {

@@ -246,6 +246,8 @@ pub struct Progress {
 pub enum Cancelled {
     /// It had not begun, and will not.
     Waiting,
+    /// The same, before its time.
+    Scheduled,
     /// It runs: its handler is told within a second, and what it says does not count.
     Running,
     /// It has ended before.

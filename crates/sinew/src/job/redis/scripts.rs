@@ -346,6 +346,7 @@ pub(super) async fn cancel(link: &Link, keys: &QueueKeys, id: JobId) -> Result<C
         1 => Ok(Cancelled::Waiting),
         2 | 3 => Ok(Cancelled::Ended),
         4 => Ok(Cancelled::Running),
+        5 => Ok(Cancelled::Scheduled),
         _ => Err(unexpected()),
     }
 }

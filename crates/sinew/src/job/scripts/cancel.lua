@@ -1,6 +1,6 @@
 -- Cancels a job that has not ended.
 -- ARGV[1] id
--- Returns 1 it had not begun · 4 it runs, and its lane is told · 2 it is done · 3 it is dead · 0 there is no such job
+-- Returns 1 it had not begun · 5 the same, before its time · 4 it runs, and its lane is told · 2 it is done · 3 it is dead · 0 there is no such job
 -- One script, because it may begin, or end, between the look and the cancellation.
 
 local id = ARGV[1]
@@ -15,7 +15,7 @@ end
 call('LLEN', WAKE)
 local l = lead(v)
 local lane = lane_of(id, l)
-cancel(id, l, lane)
+local was_due = cancel(id, l, lane)
 flush()
 write_meta()
-return lane and 4 or 1
+return lane and 4 or was_due and 5 or 1

@@ -147,9 +147,11 @@ local function bury(id, v, l, first, note, fingerprint, sample)
   drop_old_dead(32)
 end
 
--- A job that has not begun is gone: it was cancelled, or another takes its place. Its id in a list is passed over.
+-- A job that has not begun is gone: it was cancelled, or another takes its place. Its id in a list is passed over. Whether
+-- it waited for its time.
 local function remove(id, l)
-  if call('ZREM', SCHED, due_member(id, l)) == 1 then
+  local was_due = call('ZREM', SCHED, due_member(id, l)) == 1
+  if was_due then
     forget(id)
   elseif l.key ~= '' then
     keyed = keyed - call('ZREM', root .. 'g:' .. l.key, id)
@@ -158,6 +160,7 @@ local function remove(id, l)
     forget(id)
     call('HSET', shard(id), id, '')
   end
+  return was_due
 end
 
 -- What is to be done besides when a job is gone that had not ended.
@@ -170,8 +173,9 @@ local function gone(id, l)
   end
 end
 
--- Cancels a job that has not ended, and that a lane has, or none.
+-- Cancels a job that has not ended, and that a lane has, or none. Whether it waited for its time.
 local function cancel(id, l, lane)
+  local was_due = false
   if lane then
     local key = root .. 'r:' .. lane
     -- Its place stays taken until its handler has ended: by then the record is gone that says whose that is.
@@ -181,7 +185,8 @@ local function cancel(id, l, lane)
     -- As long as it runs no other has its id.
     call('HSET', shard(id), id, '')
   else
-    remove(id, l)
+    was_due = remove(id, l)
   end
   gone(id, l)
+  return was_due
 end

@@ -102,7 +102,7 @@ laws! {
         let redriven = dead.retry(&[other.handle().id()]).await.unwrap();
         assert_eq!((redriven.retried, redriven.duplicates), (0, 1));
         assert_eq!(look(&here, QUEUE).await.dead, 1);
-        assert_eq!(here.queue(QUEUE).cancel(next).await.unwrap(), Cancelled::Waiting);
+        assert_eq!(here.queue(QUEUE).cancel(next).await.unwrap(), Cancelled::Scheduled);
         assert_eq!(dead.retry_all().await.unwrap().retried, 1);
         worker.stop().await;
     }
