@@ -217,7 +217,9 @@ pub(super) async fn retry(
     };
     let (queue, tenant, by) = (whose.queue.as_str(), whose.tenant(), actor.by("dashboard"));
     let retried = redriven.retried;
-    tracing::warn!(queue, tenant, retried, by, "dead jobs were retried on the dashboard");
+    if retried > 0 {
+        tracing::warn!(queue, tenant, retried, by, "dead jobs were retried on the dashboard");
+    }
     Ok(done(in_words(redriven)))
 }
 
@@ -236,7 +238,9 @@ pub(super) async fn drop(
         Meant::Of(filter) => queue.dead().filter(filter).drop_all().await?,
     };
     let (queue, tenant, by) = (whose.queue.as_str(), whose.tenant(), actor.by("dashboard"));
-    tracing::warn!(queue, tenant, dropped, by, "dead jobs were removed on the dashboard");
+    if dropped > 0 {
+        tracing::warn!(queue, tenant, dropped, by, "dead jobs were removed on the dashboard");
+    }
     Ok(done(format!("Dropped: {dropped}.")))
 }
 

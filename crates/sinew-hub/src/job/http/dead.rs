@@ -227,7 +227,9 @@ async fn retry_dead(
     let redriven = redriven.map_err(problem)?;
     let (by, tenant, queue) = (actor.by(BY), of.of.tenant(), &of.queue);
     let retried = redriven.retried;
-    tracing::warn!(by, tenant, queue, retried, "dead jobs were retried over HTTP");
+    if retried > 0 {
+        tracing::warn!(by, tenant, queue, retried, "dead jobs were retried over HTTP");
+    }
     Ok(Json(RetriedOrCountBody::Retried(redriven.into())))
 }
 
@@ -275,7 +277,9 @@ async fn drop_dead_jobs(
     };
     let dropped = dropped.map_err(problem)?;
     let (by, tenant, queue) = (actor.by(BY), of.of.tenant(), &of.queue);
-    tracing::warn!(by, tenant, queue, dropped, "dead jobs were removed over HTTP");
+    if dropped > 0 {
+        tracing::warn!(by, tenant, queue, dropped, "dead jobs were removed over HTTP");
+    }
     Ok(Json(DroppedOrCountBody::Dropped(DroppedBody { dropped })))
 }
 
