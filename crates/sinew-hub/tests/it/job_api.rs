@@ -175,6 +175,10 @@ async fn what_is_no_job_is_refused_and_nothing_is_enqueued() {
     }
     is_a_problem(&get(&hub, "/queues/nothing").await, StatusCode::NOT_FOUND, "no queue");
     is_a_problem(&get(&hub, "/queues/mail/jobs/7").await, bad, "not the id of a job");
+    for path in ["/queues/mail", "/queues/mail/workers", "/queues/mail/dead/groups", "/recurring"] {
+        is_a_problem(&get(&hub, &format!("{path}?x=1")).await, bad, "expected none");
+    }
+    is_a_problem(&get(&hub, "/queue-webhooks?x=1").await, bad, "expected none");
     let gone = get(&hub, "/queues/mail/jobs/01KAPX2V9QJ7M3B0N8R5T4W6YZ").await;
     is_a_problem(&gone, StatusCode::NOT_FOUND, "GET /v1/queues/mail/jobs?state=waiting lists");
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OfQueue, id};
+use super::extract::{NoQuery, OfQueue, id};
 use super::{known, problem};
 use crate::auth::Actor;
 use crate::busy::busy;
@@ -59,6 +59,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
     ))]
 async fn dead_groups(
     State(hub): State<Hub>,
+    _: NoQuery,
     of: OfQueue,
 ) -> Result<Json<Vec<DeadGroupBody>>, Problem> {
     let _place = hub.heavy_place().ok_or_else(busy)?;

@@ -39,6 +39,9 @@ pub(super) struct OfRecurring {
     pub(super) name: String,
 }
 
+/// Nothing is asked in the query: what would be passed over is told.
+pub(super) struct NoQuery;
+
 impl OfJobs {
     /// Whose they are, for a log.
     pub(super) fn tenant(&self) -> Option<&str> {
@@ -113,6 +116,17 @@ impl FromRequestParts<Hub> for OfRecurring {
         // The path of previews has no such part, and a recurring job may be called that.
         let name = name.unwrap_or("preview").to_owned();
         Ok(Self { of: OfJobs::from_request_parts(parts, hub).await?, name })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.uri.query().unwrap_or_default() {
+            "" => Ok(Self),
+            _ => Err(Problem::bad_request("the query is not what it should be: expected none")),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OfJobs, OfQueue};
+use super::extract::{NoQuery, OfJobs, OfQueue};
 use super::{known, problem, problem_of_setting};
 use crate::auth::Actor;
 use crate::busy::busy;
@@ -103,7 +103,7 @@ async fn list_queues(
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away",
             headers(("Retry-After" = u64, description = "When to try again, in seconds"))),
     ))]
-async fn get_queue(of: OfQueue) -> Result<Json<QueueBody>, Problem> {
+async fn get_queue(_: NoQuery, of: OfQueue) -> Result<Json<QueueBody>, Problem> {
     known(&of).await.map(Json)
 }
 
@@ -366,7 +366,7 @@ async fn queue_stats(
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away",
             headers(("Retry-After" = u64, description = "When to try again, in seconds"))),
     ))]
-async fn queue_workers(of: OfQueue) -> Result<Json<Vec<LaneBody>>, Problem> {
+async fn queue_workers(_: NoQuery, of: OfQueue) -> Result<Json<Vec<LaneBody>>, Problem> {
     let lanes = of.handle().lanes().await.map_err(problem)?;
     if lanes.is_empty() {
         known(&of).await?;

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OfJobs, OfRecurring};
+use super::extract::{NoQuery, OfJobs, OfRecurring};
 use super::{problem, problem_of_definition, shown};
 use crate::auth::Actor;
 use crate::busy::busy;
@@ -212,6 +212,7 @@ impl PutRecurringBody {
     ))]
 async fn list_recurring(
     State(hub): State<Hub>,
+    _: NoQuery,
     of: OfJobs,
 ) -> Result<Json<Vec<RecurringBody>>, Problem> {
     let _place = hub.heavy_place().ok_or_else(busy)?;
@@ -234,7 +235,7 @@ async fn list_recurring(
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away",
             headers(("Retry-After" = u64, description = "When to try again, in seconds"))),
     ))]
-async fn get_recurring(of: OfRecurring) -> Result<Response, Problem> {
+async fn get_recurring(_: NoQuery, of: OfRecurring) -> Result<Response, Problem> {
     Ok(told(StatusCode::OK, known(&of).await?))
 }
 

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{OfJobs, OfQueue};
+use super::extract::{NoQuery, OfJobs, OfQueue};
 use super::{problem_of_definition, shown};
 use crate::auth::Actor;
 use crate::duration::written;
@@ -142,6 +142,7 @@ fn changes(before: Option<&QueueWebhook>, after: &QueueWebhook) -> Value {
     ))]
 async fn list_queue_webhooks(
     State(hub): State<Hub>,
+    _: NoQuery,
     of: OfJobs,
 ) -> Result<Json<Vec<QueueWebhookBody>>, Problem> {
     let all = of.jobs.webhooks().list().await.map_err(problem_of_definition)?;
@@ -164,7 +165,11 @@ async fn list_queue_webhooks(
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is away",
             headers(("Retry-After" = u64, description = "When to try again, in seconds"))),
     ))]
-async fn get_queue_webhook(State(hub): State<Hub>, of: OfQueue) -> Result<Response, Problem> {
+async fn get_queue_webhook(
+    State(hub): State<Hub>,
+    _: NoQuery,
+    of: OfQueue,
+) -> Result<Response, Problem> {
     let at = found(&of).await?.ok_or_else(|| unknown(&of.queue))?;
     Ok(told(StatusCode::OK, QueueWebhookBody::of(&hub, of.of.tenant(), at)))
 }
