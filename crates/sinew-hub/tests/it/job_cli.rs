@@ -221,6 +221,8 @@ fn bad_input_ends_with_2_at_both_places() {
             &["enqueue", "ma il", "email.send", "{}"],
             &["enqueue", "mail", "email.send", "{}", "--delay", "500d"],
             &["enqueue", "mail", "email.send", "{}", "--priority", "10"],
+            &["enqueue", "mail", "email.send", "{}", "--priority", "-1"],
+            &["enqueue", "mail", "email.send", "{}", "--delay", "-5m"],
             &["enqueue", "mail", "email.send", "{}", "--within", "1h"],
             &["list", "mail", "--state", "asleep"],
             &["list", "mail", "--kind", "email.send"],
@@ -234,13 +236,17 @@ fn bad_input_ends_with_2_at_both_places() {
             &["declare", "mail", "--rate", "100"],
             &["declare", "mail", "--rate", "100/30d"],
             &["declare", "mail", "--partitions", "33"],
+            &["declare", "mail", "--len-max", "0"],
             &["recurring", "put", "nightly", "--cron", "0 2 * * *"],
             &["recurring", "put", "nightly", "--kind", "a", "--payload", "1", "--cron", "soon"],
             &["recurring", "put", "a b", "--kind", "a", "--payload", "1", "--every", "1h"],
         ] {
             let refused = job(words, &place);
-            assert_eq!(exit_code(&refused), 2, "{words:?}: {}", text(&refused.stderr));
+            let told = text(&refused.stderr);
+            assert_eq!(exit_code(&refused), 2, "{words:?}: {told}");
             assert!(refused.stdout.is_empty(), "{words:?}");
+            assert!(!told.contains("unexpected argument"), "{words:?}: {told}");
+            assert!(!told.contains("18446744073709551615"), "{words:?}: {told}");
         }
     }
 }

@@ -52,13 +52,13 @@ pub struct EnqueueArgs {
 #[derive(Args)]
 struct HowArgs {
     /// When it is to run: from now, like 10m
-    #[arg(long, value_name = "DURATION", value_parser = parse)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse)]
     delay: Option<Duration>,
     /// The same, as a time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = terms::time, conflicts_with = "delay")]
     at: Option<Timestamp>,
     /// 0 to 9; 9 is first [default: 5]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// Jobs of one key have a limit of their own, and take turns with those of others
     #[arg(long)]
@@ -67,19 +67,19 @@ struct HowArgs {
     #[arg(long, value_name = "NAME")]
     unique: Option<String>,
     /// For how long that name counts, although its job has ended
-    #[arg(long, value_name = "DURATION", value_parser = parse, requires = "unique")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse, requires = "unique")]
     within: Option<Duration>,
     /// Take the place of the job that has the name, if it has not begun [default: enqueue nothing]
     #[arg(long, requires = "unique")]
     replace: bool,
     /// How often its handler is called at most [default: as its worker says]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1000))]
     attempts: Option<u32>,
     /// For how long its handler may run [default: as its worker says]
-    #[arg(long, value_name = "DURATION", value_parser = parse)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse)]
     timeout: Option<Duration>,
     /// For how long it is kept once it is done, with its payload, log and result [default: not at all]
-    #[arg(long, value_name = "DURATION", value_parser = parse)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse)]
     retain: Option<Duration>,
     /// The span that enqueues it, of W3C's Trace Context
     #[arg(long, value_name = "TEXT")]

@@ -45,7 +45,7 @@ pub struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// How many jobs: 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
     /// Begin after those that were shown, as the last line says
     #[arg(long, value_name = "CURSOR")]
@@ -63,7 +63,7 @@ pub struct DoneArgs {
     /// Name of the queue
     queue: String,
     /// How many jobs: 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
     /// Print JSON
     #[arg(long)]
@@ -82,7 +82,7 @@ pub(super) struct FilterArgs {
     #[arg(long)]
     pub(super) kind: Option<String>,
     /// Those dead jobs that died at least so long ago, like 7d
-    #[arg(long, value_name = "DURATION", value_parser = parse)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse)]
     pub(super) older_than: Option<Duration>,
 }
 

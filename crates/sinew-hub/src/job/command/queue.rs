@@ -39,16 +39,16 @@ pub struct DeclareArgs {
     /// Name of the queue
     queue: String,
     /// How many partitions a new one has, for ever: 1 to 32, each in a slot of its own of a cluster [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=32))]
     partitions: Option<u16>,
     /// How many unfinished jobs a partition has at most [default of a new one: 50000000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     len_max: Option<u64>,
     /// How many jobs run at a time, everywhere; 0 for any number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     global: Option<u64>,
     /// How many jobs of one key run at a time, everywhere; 0 for any number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     per_key: Option<u64>,
     /// How many jobs start in any window, like 100/1s; 0 for any number
     #[arg(long, value_name = "N/DURATION", value_parser = terms::rate)]

@@ -32,7 +32,7 @@ pub struct ShowArgs {
     #[arg(value_parser = terms::id)]
     id: JobId,
     /// Wait for its end first, for so long at most, like 5m
-    #[arg(long, value_name = "DURATION", value_parser = parse)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse)]
     wait: Option<Duration>,
     /// Print JSON
     #[arg(long)]

@@ -21,7 +21,7 @@ pub struct StatsArgs {
     #[arg(long)]
     days: bool,
     /// How many minutes or days in which anything was counted: 1 to 2000
-    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=2000))]
     count: u16,
     /// By kind of job, all of that time together, with how long they took
     #[arg(long)]

@@ -62,10 +62,10 @@ pub struct PutArgs {
     #[arg(long)]
     url: Option<String>,
     /// How long a run may take, unless the job says so itself [default of a new one: 30s]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     timeout: Option<String>,
     /// How many jobs each hub has under way at once [default of a new one: 8]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     concurrency: Option<u16>,
     /// What requests are signed with, like whsec_…; others on this machine may see it [default of a new one: the
     /// hub makes one]

@@ -22,7 +22,7 @@ pub struct NextArgs {
     #[arg(required_unless_present = "every", conflicts_with = "every")]
     cron: Option<String>,
     /// An interval instead, like 15m: at all multiples of it since 1970
-    #[arg(long, value_name = "DURATION", value_parser = parse)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse)]
     every: Option<Duration>,
     /// The time zone of the clock on the wall
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
@@ -31,7 +31,7 @@ pub struct NextArgs {
     #[arg(long, value_name = "POLICY", value_parser = terms::dst, default_value = "run-once")]
     dst: Dst,
     /// How many ticks: 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
     /// Print JSON
     #[arg(long)]

@@ -43,7 +43,7 @@ pub struct PutArgs {
     #[arg(long, value_name = "EXPRESSION")]
     cron: Option<String>,
     /// An interval instead, like 15m: at all multiples of it since 1970
-    #[arg(long, value_name = "DURATION", value_parser = parse, conflicts_with = "cron")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse, conflicts_with = "cron")]
     every: Option<Duration>,
     /// The time zone of the clock on the wall [default of a new one: UTC]
     #[arg(long, value_name = "ZONE", conflicts_with = "every")]
@@ -58,7 +58,7 @@ pub struct PutArgs {
     #[arg(long, value_name = "POLICY", value_parser = terms::overlap)]
     overlap: Option<Overlap>,
     /// 0 to 9; 9 is first [default of a new one: 5]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// The key of its jobs
     #[arg(long, conflicts_with = "no_key")]

@@ -38,7 +38,7 @@ pub struct WatchArgs {
     /// Names of the only queues to show [default: all; on a terminal those with most jobs, as many as have room]
     queues: Vec<String>,
     /// End after so many looks
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Print JSON, a line each look
     #[arg(long)]
