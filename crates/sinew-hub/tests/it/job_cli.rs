@@ -205,6 +205,9 @@ fn a_batch_is_enqueued_once_and_a_bad_line_enqueues_nothing() {
                 "{told}"
             );
         }
+        let nothing = fed(&["enqueue", "other", "email.send", "--batch"], &place, b"\n");
+        let told = text(&nothing.stderr);
+        assert!(exit_code(&nothing) == 2 && told.contains("no job on standard input"), "{told}");
         assert_eq!(exit_code(&job(&["list", "other"], &place)), 3);
     }
 }

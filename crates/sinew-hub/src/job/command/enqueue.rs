@@ -200,6 +200,11 @@ async fn batch(args: &EnqueueArgs) -> Result<(), Outcome> {
         Outcome::BadInput(what) => Outcome::BadInput(nothing_of(&what)),
         other => other,
     })?;
+    if lines.is_empty() {
+        return Err(Outcome::BadInput(
+            "no job on standard input: expected the payload of one a line".to_owned(),
+        ));
+    }
     let place = place(&args.whose).await?;
     let (mut enqueued, mut ended) = (Vec::with_capacity(lines.len()), Ok(()));
     for some in input::batches(&lines) {
