@@ -182,7 +182,8 @@ fn in_words(job: &RecurringBody) -> Vec<String> {
         format!("policies   missed {}, overlap {}", said(&job.missed), said(&job.overlap)),
         format!("jobs       of priority {}{key}", job.priority.unwrap_or(5)),
         format!("payload    {payload}"),
-        format!("last tick  {}", job.last_tick),
+        // No tick at first, but when it was defined.
+        format!("ticks      over until {}", job.last_tick),
     ];
     if let Some(dst) = &job.dst {
         lines[2].push_str(&format!(", clock put forward or back {}", said(dst)));
@@ -321,6 +322,7 @@ mod tests {
             "policies   missed fire-once, overlap skip, clock put forward or back run-once\n",
             "jobs       of priority 5\n",
             "payload    {\"days\":30}\n",
+            "ticks      over until 2026-01-31T01:00:00Z\n",
             "next       2026-02-01T01:00:00Z",
         ] {
             assert!(told.contains(line), "{line:?} in {told}");
