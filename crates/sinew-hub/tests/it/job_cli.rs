@@ -293,6 +293,30 @@ fn what_is_not_there_ends_with_3_at_both_places() {
 }
 
 #[test]
+fn what_is_refused_is_refused_in_the_same_words_at_both_places() {
+    let fleet = Fleet::start();
+    fleet.enqueue(1);
+    let large = format!("\"{}\"", "x".repeat(1 << 20));
+    for words in [
+        &["show", "mail", NOBODY][..],
+        &["cancel", "mail", NOBODY],
+        &["recurring", "show", "nothing"],
+        &["recurring", "fire", "nothing"],
+        &["recurring", "pause", "nothing"],
+        &["recurring", "resume", "nothing"],
+        &["declare", "mail", "--partitions", "4"],
+    ] {
+        let [redis, hub] = fleet.places().map(|place| text(&job(words, &place).stderr));
+        assert_eq!(redis, hub, "{words:?}");
+    }
+    let [redis, hub] = fleet.places().map(|place| {
+        let refused = fed(&["enqueue", "mail", "email.send", "-"], &place, large.as_bytes());
+        text(&refused.stderr)
+    });
+    assert_eq!(redis, hub);
+}
+
+#[test]
 fn a_queue_that_was_lost_hides_none_of_those_after_it() {
     let fleet = Fleet::start();
     fleet.enqueue(1);

@@ -95,9 +95,7 @@ async fn at_hub(hub: &AtHub, args: &ShowArgs) -> Result<JobBody, Outcome> {
 }
 
 fn no_job(queue: &str, id: JobId) -> Outcome {
-    Outcome::NoSuchJob(format!(
-        "no job {id} in queue {queue:?}: it is not there, or has ended and was not kept"
-    ))
+    Outcome::NoSuchJob(format!("no job {id} in queue {queue:?}, or not any more"))
 }
 
 /// Lines for people: what it is, how it stands, what became of it, and what it brought.
@@ -236,7 +234,7 @@ pub(super) async fn cancel(args: &CancelArgs) -> Result<(), Outcome> {
     match missing.is_empty() {
         true => Ok(()),
         false => Err(Outcome::NoSuchJob(format!(
-            "no job {} in queue {:?}: not there, or ended and not kept",
+            "no job {} in queue {:?}, or not any more",
             missing.join(" "),
             args.queue
         ))),

@@ -282,7 +282,11 @@ async fn switched(jobs: &Jobs, name: &str, act: &str) -> Result<bool, Outcome> {
 }
 
 async fn acted(hub: &AtHub, name: &str, act: &str) -> Result<String, Outcome> {
-    ask(&hub.request(&[name, act])?, Method::POST, Some("{}".to_owned())).await
+    let acted = ask(&hub.request(&[name, act])?, Method::POST, Some("{}".to_owned())).await;
+    acted.map_err(|outcome| match outcome {
+        Outcome::NoSuchJob(_) => no_such(name),
+        other => other,
+    })
 }
 
 fn there(was_there: bool, name: &str) -> Result<(), Outcome> {
