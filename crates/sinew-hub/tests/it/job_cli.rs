@@ -568,6 +568,19 @@ fn the_next_ticks_of_a_schedule_are_told_without_asking_anyone() {
 }
 
 #[test]
+fn it_is_said_how_dead_jobs_are_named() {
+    for act in ["retry", "drop-dead"] {
+        let refused = job(&[act, "mail"], &[]);
+        let told = text(&refused.stderr);
+        assert_eq!(exit_code(&refused), 2, "{told}");
+        assert!(
+            ["--all", "--fingerprint", "--kind"].iter().all(|way| told.contains(way)),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn each_command_shows_an_example() {
     for words in [
         &["enqueue"][..],

@@ -62,7 +62,6 @@ struct WhichArgs {
     /// What the jobs are called; or --all, or those of --fingerprint, --kind and --older-than
     #[arg(
         value_parser = terms::id,
-        required_unless_present_any = ["all", "fingerprint", "kind", "older_than"],
         conflicts_with_all = ["all", "fingerprint", "kind", "older_than"]
     )]
     ids: Vec<JobId>,
@@ -76,6 +75,10 @@ struct WhichArgs {
 impl WhichArgs {
     fn check(&self) -> Result<(), Outcome> {
         match self.ids.len() {
+            0 if !self.all && !self.filter.is_said() => Err(Outcome::BadInput(
+                "expected which dead jobs: ids, or --all, or --fingerprint, --kind and --older-than"
+                    .to_owned(),
+            )),
             0..=IDS_MAX => Ok(()),
             many => Err(Outcome::BadInput(format!(
                 "{many} jobs are too many: expected at most {IDS_MAX}, or --all"

@@ -35,7 +35,7 @@ pub struct PutArgs {
     /// Which handler they are for; of a new one
     #[arg(long)]
     kind: Option<String>,
-    /// What they are given, as JSON; - reads it from standard input; of a new one
+    /// What they are given, as JSON; - reads it from standard input [default of a new one: null]
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
     /// Minute, hour, day of the month, month, day of the week, with seconds before them where there are six; or
@@ -127,7 +127,7 @@ impl PutArgs {
     ) -> Result<Definition, Outcome> {
         let mut after = match before {
             Some(before) => Definition::from(before),
-            None => self.anew(payload.as_deref())?,
+            None => self.anew()?,
         };
         if let Some(every) = self.every {
             (after.cron, after.tz, after.dst) = (None, None, None);
@@ -155,13 +155,14 @@ impl PutArgs {
         Ok(after)
     }
 
-    fn anew(&self, payload: Option<&RawValue>) -> Result<Definition, Outcome> {
+    /// Of a new one, before what is said of it.
+    fn anew(&self) -> Result<Definition, Outcome> {
         let has_schedule = self.cron.is_some() || self.every.is_some();
-        match (&self.kind, payload) {
-            (Some(kind), Some(payload)) if has_schedule => Ok(Definition {
+        match &self.kind {
+            Some(kind) if has_schedule => Ok(Definition {
                 queue: QUEUE_DEFAULT.to_owned(),
                 kind: kind.clone(),
-                payload: Some(payload.to_owned()),
+                payload: None,
                 cron: None,
                 tz: None,
                 dst: None,
@@ -172,10 +173,17 @@ impl PutArgs {
                 key: None,
                 paused: false,
             }),
-            _ => Err(Outcome::BadInput(format!(
-                "there is no recurring job {:?}: expected --kind, --payload, and --cron or --every to define it",
-                self.name
-            ))),
+            kind => {
+                let expected = match (kind, has_schedule) {
+                    (None, false) => "--kind, and --cron or --every",
+                    (None, true) => "--kind",
+                    (Some(_), _) => "--cron or --every",
+                };
+                Err(Outcome::BadInput(format!(
+                    "there is no recurring job {:?}: expected {expected} to define it",
+                    self.name
+                )))
+            }
         }
     }
 }
@@ -343,19 +351,25 @@ mod tests {
     }
 
     #[test]
-    fn a_new_one_has_a_kind_a_payload_and_a_schedule() {
+    fn a_new_one_has_a_kind_and_a_schedule_and_what_is_missing_is_told() {
         let payload = to_raw_value(&json!({})).ok();
-        let whole = said(&["--kind", "cleanup", "--every", "1h"]).over(None, payload.clone());
+        let whole = said(&["--kind", "cleanup", "--every", "1h"]).over(None, payload);
         let whole = whole.ok().unwrap();
         assert_eq!((whole.queue.as_str(), whole.every.as_deref()), ("default", Some("1h")));
-        for words in [&["--kind", "cleanup"][..], &["--every", "1h"], &[]] {
-            let refused = said(words).over(None, payload.clone());
+        assert!(whole.payload.is_some());
+        for (words, missing) in [
+            (&["--kind", "cleanup"][..], "expected --cron or --every to"),
+            (&["--every", "1h"][..], "expected --kind to"),
+            (&[][..], "expected --kind, and --cron or --every to"),
+        ] {
+            let refused = said(words).over(None, None);
             assert!(
-                matches!(refused, Err(Outcome::BadInput(told)) if told.contains("expected --kind"))
+                matches!(&refused, Err(Outcome::BadInput(told)) if told.contains(missing)),
+                "{words:?}"
             );
         }
         let without = said(&["--kind", "cleanup", "--every", "1h"]).over(None, None);
-        assert!(matches!(without, Err(Outcome::BadInput(_))));
+        assert!(without.is_ok_and(|of| written(&of).contains(r#""payload":null"#)));
     }
 
     #[test]
