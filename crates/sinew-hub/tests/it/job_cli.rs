@@ -553,6 +553,9 @@ fn the_next_ticks_of_a_schedule_are_told_without_asking_anyone() {
     assert_eq!(told.lines().count(), 2);
     let is_good = |line: &str| line.ends_with("-02-29T02:30:00+01:00[Europe/Berlin]");
     assert!(told.lines().all(is_good), "{told}");
+    let as_put_takes_it =
+        ["recurring", "next", "--cron", words[2], "--tz", words[4], "--count", "2"];
+    assert_eq!(worked(&job(&as_put_takes_it, &[])), told);
     let often = json_of(&job(&["recurring", "next", "--every", "15m", "--json"], &[]));
     assert_eq!(often["next"].as_array().map(Vec::len), Some(5), "{often}");
     for bad in [
@@ -560,6 +563,7 @@ fn the_next_ticks_of_a_schedule_are_told_without_asking_anyone() {
         &["* * * * *", "--tz", "Nowhere"],
         &["* * * * *", "--dst", "maybe"],
         &["--every", "10ms"],
+        &["* * * * *", "--cron", "* * * * *"],
         &[],
     ] {
         let refused = job(&[&["recurring", "next"], bad].concat(), &[]);

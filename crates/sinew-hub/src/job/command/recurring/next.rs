@@ -19,8 +19,11 @@ use crate::job::terms;
 pub struct NextArgs {
     /// Minute, hour, day of the month, month, day of the week, with seconds before them where there are six; or
     /// @daily and its like
-    #[arg(required_unless_present = "every", conflicts_with = "every")]
+    #[arg(required_unless_present_any = ["cron_option", "every"], conflicts_with_all = ["cron_option", "every"])]
     cron: Option<String>,
+    /// The same, as `put` takes it
+    #[arg(long = "cron", value_name = "EXPRESSION", conflicts_with = "every")]
+    cron_option: Option<String>,
     /// An interval instead, like 15m: at all multiples of it since 1970
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse)]
     every: Option<Duration>,
@@ -55,7 +58,7 @@ pub(super) fn next(args: &NextArgs) -> Result<(), Outcome> {
 /// By this process alone: nothing is asked of a store.
 fn ticks(args: &NextArgs) -> Result<Vec<Timestamp>, Outcome> {
     let previewed = Sinew::embedded().jobs().recurring("preview").tz(&args.tz).dst(args.dst);
-    let previewed = match (&args.cron, args.every) {
+    let previewed = match (args.cron.as_ref().or(args.cron_option.as_ref()), args.every) {
         (Some(cron), _) => previewed.cron(cron),
         (None, Some(every)) => previewed.every(every),
         (None, None) => previewed,
