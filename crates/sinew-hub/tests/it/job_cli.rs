@@ -528,9 +528,11 @@ fn a_webhook_keeps_what_has_no_flag() {
     let [redis, hub] = fleet.places();
     let put = |more: &[&str]| job(&[&["webhook", "put", "mail"], more].concat(), &hub);
     assert_eq!(exit_code(&put(&["--timeout", "5s"])), 2, "there is none yet");
-    let made = json_of(&put(&["--url", "https://example.com/a", "--timeout", "5s"]));
-    assert!(made["secret"].is_string(), "{made}");
-    let changed = json_of(&put(&["--url", "https://example.com/b", "--concurrency", "2"]));
+    let made = worked(&put(&["--url", "https://example.com/a", "--timeout", "5s"]));
+    assert!(made.starts_with("Defined the webhook of queue \"mail\""), "{made}");
+    assert!(made.contains("not shown again: whsec_"), "{made}");
+    let changed =
+        json_of(&put(&["--url", "https://example.com/b", "--concurrency", "2", "--json"]));
     let names = ["queue", "url", "timeout", "concurrency", "secret"];
     let expected = json!(["mail", "https://example.com/b", "5s", 2, null]);
     assert_eq!(Value::from_iter(names.map(|name| changed[name].clone())), expected, "{changed}");

@@ -74,6 +74,9 @@ pub struct PutArgs {
     /// With which they are signed as well, while the endpoint changes to the other
     #[arg(long, value_name = "SECRET", requires = "secret")]
     old_secret: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     whose: Whose,
 }
@@ -145,7 +148,17 @@ async fn put(args: &PutArgs) -> Result<(), Outcome> {
     // Who changes it meanwhile is not undone.
     request.revision = Some(revision);
     let body = Value::Object(body).to_string();
-    println!("{}", ask(&request, Method::PUT, Some(body)).await?);
+    let webhook: Map<String, Value> = read_reply(&ask(&request, Method::PUT, Some(body)).await?)?;
+    if args.json {
+        return print_json(&webhook);
+    }
+    let said = |name: &str| webhook.get(name).and_then(Value::as_str);
+    let (done, whose) = (if revision == 0 { "Defined" } else { "Changed" }, args.whose.shown());
+    let url = said("url").unwrap_or_default();
+    println!("{done} the webhook of queue {:?}{whose}: its jobs are sent to {url}.", args.queue);
+    if let Some(secret) = said("secret") {
+        println!("Its secret, which is not shown again: {secret}");
+    }
     Ok(())
 }
 
