@@ -116,7 +116,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(asked)) => Ok(Self(asked)),
-            Err(_) => Err(Fault::page("the address is not complete: expected one from a page")),
+            Err(_) => Err(Fault::page(
+                "the address is not complete, or says what no page does: expected one from a page",
+            )),
         }
     }
 }

@@ -348,6 +348,8 @@ async fn a_page_of_what_is_not_there_says_so_and_no_name_leads_elsewhere() {
     }
     let page = ask(&hub, Method::GET, "/mail").await;
     assert_eq!(page.status, StatusCode::OK, "its first job can be enqueued there");
+    let bogus = ask(&hub, Method::GET, "/mail?state=bogus").await;
+    assert!(bogus.text.contains("or says what no page does"), "{}", bogus.text);
     let now = ask(&hub, Method::GET, "/mail/now").await;
     assert!(now.text.contains("There is no queue"), "{}", now.text);
     let job = ask(&hub, Method::GET, "/mail/job/01KAPX2V9QJ7M3B0N8R5T4W6YZ/now").await;
