@@ -18,6 +18,7 @@ mod hub;
 mod job_api;
 mod job_cli;
 mod job_page;
+mod job_recurring;
 mod job_watch;
 mod job_webhook;
 mod job_worker;
