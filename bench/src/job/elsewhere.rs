@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use super::consume;
 use super::distance::Distance;
 use super::ours::Ours;
 use super::place::Place;
 use super::side::{Rates, Side, Sides, System, in_turns, rate_of, rows_of};
+use super::{consume, pickup};
 use crate::measure::{Effort, Row};
 use crate::peer::jobs::node::BullMq;
 use crate::world::{Cluster, free_port, start_redis, start_redis_on};
@@ -33,13 +33,16 @@ pub async fn rows(effort: Effort, systems: &[System], node: &Result<BullMq, Stri
     let near = measured(effort, &one, &only_ours(&one).await, ["job.near"; 3]).await;
     let distance = Distance::start(server.port, ROUND_TRIP);
     let far = one.by_way_of(distance.port);
-    let mut rows = beside(effort, &far, systems, node, FAR).await;
-    drop((far, distance, server));
+    let sides = Sides::connect(systems, &far.url, node).await;
+    let mut rows = beside(effort, &far, &sides, FAR).await;
+    rows.extend(pickup::rows(effort, &far, &sides, &pickup::FAR).await);
+    drop((sides, far, distance, server));
 
     let server = spawn_blocking(|| start_redis_on(free_port(), &AOF)).await.expect("a server");
     let logged = Place::at(server.port).await;
-    rows.extend(beside(effort, &logged, systems, node, LOGGED).await);
-    drop((logged, server));
+    let sides = Sides::connect(systems, &logged.url, node).await;
+    rows.extend(beside(effort, &logged, &sides, LOGGED).await);
+    drop((sides, logged, server));
 
     let cluster = spawn_blocking(|| Cluster::start(0)).await.expect("a cluster");
     let cluster = Place::of(cluster);
@@ -56,15 +59,8 @@ async fn only_ours(place: &Place) -> Sides {
     Sides::only(Ours::connect(&place.url).await)
 }
 
-async fn beside(
-    effort: Effort,
-    place: &Place,
-    systems: &[System],
-    node: &Result<BullMq, String>,
-    titles: Titles,
-) -> Vec<Row> {
-    let sides = Sides::connect(systems, &place.url, node).await;
-    let all = measured(effort, place, &sides, titles).await;
+async fn beside(effort: Effort, place: &Place, sides: &Sides, titles: Titles) -> Vec<Row> {
+    let all = measured(effort, place, sides, titles).await;
     let rows = titles.into_iter().zip(&all);
     rows.flat_map(|(title, rates)| rows_of(title, rates, None)).collect()
 }

@@ -43,7 +43,7 @@ pub async fn run(effort: Effort) -> Vec<Row> {
     let sides = Sides::connect(&System::ALL, &place.url, &node).await;
     let (mut rows, best) = consume::rows(effort, &place, &sides).await;
     rows.extend(enqueue::rows(effort, &place, &sides).await);
-    rows.extend(pickup::rows(effort, &place, &sides).await);
+    rows.extend(pickup::rows(effort, &place, &sides, &pickup::NEAR).await);
     rows.extend(memory::rows(&place, &sides).await);
     rows.extend(backlog::rows(effort, &place).await);
     drop((sides, server));

@@ -29,21 +29,28 @@ const AGAIN_MAX: u32 = TURNS;
 const CONCURRENCY: usize = 4;
 
 /// Title, unit, what is made of all delays, and what was promised.
-type Asked = (&'static str, &'static str, fn(Vec<Duration>) -> f64, f64);
+type Asked = (&'static str, &'static str, fn(Vec<Duration>) -> f64, Option<f64>);
 
-const ASKED: [Asked; 3] = [
-    ("job.pickup_p50", "ms p50", p50_ms, 0.4),
-    ("job.pickup_p99", "ms p99", p99_ms, 0.8),
-    ("job.pickup_p99_9", "ms p99.9", p99_9_ms, 3.0),
+/// Of a server that is near.
+pub const NEAR: [Asked; 3] = [
+    ("job.pickup_p50", "ms p50", p50_ms, Some(0.4)),
+    ("job.pickup_p99", "ms p99", p99_ms, Some(0.8)),
+    ("job.pickup_p99_9", "ms p99.9", p99_9_ms, Some(3.0)),
+];
+/// Of one that is farther away.
+pub const FAR: [Asked; 2] = [
+    ("job.far_pickup_p50", "ms p50", p50_ms, None),
+    ("job.far_pickup_p99", "ms p99", p99_ms, None),
 ];
 
-pub async fn rows(effort: Effort, place: &Place, sides: &Sides) -> Vec<Row> {
+pub async fn rows(effort: Effort, place: &Place, sides: &Sides, asked: &[Asked]) -> Vec<Row> {
     let time = effort.each * u32::try_from(effort.rounds).expect("few") / TURNS;
     let mut all: Vec<Late> = sides.of(|_| true).into_iter().map(Late::new).collect();
     for turn in 0..TURNS {
         for late in &mut all {
             let name = late.system.name();
-            eprint!("\rjob.pickup: turn {} of {TURNS}, {time:?} each, {name:<20}", turn + 1);
+            let (title, ..) = asked[0];
+            eprint!("\r{title}: turn {} of {TURNS}, {time:?} each, {name:<20}", turn + 1);
             late.turn(place, time).await;
         }
     }
@@ -53,13 +60,13 @@ pub async fn rows(effort: Effort, place: &Place, sides: &Sides) -> Vec<Row> {
         all.into_iter().partition(|late| late.system == System::Ours);
     let [ours] = &ours[..] else { panic!("ours runs everywhere") };
     let mut rows = Vec::new();
-    for (title, unit, made, bar) in ASKED {
+    for &(title, unit, made, bar) in asked {
         let ours = made(ours.delays.clone());
         for Late { system, delays, .. } in &peers {
             rows.push(Row::of_times(title, system.name(), ours, made(delays.clone()), unit));
         }
         rows.extend(sides.absent(title));
-        rows.push(Row::of_times(title, BAR, ours, bar, unit));
+        rows.extend(bar.map(|bar| Row::of_times(title, BAR, ours, bar, unit)));
     }
     rows
 }
