@@ -17,6 +17,7 @@ use super::super::model::{
     Said, Settle, Telling, becomes, fingerprint, millis,
 };
 use super::ends::Ends;
+use super::hold::Hold;
 use super::part::Part;
 use super::shares::Granted;
 use super::suspect::Suspect;
@@ -46,6 +47,7 @@ pub(super) struct Ended {
 pub(super) struct Run {
     pub(super) team: Arc<Team>,
     pub(super) part: Arc<Part>,
+    pub(super) hold: Arc<Hold>,
     /// What the lane is called.
     pub(super) lane: Arc<str>,
     pub(super) id: JobId,
@@ -174,7 +176,8 @@ impl Run {
         over: Monotonic,
         time_max: Duration,
     ) -> Said {
-        if self.signal.is_told() {
+        // Where its process stood still after it was taken, another may have it by now.
+        if self.signal.is_told() || !self.hold.is_leased() {
             return Said::Back;
         }
         let span = tracing::info_span!(

@@ -223,6 +223,23 @@ fn a_run_again_is_explained_by_what_befell_who_ran_it_and_by_nothing_else() {
 }
 
 #[test]
+fn who_was_given_a_job_first_and_begins_last_has_stood_still() {
+    let mut events = sent(plain(), 10);
+    events.extend(run(plain(), BEN, 3_000, 3_010, 6));
+    events.extend(run(plain(), ADA, 4_000, 4_010, 5));
+    let mut history = told(events);
+    assert_eq!(kinds(&history), [Broken::RunAgain]);
+    history.faults = vec![fault(FaultKind::Stopped { process: 1 }, 12, 4_001)];
+    assert_eq!(kinds(&history), [Broken::RunAgain], "it was the other");
+    history.faults = vec![fault(FaultKind::Stopped { process: 0 }, 12, 4_001)];
+    assert_eq!(kinds(&history), NOTHING);
+    // That it failed in the end is no reason to have begun it elsewhere before.
+    history.faults.clear();
+    history.events[5].what = What::Failed;
+    assert_eq!(kinds(&history), [Broken::RunAgain]);
+}
+
+#[test]
 fn a_word_that_counts_of_who_had_lost_it_is_found_out() {
     let id = id(|id| id.is_kept() && id.after().is_none() && !id.has_effect());
     // Ada stands still in the middle of it, and says that it is done after Ben has begun.

@@ -184,6 +184,7 @@ impl Lane {
         let mut run = Run {
             team: Arc::clone(&self.team),
             part: Arc::clone(&self.part),
+            hold: Arc::clone(&self.hold),
             lane: Arc::clone(&self.name),
             id,
             fence,
