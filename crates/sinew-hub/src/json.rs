@@ -142,8 +142,14 @@ pub(crate) fn line<T: DeserializeOwned>(
             "line {number}, column {column}: expected an object as JSON, {expected}"
         ))
     })?;
-    let read = Json::<Object<T>>::from_bytes(text.as_bytes());
-    object(read, expected).map_err(|problem| problem.within(&format!("line {number}")))
+    let of_line = |problem: Problem| problem.within(&format!("line {number}"));
+    match Json::<Object<T>>::from_bytes(text.as_bytes()) {
+        // What is escaped is only looked at where it is kept.
+        Err(JsonRejection::JsonSyntaxError(_)) => {
+            Err(of_line(Problem::bad_request(format!("expected an object as JSON, {expected}"))))
+        }
+        read => object(read, expected).map_err(of_line),
+    }
 }
 
 /// A body of JSON, and what it should have been.

@@ -34,8 +34,9 @@ pub(crate) struct QueueBody {
     pub(crate) paused: bool,
     /// How many wait for a worker
     pub(crate) waiting: u64,
-    /// How many are in line, by priority, from 0 to 9: all without a key, and one of each key that has some. Never more than
-    /// wait; beside others, one that was cancelled may count until a worker comes to it
+    /// How many are in line to begin, by priority, from 0 to 9: jobs without a key, and a place for each key that is not at its
+    /// limit. Of each priority no more than wait; one that was cancelled may count until a worker comes to it, and what is
+    /// tried again after a crash counts in none
     #[schema(value_type = Vec<u64>)]
     pub(crate) by_priority: [u64; 10],
     /// How many wait for their time, for the first time or again
@@ -313,7 +314,7 @@ impl From<&Enqueued> for EnqueuedJobBody {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CancelledBody {
     pub(crate) id: String,
-    /// `waiting` or `scheduled`: it had not begun, and will not; `running`: its handler is told within a second; `ended`:
+    /// `waiting` or `scheduled`: it did not run, and will not; `running`: its handler is told within a second; `ended`:
     /// it had ended before
     #[schema(value_type = String, example = "waiting")]
     pub(crate) was: String,

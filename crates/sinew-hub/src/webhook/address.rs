@@ -70,11 +70,6 @@ impl Addresses {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("invalid url: expected no user and no password in it".to_owned());
         }
-        if url.fragment().is_some() {
-            return Err(
-                "invalid url: expected no # in it: what is behind it is not sent".to_owned()
-            );
-        }
         if url.port() == Some(0) {
             return Err("invalid url: expected a port above 0, or none".to_owned());
         }
@@ -246,7 +241,6 @@ mod tests {
             ("ftp://example.com/", "expected https://"),
             ("https://ada:secret@example.com/", "expected no user"),
             ("https://ada@example.com/", "expected no user"),
-            ("https://example.com/in#secret", "expected no #"),
             ("https://example.com:0/", "expected a port"),
             ("https://", "invalid url"),
             ("example.com", "invalid url"),

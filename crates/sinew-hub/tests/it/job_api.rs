@@ -162,6 +162,20 @@ async fn what_is_no_job_is_refused_and_nothing_is_enqueued() {
     ] {
         is_a_problem(&post(&hub, "/queues/mail/jobs", body).await, status, told);
     }
+    let url = format!("{}/v1/queues/mail/jobs", hub.url);
+    let ndjson = [("content-type", "application/x-ndjson")];
+    for (line, status, told) in [
+        (r#"{"kind": "a b"}"#.to_owned(), bad, "line 3: invalid kind of job"),
+        (
+            json!({ "kind": "a", "payload": "x".repeat(1 << 20) }).to_string(),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "line 3: the payload of a job has 1048578 bytes",
+        ),
+    ] {
+        let lines = format!("{{\"kind\": \"a\"}}\n\n{line}\n");
+        let refused = hub.send_with(Method::POST, &url, &ndjson, Some(lines)).await;
+        is_a_problem(&refused, status, told);
+    }
     let name = post(&hub, "/queues/a%20b/jobs", json!({ "kind": "a" })).await;
     is_a_problem(&name, bad, "invalid queue");
     for (path, body, told) in [

@@ -308,12 +308,14 @@ fn what_is_refused_is_refused_in_the_same_words_at_both_places() {
     ] {
         let [redis, hub] = fleet.places().map(|place| text(&job(words, &place).stderr));
         assert_eq!(redis, hub, "{words:?}");
+        assert!(!redis.is_empty(), "{words:?}");
     }
     let [redis, hub] = fleet.places().map(|place| {
         let refused = fed(&["enqueue", "mail", "email.send", "-"], &place, large.as_bytes());
         text(&refused.stderr)
     });
     assert_eq!(redis, hub);
+    assert!(redis.contains("the payload of a job has"), "{redis}");
 }
 
 #[test]

@@ -259,7 +259,12 @@ async fn two_hubs_share_the_jobs_and_one_goes_on_when_the_other_is_gone() {
 #[tokio::test]
 async fn no_webhook_leads_to_an_address_that_is_not_on_the_internet() {
     let hub = start_on("", "embedded").await;
-    for url in ["https://127.0.0.1/", "https://169.254.169.254/latest", "http://example.com/"] {
+    for url in [
+        "https://127.0.0.1/",
+        "https://169.254.169.254/latest",
+        "http://example.com/",
+        "https://example.com/in#part",
+    ] {
         let reply = put(&hub, json!({ "url": url })).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{url}: {}", reply.text);
     }

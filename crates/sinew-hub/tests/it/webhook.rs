@@ -465,6 +465,7 @@ async fn no_webhook_leads_to_an_address_that_is_not_on_the_internet() {
         "http://example.com/",
         "https://user:pass@example.com/",
         "https://example.com:0/",
+        "https://example.com/in#part",
     ] {
         let reply = put(&hub, "bad", json!({ "topic": "orders", "url": url })).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{url}: {}", reply.text);

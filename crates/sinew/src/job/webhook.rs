@@ -12,7 +12,7 @@ use crate::kernel::expected::Expected;
 use crate::kernel::key::Scope;
 use crate::kernel::name::QueueName;
 use crate::stream::webhook::store::{Change, Changed, Store};
-use crate::stream::webhook::{TENANTS_MAX, WEBHOOKS_MAX};
+use crate::stream::webhook::{TENANTS_MAX, WEBHOOKS_MAX, refuse_fragment};
 use crate::stream::{Paused, Secret};
 use definition::{check, text_of, webhook_of};
 
@@ -83,6 +83,7 @@ impl QueueWebhooks {
     /// `Rejected`, with what was expected.
     pub fn check(queue: &str, webhook: &QueueWebhook) -> Result<()> {
         QueueName::new(queue)?;
+        refuse_fragment(&webhook.url)?;
         check(webhook)
     }
 

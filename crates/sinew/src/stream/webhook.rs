@@ -15,7 +15,7 @@ use crate::kernel::key::Scope;
 use definition::{check, check_name, text_of, webhook_of};
 use store::{Change, Changed};
 
-pub(crate) use definition::{WrittenPause, check_url, within};
+pub(crate) use definition::{WrittenPause, check_url, refuse_fragment, within};
 pub use secret::Secret;
 pub(crate) use store::Store;
 
@@ -146,6 +146,7 @@ impl Webhooks {
     /// `Rejected`, with what was expected.
     pub fn check(name: &str, webhook: &Webhook) -> Result<()> {
         check_name(name)?;
+        refuse_fragment(&webhook.url)?;
         check(webhook)
     }
 

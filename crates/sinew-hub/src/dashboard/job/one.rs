@@ -142,7 +142,7 @@ pub(super) async fn confirm_cancel(OfJob { queue, whose, id }: OfJob) -> Result<
         JobState::Running => {
             "It runs: its handler is told within a second, and what it says does not count."
         }
-        JobState::Waiting | JobState::Scheduled => "It has not begun, and will not.",
+        JobState::Waiting | JobState::Scheduled => "It does not run, and will not.",
     };
     Ok(render(&Confirm {
         question: format!("Cancel job {id} of queue {}? {what}", whose.in_words()),
@@ -166,7 +166,7 @@ pub(super) async fn cancel(
     let was = json!({ "state": name_of(before.state) });
     note(&hub, &whose.tenant, &actor, Act::Cancel, what, was, Value::Null).await?;
     let said = match queue.cancel(id).await? {
-        Cancelled::Waiting | Cancelled::Scheduled => "It is cancelled: it had not begun.",
+        Cancelled::Waiting | Cancelled::Scheduled => "It is cancelled: it did not run.",
         Cancelled::Running => "It is cancelled: its handler is being told.",
         Cancelled::Ended => "It had ended before.",
         Cancelled::Unknown => return Err(gone()),

@@ -265,7 +265,7 @@ async fn cancelled_in(
 fn told(body: &CancelledBody) -> String {
     let CancelledBody { id, was } = body;
     match was.as_str() {
-        "waiting" | "scheduled" => format!("Cancelled job {id}, which had not begun."),
+        "waiting" | "scheduled" => format!("Cancelled job {id}, which did not run."),
         "running" => format!("Cancelled job {id}: its handler is told to stop."),
         _ => format!("Nothing was changed: job {id} had ended before."),
     }

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use sinew::ErrorKind;
 use sinew::http::Problem;
 use sinew::job::{NewJob, OnConflict, Unique};
 use utoipa::ToSchema;
@@ -221,6 +222,8 @@ fn unique(
 enum Sent {
     One(Box<NewJob>),
     Many(Vec<NewJob>),
+    /// On which line each was, beside them.
+    OnLines(Vec<NewJob>, Vec<usize>),
 }
 
 /// Enqueue a job, or many.
@@ -265,6 +268,14 @@ async fn enqueue_jobs(
             refuse_long(&jobs, value_len_max)?;
             of.jobs.enqueue_many_raw(&queue, jobs).await.map_err(unsent)?
         }
+        Sent::OnLines(jobs, lines) => {
+            for (job, line) in jobs.iter().zip(&lines) {
+                let within = |problem: Problem| problem.within(&format!("line {line}"));
+                refuse_long_one(job, value_len_max).map_err(within)?;
+            }
+            let enqueued = of.jobs.enqueue_many_raw(&queue, jobs).await;
+            enqueued.map_err(|error| refused_on(&lines, &error).unwrap_or_else(|| unsent(error)))?
+        }
     };
     let jobs = enqueued.iter().map(EnqueuedJobBody::from).collect();
     Ok((StatusCode::ACCEPTED, Json(EnqueuedBody { jobs })).into_response())
@@ -302,11 +313,27 @@ fn sent(queue: &str, headers: &HeaderMap, is_lines: bool, body: &Bytes) -> Resul
             "the body is too large: expected at most {MANY_LEN_MAX} bytes for many jobs"
         )));
     }
-    let jobs = if is_lines { on_lines(queue, body)? } else { many(queue, body)? };
-    match jobs.is_empty() {
-        true => Err(Problem::bad_request("no job: expected at least one")),
-        false => Ok(Sent::Many(jobs)),
+    let sent = match is_lines {
+        true => {
+            let (lines, jobs) = on_lines(queue, body)?.into_iter().unzip();
+            Sent::OnLines(jobs, lines)
+        }
+        false => Sent::Many(many(queue, body)?),
+    };
+    match &sent {
+        Sent::Many(jobs) | Sent::OnLines(jobs, _) if jobs.is_empty() => {
+            Err(Problem::bad_request("no job: expected at least one"))
+        }
+        _ => Ok(sent),
     }
+}
+
+/// The library says which of many is bad: on which line that was.
+fn refused_on(lines: &[usize], error: &sinew::Error) -> Option<Problem> {
+    let told = matches!(error.kind(), ErrorKind::Rejected).then(|| error.to_string())?;
+    let (at, told) = told.strip_prefix('[')?.split_once("]: ")?;
+    let line = lines.get(at.parse::<usize>().ok()?)?;
+    Some(Problem::bad_request(format!("line {line}: {told}")))
 }
 
 /// An array of jobs.
@@ -316,8 +343,8 @@ fn many(queue: &str, body: &[u8]) -> Result<Vec<NewJob>, Problem> {
     jobs_of(queue, bodies)
 }
 
-/// A job on each line that is not empty.
-fn on_lines(queue: &str, body: &[u8]) -> Result<Vec<NewJob>, Problem> {
+/// A job on each line that is not empty, and which line that is.
+fn on_lines(queue: &str, body: &[u8]) -> Result<Vec<(usize, NewJob)>, Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::bad_request("the body is not text: expected lines of JSON"))?;
     let lines = || (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -325,7 +352,8 @@ fn on_lines(queue: &str, body: &[u8]) -> Result<Vec<NewJob>, Problem> {
     let jobs = lines().map(|(number, line)| {
         let job: NewJobBody = json::line(number, line, EXPECTED)?;
         let read = refuse_queue(&job).and_then(|()| job.read(queue));
-        read.map_err(|problem| problem.within(&format!("line {number}")))
+        let read = read.map_err(|problem| problem.within(&format!("line {number}")))?;
+        Ok((number, read))
     });
     jobs.collect()
 }
@@ -416,7 +444,7 @@ mod tests {
         let body = Bytes::from(body.to_owned());
         match sent("mail", &headers, is_lines, &body).map_err(|problem| problem.status())? {
             Sent::One(job) => Ok(vec![*job]),
-            Sent::Many(jobs) => Ok(jobs),
+            Sent::Many(jobs) | Sent::OnLines(jobs, _) => Ok(jobs),
         }
     }
 
@@ -469,6 +497,8 @@ mod tests {
         assert!(told_of_broken.contains("line 3, column "), "{told_of_broken}");
         let told_of_bad = told("{\"kind\": \"a\"}\n{\"kind\": \"b\", \"delay\": \"x\"}");
         assert!(told_of_bad.contains("\"line 2: delay"), "{told_of_bad}");
+        let told_of_half = told("{\"kind\": \"a\"}\n{\"kind\": \"\\ud800\"}");
+        assert!(told_of_half.contains("\"line 2: expected an object"), "{told_of_half}");
     }
 
     #[test]

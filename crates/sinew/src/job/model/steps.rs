@@ -244,7 +244,7 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cancelled {
-    /// It had not begun, and will not.
+    /// It did not run, and will not.
     Waiting,
     /// The same, before its time.
     Scheduled,
@@ -448,8 +448,9 @@ pub struct QueueLook {
     pub is_paused: bool,
     /// How many wait.
     pub waiting: u64,
-    /// How many are in line, by priority, from 0: all without a key, and one of each key that has some. Never more than wait;
-    /// beside others, one that was cancelled may count until a worker comes to it.
+    /// How many are in line to begin, by priority, from 0: jobs without a key, and a place for each key that is not at its
+    /// limit. Of each priority no more than wait; one that was cancelled may count until a worker comes to it, and what is
+    /// tried again after a crash counts in none.
     pub by_priority: [u64; 10],
     /// How many wait for their time.
     pub scheduled: u64,

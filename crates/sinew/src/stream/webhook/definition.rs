@@ -89,6 +89,16 @@ pub(super) fn check(webhook: &Webhook) -> Result<()> {
     within("deliveries at once", webhook.concurrency, 1, CONCURRENCY_MAX)
 }
 
+/// What is asked of a URL only when it is defined.
+pub(crate) fn refuse_fragment(url: &str) -> Result<()> {
+    match url.contains('#') {
+        true => {
+            Err(Error::rejected("invalid url: expected no # in it: what is behind it is not sent"))
+        }
+        false => Ok(()),
+    }
+}
+
 /// Looks at a URL for its form alone.
 pub(crate) fn check_url(url: &str) -> Result<()> {
     let has_scheme = ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme));

@@ -121,14 +121,14 @@ pub fn check(history: &History, margins: Margins) -> Report {
     let runs = runs_of(history);
     report.runs = runs.values().map(Vec::len).sum();
     let sendings = sendings_of(history);
-    for pair in runs.values().flat_map(|of_it| of_it.windows(2)) {
-        let sending = sendings.get(&pair[0].began.id);
-        let (mut first, mut second) = (&pair[0], &pair[1]);
-        // Who was given it first may begin last: he stood still.
-        if first.began.fence > second.began.fence {
-            std::mem::swap(&mut first, &mut second);
+    for of_it in runs.values() {
+        // As they were given it: who was first may begin last, since he stood still.
+        let mut given: Vec<&Run> = of_it.iter().collect();
+        given.sort_by_key(|run| run.began.fence);
+        for pair in given.windows(2) {
+            let sending = sendings.get(&pair[0].began.id);
+            again(pair[0], pair[1], sending, history, margins, &mut report);
         }
-        again(first, second, sending, history, margins, &mut report);
     }
     fences(&runs, history, &mut report);
     ends(&runs, history, margins, &mut report);
