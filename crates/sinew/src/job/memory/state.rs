@@ -37,6 +37,8 @@ pub(super) struct Queue {
     pub(super) is_paused: bool,
     /// When a lane has said last that it lives.
     pub(super) alive_ms: Option<u64>,
+    /// When a turn that takes jobs has last moved some that were due.
+    pub(super) moved_ms: Option<u64>,
     pub(super) audited_ms: Option<u64>,
     /// The last key that was audited, where there are more.
     pub(super) audited_key: Option<Arc<str>>,

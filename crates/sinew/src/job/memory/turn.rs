@@ -10,8 +10,8 @@ use super::keys::Waiting;
 use super::state::{Queue, len};
 use crate::job::model::{
     ALIVE_EVERY, ANSWER_LEN_MAX, AWAY_LEASE, EXTRAS, End, Held, JobId, Joined, Joining,
-    LEASE_GRACE, Noted, PROMOTE_MAX, Renewed, STORE_AWAY, Settle, Taken, Telling, Took, Turn,
-    crashed_too_often, millis,
+    LEASE_GRACE, Noted, PROMOTE_MAX, PROMOTE_MIN, PROMOTE_PER_MS, Renewed, STORE_AWAY, Settle,
+    Taken, Telling, Took, Turn, crashed_too_often, millis,
 };
 
 /// How often lists are looked into for what one turn takes.
@@ -108,7 +108,6 @@ impl Queue {
         }
         self.forget_dead(now_ms);
         self.forget_kept(FORGET_MAX, now_ms);
-        self.promote(now_ms);
         let mut took = Vec::new();
         if is_remembered {
             self.reclaim(&name, now_ms);
@@ -218,6 +217,9 @@ impl Queue {
     fn take(&mut self, lane: &Arc<str>, turn: &Turn<'_>, now_ms: u64) -> Vec<JobId> {
         let want = usize::try_from(self.room(len(turn.want), now_ms)).unwrap_or(turn.want);
         let mut took = Vec::new();
+        if want > 0 {
+            self.promote_for(want, now_ms);
+        }
         if want > 0 && turn.takes_suspect {
             for _ in 0..LOOKS_MAX {
                 let Some(id) = self.suspects.pop_front() else { break };
@@ -227,6 +229,30 @@ impl Queue {
                 }
             }
         }
+        self.take_from_lists(want, &mut took);
+        // None of those can be run now, and one behind them may.
+        if took.is_empty() && self.promote(PROMOTE_MAX, now_ms) > 0 {
+            self.take_from_lists(want, &mut took);
+        }
+        self.hand_out(lane, &took, now_ms);
+        took
+    }
+
+    /// Moves those that are due before a turn takes so many, and some more with each millisecond: an urgent one may be due behind
+    /// all of them.
+    fn promote_for(&mut self, want: usize, now_ms: u64) {
+        if self.next_scheduled().is_none_or(|due_ms| due_ms > now_ms) {
+            return;
+        }
+        let since_ms = self.moved_ms.and_then(|moved_ms| now_ms.checked_sub(moved_ms));
+        let more = since_ms.map_or(PROMOTE_MAX, |since_ms| {
+            usize::try_from(since_ms).unwrap_or(PROMOTE_MAX).saturating_mul(PROMOTE_PER_MS)
+        });
+        self.promote(want.max(PROMOTE_MIN).saturating_add(more).min(PROMOTE_MAX), now_ms);
+        self.moved_ms = Some(now_ms);
+    }
+
+    fn take_from_lists(&mut self, want: usize, took: &mut Vec<JobId>) {
         let mut taken_len = took.iter().map(|id| self.len_of(*id)).sum::<usize>();
         let (mut looks, mut list) = (0, self.waiting.len());
         while took.len() < want && taken_len < ANSWER_LEN_MAX && looks < LOOKS_MAX && list > 0 {
@@ -253,8 +279,6 @@ impl Queue {
                 self.waiting[list - 1].push_front(left);
             }
         }
-        self.hand_out(lane, &took, now_ms);
-        took
     }
 
     /// How long a job is as it is handed out.
@@ -335,21 +359,23 @@ impl Queue {
 
     /// Whoever leaves something that may run tells another. Whether there is any.
     fn pass_on(&mut self, was_next: Option<u64>, now_ms: u64) -> bool {
-        let has_more = self.has_waiting() && self.room(1, now_ms) > 0;
+        let is_due = self.next_scheduled().is_some_and(|due_ms| due_ms <= now_ms);
+        let has_any = self.has_waiting() || is_due;
+        let has_more = has_any && self.room(1, now_ms) > 0;
         if has_more {
             // Where one lies there already, nobody waits.
             self.wakes = self.wakes.max(1);
-        } else if !self.has_waiting() && self.suspects.is_empty() {
+        } else if !has_any && self.suspects.is_empty() {
             self.wakes = 0;
         }
         self.wake_for_earlier(was_next);
         has_more
     }
 
-    /// Has jobs wait whose time has come.
-    fn promote(&mut self, now_ms: u64) -> usize {
+    /// Has jobs wait whose time has come, so many at most.
+    fn promote(&mut self, count_max: usize, now_ms: u64) -> usize {
         let mut promoted = 0;
-        while promoted < PROMOTE_MAX
+        while promoted < count_max
             && let Some((due_ms, _, id)) = self.scheduled.first().copied()
             && due_ms <= now_ms
         {
@@ -431,7 +457,7 @@ impl Queue {
             stop = lane.stop();
         }
         self.forget_kept(FORGET_MAX, now_ms);
-        let promoted = self.promote(now_ms);
+        let promoted = self.promote(PROMOTE_MAX, now_ms);
         self.wake(promoted);
         self.reclaim(name, now_ms);
         let (next_due_ms, is_owing) = (self.next_scheduled(), self.outbox.is_owing(now_ms));

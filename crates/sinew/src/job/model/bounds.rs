@@ -40,8 +40,11 @@ pub(in crate::job) const COUNTS_MAX: usize = 64;
 pub(in crate::job) const ANSWER_LEN_MAX: usize = 1 << 20;
 /// How many counters a minute or a day has: what is new to it is then counted with the other kinds.
 pub(in crate::job) const COUNTERS_MAX: usize = 2_048;
-/// How many delayed jobs one step moves.
+/// How many delayed jobs that are due one step moves at most. A turn moves as many as it takes, and some at least; and with each
+/// millisecond since one has moved any so many more, for one that is urgent may be due behind the others.
 pub(in crate::job) const PROMOTE_MAX: usize = 256;
+pub(in crate::job) const PROMOTE_MIN: usize = 32;
+pub(in crate::job) const PROMOTE_PER_MS: usize = 16;
 /// How many lanes a partition has at most; and how many when one is begun by hand. Whoever reserves and never finishes leaves
 /// room for workers.
 pub(in crate::job) const LANES_MAX: usize = 4_096;

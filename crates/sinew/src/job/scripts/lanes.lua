@@ -50,9 +50,9 @@ local function promote_keyed(id)
   end
 end
 
--- Has those wait that are due.
-local function promote()
-  local due = call('ZRANGE', SCHED, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, PROMOTE_MAX)
+-- Has those wait that are due, as many as it is told at most.
+local function promote(count_max)
+  local due = call('ZRANGE', SCHED, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, int(count_max))
   if #due == 0 then
     return
   end

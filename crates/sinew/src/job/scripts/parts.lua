@@ -30,7 +30,7 @@ local function int(n)
 end
 
 local said = call('HMGET', META, 'size', 'running', 'keyed', 'seq', 'per_key', 'fence', 'past', 'alive', 'paused',
-  'global', 'rate', 'rate_ms', 'rated', 'n', 'cap')
+  'global', 'rate', 'rate_ms', 'rated', 'n', 'cap', 'moved')
 local size, running = tonumber(said[1] or 0), tonumber(said[2] or 0)
 local keyed, seq, per_key = tonumber(said[3] or 0), tonumber(said[4] or 0), tonumber(said[5] or 0)
 -- What a step finds out, or has done, as it goes: whether someone waits for some end; whether something is to be enqueued

@@ -15,6 +15,7 @@
 local FIRST, STRIDE, ROUNDS_MAX, SLOTS = 7, 5, 8, 20
 -- As model/bounds.rs has them.
 local RETAIN_AWAITED_MS, PAST_LEN_MAX, ALIVE_EVERY_MS, LEASE_GRACE_MS = 60000, 10000, 1000, 2000
+local PROMOTE_MIN, PROMOTE_PER_MS = 32, 16
 -- How long what it is given may be before the last of it, in bytes: leases are renewed over the same connection. And of how
 -- many jobs it reads at a time, before it knows how long they are.
 local ANSWER_LEN_MAX, READ_MAX = 1048576, 16
@@ -296,10 +297,6 @@ local set, alive = {}, tonumber(said[8] or 0)
 if now - alive > ALIVE_EVERY_MS or alive > now then
   set = rest().keep_alive(lane)
 end
-if due_ms > 0 and due_ms <= now then
-  rest().promote()
-  due_ms = next_due()
-end
 if request > 0 then
   if #call('ZRANGE', LANES, '-inf', '(' .. int(now - LEASE_GRACE_MS), 'BYSCORE', 'LIMIT', 0, 1) > 0 then
     rest().reclaim(lane)
@@ -448,16 +445,9 @@ local function first_of(high, low)
   return call('EXISTS', unpack(names)) > 0 and high or low - 1
 end
 
-want = request > 0 and math.min(want, room_now()) or 0
 local is_dry, last_list = false, nil
-flush()
-if want > 0 then
-  for _ = 1, ARGV[4] == '1' and math.min(n_suspects, ROUNDS_MAX) or 0 do
-    if n_took == 0 then
-      n_suspects = n_suspects - 1
-      take_all(SUS, {call('LPOP', SUS)})
-    end
-  end
+
+local function take_from_lists()
   local rounds, prio = 0, first_of(9, 6)
   is_dry = true
   while prio >= 0 and is_dry do
@@ -479,6 +469,42 @@ if want > 0 then
         prio = prio == 5 and first_of(4, 0) or prio - 1
       end
     end
+  end
+end
+
+local function is_due()
+  return due_ms > 0 and due_ms <= now
+end
+
+local function promote_some(count_max)
+  rest().promote(count_max)
+  due_ms = next_due()
+  flush()
+end
+
+want = request > 0 and math.min(want, room_now()) or 0
+flush()
+if want > 0 and is_due() then
+  -- Those that it takes, and some more with each millisecond: an urgent one may be due behind all of them.
+  local since = now - tonumber(said[16] or 0)
+  local more = since >= 0 and math.min(since * PROMOTE_PER_MS, PROMOTE_MAX) or PROMOTE_MAX
+  promote_some(math.min(math.max(want, PROMOTE_MIN) + more, PROMOTE_MAX))
+  set[#set + 1], set[#set + 2] = 'moved', int(now)
+end
+if want > 0 then
+  for _ = 1, ARGV[4] == '1' and math.min(n_suspects, ROUNDS_MAX) or 0 do
+    if n_took == 0 then
+      n_suspects = n_suspects - 1
+      take_all(SUS, {call('LPOP', SUS)})
+    end
+  end
+  take_from_lists()
+end
+if request > 0 and n_took == 0 and is_due() then
+  -- None of those can be run now, and one behind them may.
+  promote_some(PROMOTE_MAX)
+  if want > 0 then
+    take_from_lists()
   end
 end
 flush()
@@ -534,9 +560,10 @@ pcall(write_counts)
 write_meta(set)
 
 -- Mostly what is left is in the list that it took from last.
-local is_left = not is_dry and (last_list and call('EXISTS', last_list) == 1
+local is_listed = not is_dry and (last_list and call('EXISTS', last_list) == 1
   or call('EXISTS', root .. 'w0', root .. 'w1', root .. 'w2', root .. 'w3', root .. 'w4', root .. 'w5', root .. 'w6',
     root .. 'w7', root .. 'w8', root .. 'w9') > 0)
+local is_left = is_listed or is_due()
 local is_more = is_left and room_now() > 0
 if is_more and tokens == 0 then
   -- Who waited would have taken one that lies there.

@@ -1,8 +1,8 @@
 //! Jobs that are taken by hand: for workers that are no Rust.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use sinew::job::{JobState, JobToken, NewJob, PullEnd, Waited};
+use sinew::job::{JobState, JobToken, NewJob, PullEnd, QueueSettings, Waited};
 use sinew::{Clock, Sinew};
 
 use super::hearing::{Hearing, Number, all_done};
@@ -73,6 +73,41 @@ laws! {
         let began = Instant::now();
         let none = there.pull(QUEUE).wait(SECOND / 2).reserve(1, LONG).await.unwrap();
         assert!(none.is_empty() && began.elapsed() >= SECOND / 2);
+    }
+
+    async fn one_of_a_high_priority_is_not_behind_all_that_were_due_before_it(store: Store) {
+        let (here, there) = (jobs(&store).await, jobs(&store).await);
+        let due = SystemTime::now() + SECOND;
+        let many = here.enqueue_many((0..600).map(|n| Number { n })).at(due);
+        assert_eq!(many.await.unwrap().len(), 600);
+        let at = due + SECOND / 100;
+        let urgent = new(here.enqueue(&Number { n: 600 }).priority(9).at(at).await.unwrap());
+        let all_are_due = || std::future::ready(SystemTime::now() > at + SECOND);
+        eventually("all are due", all_are_due).await;
+        let mut met = 0;
+        while there.pull(QUEUE).reserve(1, LONG).await.unwrap()[0].id != urgent {
+            met += 1;
+            assert!(met < 60, "a tenth of those before it were given");
+        }
+        let all = look(&here, QUEUE).await;
+        assert_eq!(all.waiting + all.scheduled, 600 - met, "nothing is lost on the way");
+    }
+
+    async fn one_that_is_due_behind_many_of_a_busy_key_is_given_at_once(store: Store) {
+        let (here, there) = (jobs(&store).await, jobs(&store).await);
+        here.queue(QUEUE).declare(QueueSettings::new().per_key(1)).await.unwrap();
+        here.enqueue(&Number { n: 0 }).key("ada").await.unwrap();
+        there.pull(QUEUE).reserve(1, LONG).await.unwrap().remove(0);
+        let due = SystemTime::now() + 2 * SECOND;
+        for n in 1..400 {
+            here.enqueue(&Number { n }).key("ada").at(due).await.unwrap();
+        }
+        let at = due.max(SystemTime::now()) + SECOND / 100;
+        let free = new(here.enqueue(&Number { n: 400 }).at(at).await.unwrap());
+        let all_are_due = || std::future::ready(SystemTime::now() > at + SECOND);
+        eventually("all are due", all_are_due).await;
+        let taken = there.pull(QUEUE).reserve(1, LONG).await.unwrap();
+        assert_eq!(taken.iter().map(|one| one.id).collect::<Vec<_>>(), [free]);
     }
 
     async fn jobs_of_who_is_silent_are_anothers(store: Store) {
