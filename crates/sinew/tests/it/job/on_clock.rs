@@ -1,5 +1,8 @@
 //! Jobs on a clock that a test moves: how users test theirs.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sinew::job::{JobState, Queue, Worker};
@@ -7,7 +10,7 @@ use sinew::{Clock, Jobs, Sinew};
 use tokio::sync::watch;
 
 use super::hearing::{Hearing, Number, all_done, behind, failed};
-use super::{QUEUE, SECOND, drained, enqueue, find, is_kept, look, new};
+use super::{QUEUE, SECOND, drained, enqueue, enqueue_all, find, is_kept, look, new};
 use crate::laws::{eventually, keep};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -71,6 +74,31 @@ fn a_pause_between_attempts_and_a_time_limit_go_by_the_clock() {
             find(&jobs, id).await.is_some_and(|found| found.state == JobState::Dead)
         })
         .await;
+        worker.stop().await;
+    });
+}
+
+#[test]
+fn a_job_that_was_taken_does_not_begin_once_its_lease_is_over() {
+    // One thread, on which the second job's run is polled right after the first one's.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (jobs, hands) = embedded();
+        enqueue_all(&jobs, 0..2).await;
+        let (stands_still, is_late) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let late: Arc<AtomicBool> = Arc::clone(&is_late);
+        let mut worker = Hearing::start(worker(&jobs), move |heard| {
+            late.fetch_or(stands_still.load(Relaxed), Relaxed);
+            if heard.n == 0 {
+                hands.advance(2 * HOUR);
+                stands_still.store(true, Relaxed);
+                let goes_on = Arc::clone(&stands_still);
+                tokio::spawn(async move { goes_on.store(false, Relaxed) });
+            }
+            Ok(())
+        });
+        assert_eq!(worker.numbers(2).await, [0, 1]);
+        assert!(!is_late.load(Relaxed), "it began while another may have had it");
         worker.stop().await;
     });
 }
