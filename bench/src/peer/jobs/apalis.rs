@@ -1,14 +1,17 @@
 //! apalis-redis: jobs are taken in batches, and what came of them is told in batches.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use apalis::prelude::{
-    BackendExt as _, BoxDynError, TaskSink as _, WorkerBuilder, WorkerBuilderExt as _,
+    BackendExt as _, BoxDynError, PollSnapshot, PollStrategy, TaskSink as _, WorkerBuilder,
+    WorkerBuilderExt as _,
 };
 use apalis_redis::{Config, RedisStorage};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Carrier, Doing, Handle, NAME, Payload, Working};
 
@@ -50,7 +53,7 @@ impl Carrier for Apalis {
             };
             // All in one task, which is faster than one each for jobs that take no time.
             let worker = WorkerBuilder::new("bench")
-                .backend(self.storage.clone().poll_with_interval(ASK_EVERY))
+                .backend(self.storage.clone().poll_with_strategy(Ticks::new()))
                 .concurrency(concurrency)
                 .build(done);
             let (stop, stopped) = oneshot::channel();
@@ -66,6 +69,27 @@ impl Carrier for Apalis {
             });
             Box::new(Running { stop, task }) as Box<dyn Working>
         })
+    }
+}
+
+/// When it asks again. Its own interval is a timer that is made anew when it is over, and watched from the next question on:
+/// where the store says at once that there is nothing, nobody asks again until the next heartbeat, half a minute later.
+struct Ticks(Interval);
+
+impl Ticks {
+    fn new() -> Self {
+        let mut ticks = interval(ASK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self(ticks)
+    }
+}
+
+impl PollStrategy for Ticks {
+    fn poll_drive(&mut self, cx: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
+        let is_over = self.0.poll_tick(cx).is_ready();
+        // Until it is pending, or it would wake nobody.
+        while is_over && self.0.poll_tick(cx).is_ready() {}
+        if is_over { Poll::Ready(Some(())) } else { Poll::Pending }
     }
 }
 
