@@ -16,16 +16,14 @@ mod worker;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::Child;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use sinew::{Sinew, Streams};
+use sinew::Streams;
 
 use crate::member::setting;
-use crate::tortured::{self, Misfortune, Workers, millis, now_ns, parse_stall};
-use crate::world::{Proxy, Server, free_port, start_redis_on, temporary_folder, wait_until};
+use crate::tortured::{self, Misfortune, Stage, WAIT_MAX, now_ns, parse_stall};
+use crate::world::{Proxy, temporary_folder, wait_until};
 use checker::{Margins, Report, check};
 use history::{Event, FaultKind, GROUPS, Group, History, Id, Register, Worker};
 
@@ -39,8 +37,6 @@ const ATTEMPTS: u32 = 3;
 /// The shortest there is.
 const LEASE: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_millis(50);
-/// More than anyone waits, whatever happens.
-const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// How the fleet is set up.
 #[derive(Clone, Copy)]
@@ -53,36 +49,26 @@ struct Settings {
 
 /// The processes, and what befalls them.
 struct Fleet {
-    server: Option<Server>,
-    port: u16,
-    folder: PathBuf,
+    stage: Stage,
     register: Arc<Register>,
-    register_port: u16,
-    /// One before each process.
-    proxies: Vec<Proxy>,
-    workers: Workers,
-    settings: Settings,
 }
 
 impl Fleet {
     fn start(settings: Settings) -> Self {
-        let (port, folder) = (free_port(), temporary_folder("stream-torture"));
         let register = Arc::new(Register::default());
-        let register_port = listen(&register);
-        let mut fleet = Self {
-            server: None,
-            port,
-            folder,
-            register,
-            register_port,
-            proxies: Vec::new(),
-            workers: Workers::default(),
-            settings,
-        };
-        fleet.start_server();
+        let variables = vec![
+            ("SINEW_WORKER_REGISTER", listen(&register).to_string()),
+            ("SINEW_WORKER_RATE", (settings.events_per_second / PRODUCERS).to_string()),
+            ("SINEW_STREAM_WORKER_ACKS_FIRST", u8::from(settings.acks_first).to_string()),
+            ("SINEW_TORTURE_SEED", settings.seed.to_string()),
+        ];
+        let stage = Stage::start("stream_torture::worker::worker", variables);
+        let port = stage.port;
+        let mut fleet = Self { stage, register };
         watch(port, &fleet.register);
-        let effects = fleet.effects();
-        fleet.with_streams(move |streams| async move {
+        let effects = fleet.stage.effects();
+        fleet.stage.with_store(move |sinew| async move {
+            let streams = sinew.streams();
             let topic = streams
                 .topic(TOPIC)
                 .partitions(PARTITIONS)
@@ -97,11 +83,11 @@ impl Fleet {
             pool.close().await;
         });
         for process in 0..CONSUMERS + PRODUCERS {
-            fleet.proxies.push(Proxy::start(port));
-            let worker = fleet.spawn(Worker { process, life: 0 });
-            fleet.workers.begin(worker);
+            fleet.stage.proxies.push(Proxy::start(port));
+            let worker = fleet.stage.spawn(Worker { process, life: 0 });
+            fleet.stage.workers.begin(worker);
         }
-        for (process, proxy) in (0..).zip(&fleet.proxies) {
+        for (process, proxy) in (0..).zip(&fleet.stage.proxies) {
             // By chance, one that only shares partitions has none: then it is enough that it is there.
             let may_be_idle =
                 process < CONSUMERS && !worker::groups_of(process).contains(&Group::Any);
@@ -113,97 +99,24 @@ impl Fleet {
         fleet
     }
 
-    /// With what it had written, where it was there before.
-    fn start_server(&mut self) {
-        let folder = self.folder.to_string_lossy().into_owned();
-        let settings = ["--dir", &folder, "--appendonly", "yes", "--appendfsync", "always"];
-        self.server = Some(start_redis_on(self.port, &settings));
-    }
-
-    fn effects(&self) -> String {
-        self.folder.join("effects.db").to_string_lossy().into_owned()
-    }
-
-    /// Past all proxies.
-    fn with_streams<T, F: Future<Output = T>>(&self, act: impl FnOnce(Streams) -> F) -> T {
-        let store = format!("redis://127.0.0.1:{}", self.port);
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all();
-        runtime.build().expect("a runtime").block_on(async {
-            let sinew = Sinew::builder().deadline(Duration::from_secs(10)).connect(&store).await;
-            let acted = act(sinew.expect("a connection").streams());
-            let in_time = tokio::time::timeout(WAIT_MAX + Duration::from_secs(30), acted).await;
-            in_time.expect("it comes to its end in time")
-        })
-    }
-
-    fn spawn(&self, by: Worker) -> Child {
-        let proxy = &self.proxies[usize::try_from(by.process).expect("a small number")];
-        let Settings { events_per_second, acks_first, seed } = self.settings;
-        let variables = [
-            ("SINEW_STREAM_WORKER_STORE", format!("redis://127.0.0.1:{}", proxy.port)),
-            ("SINEW_STREAM_WORKER_EFFECTS", self.effects()),
-            ("SINEW_STREAM_WORKER_RATE", (events_per_second / PRODUCERS).to_string()),
-            ("SINEW_STREAM_WORKER_ACKS_FIRST", u8::from(acks_first).to_string()),
-            ("SINEW_TORTURE_SEED", seed.to_string()),
-        ];
-        tortured::start("stream_torture::worker::worker", by, self.register_port, &variables)
-    }
-
     fn inflict(&mut self, misfortune: Misfortune, random: &mut fastrand::Rng) {
         // Consumers more often than producers.
         let index = match random.u8(..5) {
-            0 => random.usize(usize::try_from(CONSUMERS).expect("few")..self.workers.count()),
+            0 => random.usize(usize::try_from(CONSUMERS).expect("few")..self.stage.workers.count()),
             _ => random.usize(..usize::try_from(CONSUMERS).expect("few")),
         };
-        let (from_ns, process) = (now_ns(), index as u64);
-        let lease_ms = u64::try_from(LEASE.as_millis()).expect("a short lease");
-        let kind = match misfortune {
-            Misfortune::Kill => {
-                let killed = self.workers.kill(index);
-                std::thread::sleep(millis(50, 300, random));
-                let again = self.spawn(Worker { life: killed.life + 1, ..killed });
-                self.workers.begin_again(index, again);
-                FaultKind::Killed(killed)
-            }
-            Misfortune::Stop => {
-                self.workers.stop(index, millis(lease_ms, 3 * lease_ms, random));
-                FaultKind::Stopped { process }
-            }
-            Misfortune::Cut => {
-                self.proxies[index].cut();
-                FaultKind::CutOff { process }
-            }
-            Misfortune::LoseReplies => {
-                self.proxies[index].lose_replies();
-                std::thread::sleep(millis(100, 2 * lease_ms, random));
-                self.proxies[index].pass();
-                FaultKind::CutOff { process }
-            }
-            Misfortune::BlackHole => {
-                self.proxies[index].black_hole();
-                std::thread::sleep(millis(100, 2 * lease_ms, random));
-                self.proxies[index].pass();
-                FaultKind::CutOff { process }
-            }
-            Misfortune::Restart => {
-                if let Some(mut server) = self.server.take() {
-                    server.kill();
-                    server.wait_gone();
-                }
-                self.start_server();
-                FaultKind::Restarted
-            }
-        };
+        let (from_ns, times) = (now_ns(), (LEASE, 3 * LEASE));
+        let kind = self.stage.inflict(misfortune, index, times, random);
         self.register.note(kind, from_ns);
     }
 
     /// Producers first, then, once nothing waits any more, who handles. All that was told, and which of them, or of
     /// their groups, never came to an end.
     fn finish(mut self, drain_max: Duration) -> (History, Vec<String>) {
-        let mut hung = self.workers.end(CONSUMERS..CONSUMERS + PRODUCERS, WAIT_MAX);
-        let effects = self.effects();
-        hung.extend(self.with_streams(|streams| async move {
+        let mut hung = self.stage.workers.end(CONSUMERS..CONSUMERS + PRODUCERS, WAIT_MAX);
+        let effects = self.stage.effects();
+        hung.extend(self.stage.with_store(|sinew| async move {
+            let streams = sinew.streams();
             let began = Instant::now();
             while !is_drained(&streams).await {
                 if began.elapsed() > drain_max {
@@ -213,7 +126,7 @@ impl Fleet {
             }
             None
         }));
-        hung.extend(self.workers.end(0..CONSUMERS, WAIT_MAX));
+        hung.extend(self.stage.workers.end(0..CONSUMERS, WAIT_MAX));
         // What they said last is still being heard.
         let mut heard = 0;
         while heard < self.register.heard() {
@@ -221,19 +134,12 @@ impl Fleet {
             std::thread::sleep(Duration::from_millis(300));
         }
         let mut history = self.register.history();
-        let (dead, effects) = self.with_streams(move |streams| async move {
+        let (dead, effects) = self.stage.with_store(move |sinew| async move {
+            let streams = sinew.streams();
             (dead(&streams).await, effects_in(&effects).await)
         });
         (history.dead, history.effects) = (dead, effects);
         (history, hung)
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        self.workers = Workers::default();
-        self.server = None;
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

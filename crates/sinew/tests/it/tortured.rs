@@ -6,10 +6,12 @@ use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sinew::Sinew;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::io::AsyncWriteExt as _;
@@ -17,7 +19,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use crate::member::setting;
-use crate::world::signal;
+use crate::world::{Proxy, Server, free_port, signal, start_redis_on, temporary_folder};
+
+/// More than anyone waits, whatever happens.
+pub const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// A process, and which life of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,19 +94,165 @@ impl Drop for Workers {
     }
 }
 
-/// A process that runs the test which plays its part, and has this line to the register.
-pub fn start(test: &str, by: Worker, register: u16, variables: &[(&str, String)]) -> Child {
-    Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", test, "--nocapture"])
-        .env("SINEW_WORKER_REGISTER", register.to_string())
-        .env("SINEW_WORKER_PROCESS", by.process.to_string())
-        .env("SINEW_WORKER_LIFE", by.life.to_string())
-        .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a process")
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A process was ended, in this life.
+    Killed(Worker),
+    /// A process stood still.
+    Stopped { process: u64 },
+    /// A process's connections were cut, or led nowhere.
+    CutOff { process: u64 },
+    /// Redis was killed, and started with what it had written.
+    Restarted,
+    /// Redis answered no one, for as long as ends a lease.
+    StoodStill,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    pub kind: FaultKind,
+    pub from_ns: u64,
+    pub to_ns: u64,
+}
+
+impl Fault {
+    /// Whether a process may have lost by it what it had.
+    pub fn befalls(&self, by: Worker) -> bool {
+        match self.kind {
+            FaultKind::Killed(worker) => worker == by,
+            FaultKind::Stopped { process } | FaultKind::CutOff { process } => process == by.process,
+            FaultKind::Restarted | FaultKind::StoodStill => true,
+        }
+    }
+}
+
+/// The processes of a fleet, each behind a proxy, and their Redis.
+pub struct Stage {
+    server: Option<Server>,
+    /// Which test plays the part of a process, and what it is told besides: at `SINEW_WORKER_REGISTER` what it does is heard.
+    test: &'static str,
+    variables: Vec<(&'static str, String)>,
+    pub port: u16,
+    folder: PathBuf,
+    /// One before each process.
+    pub proxies: Vec<Proxy>,
+    pub workers: Workers,
+}
+
+impl Stage {
+    pub fn start(test: &'static str, variables: Vec<(&'static str, String)>) -> Self {
+        let mut stage = Self {
+            server: None,
+            test,
+            variables,
+            port: free_port(),
+            folder: temporary_folder("torture"),
+            proxies: Vec::new(),
+            workers: Workers::default(),
+        };
+        stage.start_server();
+        stage
+    }
+
+    /// With what it had written, where it was there before.
+    fn start_server(&mut self) {
+        let folder = self.folder.to_string_lossy().into_owned();
+        let settings = ["--dir", &folder, "--appendonly", "yes", "--appendfsync", "always"];
+        self.server = Some(start_redis_on(self.port, &settings));
+    }
+
+    /// The file of the database of effects.
+    pub fn effects(&self) -> String {
+        self.folder.join("effects.db").to_string_lossy().into_owned()
+    }
+
+    pub fn spawn(&self, by: Worker) -> Child {
+        let index = usize::try_from(by.process).expect("a small number");
+        Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", self.test, "--nocapture"])
+            .env("SINEW_WORKER_STORE", format!("redis://127.0.0.1:{}", self.proxies[index].port))
+            .env("SINEW_WORKER_EFFECTS", self.effects())
+            .env("SINEW_WORKER_PROCESS", by.process.to_string())
+            .env("SINEW_WORKER_LIFE", by.life.to_string())
+            .envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process")
+    }
+
+    /// Past all proxies.
+    pub fn with_store<T, F: Future<Output = T>>(&self, act: impl FnOnce(Sinew) -> F) -> T {
+        let store = format!("redis://127.0.0.1:{}", self.port);
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all();
+        runtime.build().expect("a runtime").block_on(async {
+            let sinew = Sinew::builder().deadline(Duration::from_secs(10)).connect(&store).await;
+            let acted = act(sinew.expect("a connection"));
+            let in_time = tokio::time::timeout(WAIT_MAX + Duration::from_secs(60), acted).await;
+            in_time.expect("it comes to its end in time")
+        })
+    }
+
+    /// Has it befall a process, or Redis. Nobody is away for longer than this; replies are lost for two leases at most.
+    pub fn inflict(
+        &mut self,
+        next: Misfortune,
+        index: usize,
+        (lease, away_max): (Duration, Duration),
+        random: &mut fastrand::Rng,
+    ) -> FaultKind {
+        let process = index as u64;
+        let [lease_ms, away_ms] =
+            [lease, away_max].map(|time| u64::try_from(time.as_millis()).expect("a short time"));
+        match next {
+            Misfortune::Kill => {
+                let killed = self.workers.kill(index);
+                std::thread::sleep(millis(50, 300, random));
+                let again = self.spawn(Worker { life: killed.life + 1, ..killed });
+                self.workers.begin_again(index, again);
+                FaultKind::Killed(killed)
+            }
+            // Now and then for so long that it is taken for dead.
+            Misfortune::Stop => {
+                self.workers.stop(index, millis(lease_ms, away_ms, random));
+                FaultKind::Stopped { process }
+            }
+            Misfortune::Cut => {
+                self.proxies[index].cut();
+                FaultKind::CutOff { process }
+            }
+            Misfortune::LoseReplies => {
+                self.proxies[index].lose_replies();
+                std::thread::sleep(millis(100, 2 * lease_ms, random));
+                self.proxies[index].pass();
+                FaultKind::CutOff { process }
+            }
+            Misfortune::BlackHole => {
+                self.proxies[index].black_hole();
+                std::thread::sleep(millis(100, away_ms, random));
+                self.proxies[index].pass();
+                FaultKind::CutOff { process }
+            }
+            Misfortune::Restart => {
+                if let Some(mut server) = self.server.take() {
+                    server.kill();
+                    server.wait_gone();
+                }
+                self.start_server();
+                FaultKind::Restarted
+            }
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.workers = Workers::default();
+        self.server = None;
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }
 
 /// Hears workers until they are gone, or say what is not understood. Its threads end with the test program.

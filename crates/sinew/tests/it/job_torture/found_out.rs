@@ -62,7 +62,7 @@ fn planted_under_stops(bug: Bug) -> Vec<Broken> {
         let (index, from_ns) = (WORKERS + round % PULLERS, now_ns());
         round += 1;
         let index = usize::try_from(index).expect("few");
-        fleet.workers.stop(index, LEASE + GRACE + Duration::from_secs(3));
+        fleet.stage.workers.stop(index, LEASE + GRACE + Duration::from_secs(3));
         fleet.register.note(FaultKind::Stopped { process: index as u64 }, from_ns);
     })
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use parking_lot::Mutex;
 
-pub use crate::tortured::Worker;
 use crate::tortured::now_ns;
+pub use crate::tortured::{Fault, FaultKind, Worker};
 
 /// Who is called by what. What comes after a job has its number, and is in another queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,36 +159,6 @@ pub fn parse_brought(text: &str) -> Option<(Worker, u64)> {
     let numbers: [u64; 3] = numbers?.try_into().ok()?;
     let [process, life, run] = numbers;
     Some((Worker { process, life }, run))
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// A process was ended, in this life.
-    Killed(Worker),
-    /// A process stood still.
-    Stopped { process: u64 },
-    /// A process's connections were cut, or led nowhere.
-    CutOff { process: u64 },
-    /// Redis was killed, and started with what it had written.
-    Restarted,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Fault {
-    pub kind: FaultKind,
-    pub from_ns: u64,
-    pub to_ns: u64,
-}
-
-impl Fault {
-    /// Whether a process may have lost by it what it had.
-    pub fn befalls(&self, by: Worker) -> bool {
-        match self.kind {
-            FaultKind::Killed(worker) => worker == by,
-            FaultKind::Stopped { process } | FaultKind::CutOff { process } => process == by.process,
-            FaultKind::Restarted => true,
-        }
-    }
 }
 
 /// A job that was given up, and how many deliveries of it ended with their process.

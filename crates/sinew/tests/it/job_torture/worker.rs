@@ -28,7 +28,7 @@ pub struct Torture {
 /// Not a test by itself: a process of the fleet, where the environment says so.
 #[test]
 fn worker() {
-    let Ok(store) = std::env::var("SINEW_JOB_WORKER_STORE") else { return };
+    let Ok(store) = std::env::var("SINEW_WORKER_STORE") else { return };
     keep_for(Duration::from_secs(7_200), || async move {
         // It may be started while Redis is away.
         let sinew = Sinew::builder().deadline(Duration::from_secs(1)).connect_lazy(&store).unwrap();
@@ -36,7 +36,7 @@ fn worker() {
         let running = Arc::new(AtomicBool::new(true));
         let mut tasks = tokio::task::JoinSet::new();
         if teller.by.process < WORKERS + PULLERS {
-            let file = std::env::var("SINEW_JOB_WORKER_EFFECTS").unwrap();
+            let file = std::env::var("SINEW_WORKER_EFFECTS").unwrap();
             let hands = Hands::new(&teller, effects(&file).await);
             let running = Arc::clone(&running);
             match teller.by.process < WORKERS {
@@ -44,7 +44,7 @@ fn worker() {
                 false => tasks.spawn(pull(hands, jobs, running)),
             };
         } else {
-            let per_second = setting("SINEW_JOB_WORKER_RATE", 100);
+            let per_second = setting("SINEW_WORKER_RATE", 100);
             for task in 0..TASKS {
                 let (teller, running) = (Arc::clone(&teller), Arc::clone(&running));
                 tasks.spawn(produce(jobs.clone(), teller, task, per_second, running));

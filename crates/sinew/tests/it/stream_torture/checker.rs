@@ -174,19 +174,14 @@ fn again(
     let end_ns = first.end_ns(&history.faults).saturating_add(nanos(margins.ack));
     let to_ns = end_ns.min(second.began.at_ns);
     let explains = |fault: &&Fault| {
-        let is_its = match fault.kind {
-            FaultKind::Killed(worker) => worker == first.began.by,
-            FaultKind::Stopped { process } | FaultKind::CutOff { process } => {
-                process == first.began.by.process
-            }
-            FaultKind::Restarted | FaultKind::StoodStill => true,
-        };
         // No one is cut off by a pause: leases end at most, and who has lost one is told.
         let aftermath = match fault.kind {
             FaultKind::StoodStill => margins.lease,
             _ => margins.aftermath,
         };
-        is_its && fault.from_ns <= to_ns && fault.to_ns.saturating_add(nanos(aftermath)) >= from_ns
+        fault.befalls(first.began.by)
+            && fault.from_ns <= to_ns
+            && fault.to_ns.saturating_add(nanos(aftermath)) >= from_ns
     };
     let mut causes = history.faults.iter().filter(explains).map(|fault| fault.kind).peekable();
     if causes.peek().is_none() {

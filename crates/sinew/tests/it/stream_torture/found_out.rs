@@ -49,7 +49,7 @@ fn planted(acks_first: bool, time: Duration, mut plant: impl FnMut(&mut Fleet)) 
 
 fn planted_script(script: &str, time: Duration) -> Vec<Broken> {
     planted(false, time, |fleet| {
-        let said = redis_cli(fleet.port, &["EVAL", script, "0"]);
+        let said = redis_cli(fleet.stage.port, &["EVAL", script, "0"]);
         assert!(!said.contains("ERR"), "{said}");
     })
 }
@@ -61,9 +61,9 @@ fn an_ack_before_the_work_is_found_out() {
         // Consumers in turn, each in the middle of what it does.
         let (index, from_ns) = (next, now_ns());
         next = (next + 2) % usize::try_from(CONSUMERS).expect("few");
-        let killed = fleet.workers.kill(index);
-        let again = fleet.spawn(Worker { life: killed.life + 1, ..killed });
-        fleet.workers.begin_again(index, again);
+        let killed = fleet.stage.workers.kill(index);
+        let again = fleet.stage.spawn(Worker { life: killed.life + 1, ..killed });
+        fleet.stage.workers.begin_again(index, again);
         fleet.register.note(FaultKind::Killed(killed), from_ns);
         std::thread::sleep(Duration::from_millis(600));
     });

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use crate::tortured::Worker;
 use crate::tortured::now_ns;
+pub use crate::tortured::{Fault, FaultKind, Worker};
 
 /// Who is called by what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,27 +134,6 @@ impl Event {
             fence,
         })
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// A process was ended, in this life.
-    Killed(Worker),
-    /// A process stood still, for a lease at least.
-    Stopped { process: u64 },
-    /// A process's connections were cut, or led nowhere.
-    CutOff { process: u64 },
-    /// Redis was killed, and started with what it had written.
-    Restarted,
-    /// Redis answered no one, for as long as ends a lease.
-    StoodStill,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Fault {
-    pub kind: FaultKind,
-    pub from_ns: u64,
-    pub to_ns: u64,
 }
 
 /// All that was told, and what was found in the end.

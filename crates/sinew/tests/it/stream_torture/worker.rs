@@ -28,7 +28,7 @@ enum Acks {
 /// Not a test by itself: a process of the fleet, where the environment says so.
 #[test]
 fn worker() {
-    let Ok(store) = std::env::var("SINEW_STREAM_WORKER_STORE") else { return };
+    let Ok(store) = std::env::var("SINEW_WORKER_STORE") else { return };
     keep_for(Duration::from_secs(7_200), || async move {
         // It may be started while Redis is away.
         let sinew = Sinew::builder().deadline(Duration::from_secs(1)).connect_lazy(&store).unwrap();
@@ -36,14 +36,14 @@ fn worker() {
             (Arc::new(AtomicBool::new(true)), Arc::new(Teller::connect().await));
         let mut tasks = tokio::task::JoinSet::new();
         if teller.by.process < CONSUMERS {
-            let file = std::env::var("SINEW_STREAM_WORKER_EFFECTS").unwrap();
+            let file = std::env::var("SINEW_WORKER_EFFECTS").unwrap();
             let effects = effects(&file).await;
             for group in groups_of(teller.by.process) {
                 let consumer = Consumer::new(*group, &teller, &effects);
                 tasks.spawn(consumer.consume(sinew.streams(), Arc::clone(&running)));
             }
         } else {
-            let per_second = setting("SINEW_STREAM_WORKER_RATE", 100);
+            let per_second = setting("SINEW_WORKER_RATE", 100);
             for task in 0..TASKS {
                 let (teller, running) = (Arc::clone(&teller), Arc::clone(&running));
                 tasks.spawn(produce(sinew.streams(), teller, task, per_second, running));
