@@ -15,7 +15,7 @@ use super::model::{Declaring, PARTITIONS_MAX, QUEUES_MAX, QueueLook};
 #[cfg(feature = "redis")]
 use super::redis::RedisBackend;
 use crate::kernel::clock::Clock;
-use crate::kernel::error::Result;
+use crate::kernel::error::{Error, Result};
 use crate::kernel::key::{QueueKeys, Scope};
 use crate::kernel::name::{Prefix, QueueName};
 #[cfg(feature = "redis")]
@@ -112,7 +112,10 @@ impl Engine {
     }
 
     /// Declares all partitions of a queue, as many as the first has. Limits are given for the whole queue: each partition
-    /// gets its part of how many may run and may start, at least one, since it cannot know of the others.
+    /// gets its part of how many may run and may start, since it cannot know of the others.
+    ///
+    /// # Errors
+    /// `Rejected` where there is less than one for each.
     pub(super) async fn declare(
         &self,
         scope: &Scope,
@@ -123,6 +126,7 @@ impl Engine {
         let first = Declaring { partitions: declaring.partitions, ..Declaring::default() };
         let first = self.backend.declare(&scope.job(queue, 0), first).await?;
         let count = first.partitions;
+        check_divided(declaring, count)?;
         let all = keys_of(scope, queue, count);
         let declared = all.iter().map(|keys| {
             let part = part_of(declaring, count, keys.partition());
@@ -168,15 +172,26 @@ fn keys_of(scope: &Scope, queue: &QueueName, partitions: u16) -> Arc<[QueueKeys]
     partitions.map(|partition| scope.job(queue, partition)).collect()
 }
 
+/// Whether a limit of the whole queue has at least one for each partition: none could run anything else, or more would run
+/// than was said.
+///
+/// # Errors
+/// `Rejected` where it has not.
+pub(super) fn check_divided(whole: Declaring, partitions: u16) -> Result<()> {
+    let limits = [whole.global, whole.rate.map(|(starts, _)| starts)].into_iter().flatten();
+    match limits.filter(|limit| *limit > 0).min() {
+        Some(least) if least < u64::from(partitions) => Err(Error::rejected(format!(
+            "a limit of {least} cannot be divided among {partitions} partitions: expected {partitions} or more, or 0 for none"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// What one partition is declared with.
 fn part_of(whole: Declaring, partitions: u16, partition: u16) -> Declaring {
     let share = |whole: u64| {
         let (count, more) = (u64::from(partitions.max(1)), u64::from(partition));
-        match whole {
-            // It removes the limit.
-            0 => 0,
-            _ => (whole / count + u64::from(more < whole % count)).max(1),
-        }
+        whole / count + u64::from(more < whole % count)
     };
     Declaring {
         partitions: Some(partitions),
@@ -195,17 +210,25 @@ mod tests {
         let whole = Declaring {
             global: Some(10),
             per_key: Some(3),
-            rate: Some((2, 1_000)),
+            rate: Some((6, 1_000)),
             ..Declaring::default()
         };
+        assert!(check_divided(whole, 4).is_ok());
         let parts: Vec<Declaring> = (0..4).map(|partition| part_of(whole, 4, partition)).collect();
         assert_eq!(parts.iter().filter_map(|part| part.global).sum::<u64>(), 10);
         assert_eq!(parts[3].global, Some(2));
-        // None would start a job else.
-        assert!(parts.iter().all(|part| part.rate == Some((1, 1_000))));
+        let starts = parts.iter().filter_map(|part| part.rate).map(|(starts, _)| starts);
+        assert_eq!(starts.sum::<u64>(), 6);
         assert!(parts.iter().all(|part| (part.per_key, part.partitions) == (Some(3), Some(4))));
         let none = Declaring { global: Some(0), ..Declaring::default() };
         assert_eq!(part_of(none, 4, 1).global, Some(0));
+        assert!(check_divided(none, 4).is_ok());
+        for few in [
+            Declaring { global: Some(3), ..Declaring::default() },
+            Declaring { rate: Some((1, 1_000)), ..Declaring::default() },
+        ] {
+            assert!(check_divided(few, 4).is_err() && check_divided(few, 1).is_ok());
+        }
         assert_eq!(part_of(Declaring::default(), 4, 1).rate, None);
     }
 }

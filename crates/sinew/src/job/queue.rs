@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use super::backend::Backend as _;
+use super::engine::check_divided;
 use super::handle::JobHandle;
 use super::look::{PageOf, audits, done_last, periods, shelves_of, sum};
 use super::model::{
@@ -57,7 +58,8 @@ impl QueueSettings {
         self
     }
 
-    /// How many jobs run at a time, everywhere. Of several partitions each has its part, of at least one.
+    /// How many jobs run at a time, everywhere. Of several partitions each has its part, so it is as many as
+    /// those at least.
     pub fn global(mut self, jobs: u64) -> Self {
         self.declaring.global = Some(jobs);
         self
@@ -70,7 +72,7 @@ impl QueueSettings {
     }
 
     /// How many jobs start in any window of this length, up to a day: never more. Of several partitions each has its part,
-    /// of at least one.
+    /// so it is as many as those at least.
     pub fn rate(mut self, jobs: u64, per: Duration) -> Self {
         self.declaring.rate = Some((jobs, millis(per)));
         self
@@ -94,15 +96,15 @@ impl QueueSettings {
                 "a limit of {limit} jobs is out of bounds: expected at most {LIMIT_MAX}, or 0 for none"
             )));
         }
-        match rate {
-            Some((_, per_ms)) if !(1..=millis(RATE_PER_MAX)).contains(&per_ms) => {
-                Err(Error::rejected(format!(
-                    "a rate per {} is out of bounds: expected up to a day",
-                    in_words(Duration::from_millis(per_ms))
-                )))
-            }
-            _ => Ok(()),
+        if let Some((_, per_ms)) = rate
+            && !(1..=millis(RATE_PER_MAX)).contains(&per_ms)
+        {
+            return Err(Error::rejected(format!(
+                "a rate per {} is out of bounds: expected up to a day",
+                in_words(Duration::from_millis(per_ms))
+            )));
         }
+        check_divided(self.declaring, partitions.unwrap_or(1))
     }
 }
 

@@ -117,13 +117,13 @@ struct QueueSettingsBody {
     partitions: Option<json::Within<u16, 1, 32>>,
     /// How many unfinished jobs each partition may have: 50,000,000 unless said
     len_max: Option<u64>,
-    /// How many jobs run at a time, everywhere
+    /// How many jobs run at a time, everywhere: of several partitions each has its part, so it is as many as those at least
     #[schema(example = 200)]
     global: Option<u64>,
     /// How many jobs of one key run at a time, everywhere
     #[schema(example = 3)]
     per_key: Option<u64>,
-    /// How many jobs start in any window of a length up to a day
+    /// How many jobs start in any window of a length up to a day, divided as `global` is. 0 `starts` remove it
     rate: Option<RateBody>,
 }
 

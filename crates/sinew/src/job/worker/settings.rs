@@ -56,7 +56,8 @@ impl Queue {
     }
 
     /// How many run at a time, everywhere; 0 is no limit. It counts for all workers, as said last, also without this one;
-    /// what is not said stays as it is. With partitions, each has its part.
+    /// what is not said stays as it is. With partitions, each has its part, so it is as many as those at least: else the
+    /// worker ends with `Rejected`.
     pub fn global(mut self, jobs: u64) -> Self {
         self.global = Some(jobs);
         self
