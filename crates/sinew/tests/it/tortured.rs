@@ -2,7 +2,7 @@
 //!
 //! Each process of a fleet is this test program again, and tells a register in the test what it does.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::ops::Range;
@@ -362,6 +362,15 @@ pub fn play(seconds: u64, seed: u64, mut inflict: impl FnMut(Misfortune, &mut fa
         std::thread::sleep(Duration::from_secs(1).saturating_sub(round.elapsed()));
     }
     std::thread::sleep(sixth);
+}
+
+/// What a play comes to is chance, more so where the machine is busy: it is found in one of a few.
+pub fn is_found_out<B: PartialEq + Debug>(expected: B, play: impl FnMut() -> Vec<B>) {
+    let plays: Vec<Vec<B>> = std::iter::repeat_with(play)
+        .take(3)
+        .take_while(|found| !found.contains(&expected))
+        .collect();
+    assert!(plays.len() < 3, "{expected:?} is in none of {plays:?}");
 }
 
 /// The time of this machine, suspended or not, which all its processes share.

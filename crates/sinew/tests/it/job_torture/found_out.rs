@@ -6,7 +6,7 @@ use super::checker::{Broken, Margins, check};
 use super::history::{Dead, Event, Fault, FaultKind, History, Id, What, Worker};
 use super::planting::Bug;
 use super::{Fleet, GRACE, LEASE, PULLERS, Settings, WORKERS, margins};
-use crate::tortured::now_ns;
+use crate::tortured::{is_found_out, now_ns};
 
 const NOTHING: [Broken; 0] = [];
 const MS: u64 = 1_000_000;
@@ -65,15 +65,6 @@ fn planted_under_stops(bug: Bug) -> Vec<Broken> {
         fleet.stage.workers.stop(index, LEASE + GRACE + Duration::from_secs(3));
         fleet.register.note(FaultKind::Stopped { process: index as u64 }, from_ns);
     })
-}
-
-/// What a play comes to is chance, more so where the machine is busy: it is found in one of a few.
-fn is_found_out(expected: Broken, play: impl Fn() -> Vec<Broken>) {
-    let plays: Vec<Vec<Broken>> = std::iter::repeat_with(play)
-        .take(3)
-        .take_while(|found| !found.contains(&expected))
-        .collect();
-    assert!(plays.len() < 3, "{expected:?} is in none of {plays:?}");
 }
 
 #[test]

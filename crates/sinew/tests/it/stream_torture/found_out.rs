@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::checker::{Broken, check};
 use super::history::{Event, Fault, FaultKind, Group, History, Id, What, Worker};
 use super::{CONSUMERS, Fleet, Settings, margins};
-use crate::tortured::now_ns;
+use crate::tortured::{is_found_out, now_ns};
 use crate::world::redis_cli;
 
 const NOTHING: [Broken; 0] = [];
@@ -57,36 +57,34 @@ fn planted_script(script: &str, time: Duration) -> Vec<Broken> {
 #[test]
 fn an_ack_before_the_work_is_found_out() {
     let mut next = 0;
-    let found = planted(true, SHORT, |fleet| {
-        // Consumers in turn, each in the middle of what it does.
-        let (index, from_ns) = (next, now_ns());
-        next = (next + 2) % usize::try_from(CONSUMERS).expect("few");
-        let killed = fleet.stage.workers.kill(index);
-        let again = fleet.stage.spawn(Worker { life: killed.life + 1, ..killed });
-        fleet.stage.workers.begin_again(index, again);
-        fleet.register.note(FaultKind::Killed(killed), from_ns);
-        std::thread::sleep(Duration::from_millis(600));
+    is_found_out(Broken::Lost, || {
+        planted(true, SHORT, |fleet| {
+            // Consumers in turn, each in the middle of what it does.
+            let (index, from_ns) = (next, now_ns());
+            next = (next + 2) % usize::try_from(CONSUMERS).expect("few");
+            let killed = fleet.stage.workers.kill(index);
+            let again = fleet.stage.spawn(Worker { life: killed.life + 1, ..killed });
+            fleet.stage.workers.begin_again(index, again);
+            fleet.register.note(FaultKind::Killed(killed), from_ns);
+            std::thread::sleep(Duration::from_millis(600));
+        })
     });
-    assert!(found.contains(&Broken::Lost), "{found:?}");
 }
 
 #[test]
 fn a_consumer_that_is_removed_with_its_events_is_found_out() {
-    let found = planted_script(REMOVES_CONSUMERS, SHORT);
-    assert!(found.contains(&Broken::Lost), "{found:?}");
+    is_found_out(Broken::Lost, || planted_script(REMOVES_CONSUMERS, SHORT));
 }
 
 #[test]
 fn a_trim_past_what_is_pending_is_found_out() {
-    let found = planted_script(TRIMS_WHAT_IS_PENDING, SHORT);
-    assert!(found.contains(&Broken::Lost), "{found:?}");
+    is_found_out(Broken::Lost, || planted_script(TRIMS_WHAT_IS_PENDING, SHORT));
 }
 
 #[test]
 fn a_rename_of_what_is_others_is_found_out() {
     // Those whom nobody knows are looked for every tenth tick.
-    let found = planted_script(RENAMES_WHAT_IS_OTHERS, 3 * SHORT);
-    assert!(found.contains(&Broken::RunAgain), "{found:?}");
+    is_found_out(Broken::RunAgain, || planted_script(RENAMES_WHAT_IS_OTHERS, 3 * SHORT));
 }
 
 const ADA: Worker = Worker { process: 0, life: 0 };
