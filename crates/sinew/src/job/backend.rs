@@ -37,8 +37,9 @@ backend! {
     /// same jobs again; one of number 0 is not sent again, since no one remembers it. Passes the breaker.
     async fn turn(&self, keys: &QueueKeys, turn: &Turn<'_>) -> Result<Held<Took>>;
 
-    /// Renews the lease of a lane, and never makes one. Passes the breaker.
-    async fn renew(&self, keys: &QueueKeys, lane: &str, lease_ms: u64) -> Result<Held<Renewed>>;
+    /// Renews the lease of a lane, and never makes one. Those that it is thought to hold, each with its fence, are to stop where
+    /// it does not. Passes the breaker.
+    async fn renew(&self, keys: &QueueKeys, lane: &str, lease_ms: u64, held: &[(JobId, u64)]) -> Result<Held<Renewed>>;
 
     /// Ends a lane: what it still has waits again, as if it had not been taken. Passes the breaker.
     async fn leave(&self, keys: &QueueKeys, lane: &str) -> Result<()>;

@@ -144,8 +144,14 @@ impl Backend for MemoryBackend {
         Ok(self.on(keys, |queue, now_ms| queue.turn(turn, now_ms)).unwrap_or(Held::Fallen))
     }
 
-    async fn renew(&self, keys: &QueueKeys, lane: &str, lease_ms: u64) -> Result<Held<Renewed>> {
-        let renewed = self.on(keys, |queue, now_ms| queue.renew(lane, lease_ms, now_ms));
+    async fn renew(
+        &self,
+        keys: &QueueKeys,
+        lane: &str,
+        lease_ms: u64,
+        held: &[(JobId, u64)],
+    ) -> Result<Held<Renewed>> {
+        let renewed = self.on(keys, |queue, now_ms| queue.renew(lane, lease_ms, held, now_ms));
         Ok(renewed.unwrap_or(Held::Fallen))
     }
 

@@ -18,7 +18,7 @@ use super::Jobs;
 use super::backend::Backend as _;
 use super::look::at_ms;
 use super::model::{
-    Body, Held, JobId, Note, PAGE_MAX, Record, Taken, Took, check_lease, cut, millis,
+    Body, Held, JobId, Note, PAGE_MAX, Record, SETTLES_MAX, Taken, Took, check_lease, cut, millis,
 };
 use crate::kernel::again::Again;
 use crate::kernel::clock::Monotonic;
@@ -167,8 +167,8 @@ impl Puller {
         }
     }
 
-    /// These are the caller's for this long from now on, as far as they still are. Says which are not: they were taken for
-    /// dead, or cancelled, and are to be left alone. All jobs of one reserve are renewed with any of them.
+    /// These are the caller's for this long from now on, as far as they still are. Says which are not: they have ended, were
+    /// taken for dead, or cancelled, and are to be left alone. All jobs of one reserve are renewed with any of them.
     ///
     /// *Cancellation*: some may be renewed.
     ///
@@ -183,9 +183,13 @@ impl Puller {
             lanes.entry((token.id.partition(), &*token.lane)).or_default().push(token);
         }
         let queue = &queue;
-        let renewals = lanes.into_iter().map(|((partition, lane), tokens)| async move {
+        let calls = lanes.iter().flat_map(|(of, tokens)| {
+            tokens.chunks(SETTLES_MAX).map(move |tokens| (*of, tokens.to_vec()))
+        });
+        let renewals = calls.map(|((partition, lane), tokens)| async move {
             let keys = self.jobs.scope.job(queue, partition);
-            match self.jobs.engine.backend.renew(&keys, lane, millis(lease)).await? {
+            let held: Vec<_> = tokens.iter().map(|token| (token.id, token.fence)).collect();
+            match self.jobs.engine.backend.renew(&keys, lane, millis(lease), &held).await? {
                 Held::Kept(renewed) => {
                     let stopped = tokens.into_iter().filter(|it| renewed.stop.contains(&it.id));
                     Ok(stopped.cloned().collect())

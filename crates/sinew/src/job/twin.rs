@@ -153,14 +153,16 @@ impl Side {
                     other => format!("{other:?}"),
                 }
             }
-            Step::Renew { lease_ms } => match store.renew(keys, name, *lease_ms).await.unwrap() {
-                Held::Kept(mut renewed) => {
-                    renewed.stop.sort_unstable();
-                    let is_due = renewed.next_due_ms.is_some();
-                    format!("{:?} {} {is_due}", renewed.stop, renewed.is_owing)
+            Step::Renew { lease_ms } => {
+                match store.renew(keys, name, *lease_ms, &[]).await.unwrap() {
+                    Held::Kept(mut renewed) => {
+                        renewed.stop.sort_unstable();
+                        let is_due = renewed.next_due_ms.is_some();
+                        format!("{:?} {} {is_due}", renewed.stop, renewed.is_owing)
+                    }
+                    Held::Fallen => "Fallen".to_owned(),
                 }
-                Held::Fallen => "Fallen".to_owned(),
-            },
+            }
             Step::Leave => {
                 store.leave(keys, name).await.unwrap();
                 "left".to_owned()

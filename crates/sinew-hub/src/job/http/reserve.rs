@@ -38,7 +38,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// What is renewed or told of at once.
 pub(super) const TOKENS_MAX: usize = 256;
 /// What people know a worker by that does not say.
-const LABEL: &str = "http";
+pub(super) const LABEL: &str = "http";
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -226,7 +226,8 @@ struct RenewedJobsBody {
 
 /// Hold jobs for longer.
 ///
-/// All jobs of one reserve are renewed with any of them. Renew at a third of the lease, and stop what is `lost`.
+/// All jobs of one reserve are renewed with any of them. Renew at a third of the lease, and stop what is `lost`: it has ended, is
+/// another's, or was cancelled.
 #[utoipa::path(post, path = "/v1/queues/{queue}/renew", tag = "job",
     params(
         ("queue" = String, Path, description = "Name of the queue"),

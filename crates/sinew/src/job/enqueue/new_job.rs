@@ -23,9 +23,10 @@ const TRACEPARENT_LEN_MAX: usize = 128;
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NewJob {
-    /// What it is called; drawn unless said. Its last character says in which partition of its queue the job is, hence it
-    /// becomes another: the handle has the one that counts. Said again, as it was said before, it enqueues nothing as long
-    /// as the job has not ended, or is kept: [`NewJob::retain`] is for how long a call may be repeated after that.
+    /// What it is called; drawn unless said. Its last character says in which partition of its queue the job is, hence what
+    /// is behind its time becomes other characters, the same each time: the handle has the one that counts. Said again, as it
+    /// was said before, it enqueues nothing as long as the job has not ended, is dead, or is kept: [`NewJob::retain`] is for
+    /// how long a call may be repeated after that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<JobId>,
     /// The queue.
@@ -41,7 +42,7 @@ pub struct NewJob {
     /// Jobs with one key have a limit of their own, and take turns with those of others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// A name that one job has at a time.
+    /// A name that one job has at a time, of those with its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique: Option<Unique>,
     /// It is to run so much later: up to 365 days.

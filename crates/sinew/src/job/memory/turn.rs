@@ -103,8 +103,11 @@ impl Queue {
         self.is_here(&name, now_ms);
         let was_next = self.next_scheduled();
         let (lost, passed) = self.settle_all(&name, turn.settles, now_ms);
-        for (field, by) in turn.counts {
-            self.count(now_ms, field, *by);
+        // What one tells by hand counts where its end does.
+        if is_remembered || lost.is_empty() && passed.is_empty() {
+            for (field, by) in turn.counts {
+                self.count(now_ms, field, *by);
+            }
         }
         self.forget_dead(now_ms);
         self.forget_kept(FORGET_MAX, now_ms);
@@ -445,7 +448,13 @@ impl Queue {
         }
     }
 
-    pub(super) fn renew(&mut self, name: &str, lease_ms: u64, now_ms: u64) -> Held<Renewed> {
+    pub(super) fn renew(
+        &mut self,
+        name: &str,
+        lease_ms: u64,
+        held: &[(JobId, u64)],
+        now_ms: u64,
+    ) -> Held<Renewed> {
         if !self.lanes.contains_key(name) {
             return Held::Fallen;
         }
@@ -455,6 +464,8 @@ impl Queue {
             lane.until_ms = now_ms.saturating_add(lease_ms);
             lane.is_spared = false;
             stop = lane.stop();
+            let gone = held.iter().filter(|(id, fence)| !lane.has(*id, *fence));
+            stop.extend(gone.map(|(id, _)| *id));
         }
         self.forget_kept(FORGET_MAX, now_ms);
         let promoted = self.promote(PROMOTE_MAX, now_ms);

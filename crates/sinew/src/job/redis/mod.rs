@@ -63,8 +63,14 @@ impl Backend for RedisBackend {
         scripts::turn(&self.link, keys, turn).await
     }
 
-    async fn renew(&self, keys: &QueueKeys, lane: &str, lease_ms: u64) -> Result<Held<Renewed>> {
-        scripts::renew(&self.link, keys, lane, lease_ms).await
+    async fn renew(
+        &self,
+        keys: &QueueKeys,
+        lane: &str,
+        lease_ms: u64,
+        held: &[(JobId, u64)],
+    ) -> Result<Held<Renewed>> {
+        scripts::renew(&self.link, keys, lane, lease_ms, held).await
     }
 
     async fn leave(&self, keys: &QueueKeys, lane: &str) -> Result<()> {

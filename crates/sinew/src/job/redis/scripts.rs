@@ -298,8 +298,10 @@ pub(super) async fn renew(
     keys: &QueueKeys,
     lane: &str,
     lease_ms: u64,
+    held: &[(JobId, u64)],
 ) -> Result<Held<Renewed>> {
     let call = link.script(&RENEW, &[keys.meta()]).arg(lane).arg(lease_ms);
+    let call = held.iter().fold(call, |call, (id, fence)| call.arg(id.to_string()).arg(*fence));
     let mut parts = parts(call.past_breaker()).await?;
     match parts.outcome()? {
         1 => Ok(Held::Kept(Renewed {

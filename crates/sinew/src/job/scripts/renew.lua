@@ -1,6 +1,6 @@
 -- Renews the lease of a lane, and never makes one. Does besides what is due, so that it moves though all are busy.
--- ARGV[1] lane  ARGV[2] lease in ms
--- Returns {1, now, next due or 0, 1 something is owed, ids that are to stop…} · {0} the lane has fallen
+-- ARGV[1] lane  ARGV[2] lease in ms, then of those that it is thought to hold: id, fence
+-- Returns {1, now, next due or 0, 1 something is owed, ids that are to stop, or are not held…} · {0} the lane has fallen
 -- One script, because what was taken from a lane is not to come back to it.
 
 local lane = ARGV[1]
@@ -8,6 +8,13 @@ if not call('ZSCORE', LANES, lane) then
   return {0}
 end
 local stop = call('HGET', root .. 'r:' .. lane, STOP)
+local gone = stop and ids_in(stop) or {}
+for i = 3, #ARGV, 2 do
+  local mark = call('HGET', root .. 'r:' .. lane, ARGV[i])
+  if not mark or match(mark, '^!?(%d+)') ~= ARGV[i + 1] then
+    gone[#gone + 1] = ARGV[i]
+  end
+end
 call('LLEN', WAKE)
 call('LLEN', SUS)
 call('ZCARD', KEPT)
@@ -20,4 +27,4 @@ flush()
 wake(runnable + suspects)
 pcall(write_counts)
 write_meta(set)
-return {1, now, math.min(next_due(), 2 ^ 53), is_owing() and 1 or 0, unpack(stop and ids_in(stop) or {})}
+return {1, now, math.min(next_due(), 2 ^ 53), is_owing() and 1 or 0, unpack(gone)}

@@ -89,7 +89,10 @@ async fn a_silence_spares_each_lane_once_and_not_who_ends_it() {
             let left_ms = lane.lease_until_ms.saturating_sub(now_ms);
             assert_eq!(left_ms > 1_000, lane.lane != "asks", "{lane:?}");
         }
-        assert!(matches!(side.store.renew(&keys, "lives", 5_000).await.unwrap(), Held::Kept(_)));
+        assert!(matches!(
+            side.store.renew(&keys, "lives", 5_000, &[]).await.unwrap(),
+            Held::Kept(_)
+        ));
         pass(60);
         let joining = Joining { lane: "asks too", label: "host:7", slots: 8, lease_ms: 1_000 };
         side.store.join(&keys, joining).await.unwrap();
@@ -124,7 +127,10 @@ async fn who_ends_a_silence_with_a_turn_is_spared_as_the_others_are() {
             side.turn(&keys, lane, request, &asks).await;
         }
         assert!(side.took.is_empty(), "what the first has is not taken back");
-        assert!(matches!(side.store.renew(&keys, "first", 5_000).await.unwrap(), Held::Kept(_)));
+        assert!(matches!(
+            side.store.renew(&keys, "first", 5_000, &[]).await.unwrap(),
+            Held::Kept(_)
+        ));
     }
 }
 

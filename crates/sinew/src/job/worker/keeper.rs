@@ -30,7 +30,7 @@ async fn renew(team: &Team, part: &Part, hold: &Hold) {
             continue;
         };
         let sent = clock.now();
-        match team.engine().backend.renew(&part.keys, &name, queue.lease_ms()).await {
+        match team.engine().backend.renew(&part.keys, &name, queue.lease_ms(), &[]).await {
             Ok(Held::Kept(renewed)) => {
                 again.well();
                 hold.renewed(&name, sent.after(queue.lease));

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use sinew::job::{JobState, JobToken, NewJob, PullEnd, QueueSettings, Waited};
+use sinew::job::{Grain, JobState, JobToken, NewJob, PullEnd, QueueSettings, Waited};
 use sinew::{Clock, Sinew};
 
 use super::hearing::{Hearing, Number, all_done};
@@ -108,6 +108,36 @@ laws! {
         eventually("all are due", all_are_due).await;
         let taken = there.pull(QUEUE).reserve(1, LONG).await.unwrap();
         assert_eq!(taken.iter().map(|one| one.id).collect::<Vec<_>>(), [free]);
+    }
+
+    async fn who_renews_hears_of_what_it_has_no_more_beside_what_it_has(store: Store) {
+        let (here, there) = (jobs(&store).await, jobs(&store).await);
+        enqueue_all(&here, 0..3).await;
+        let mine = here.pull(QUEUE).reserve(3, LONG).await.unwrap();
+        let tokens: Vec<JobToken> = mine.iter().map(|one| one.token.clone()).collect();
+        assert!(here.pull(QUEUE).finish(&tokens[0], PullEnd::Back).await.unwrap());
+        assert!(here.pull(QUEUE).finish(&tokens[1], PullEnd::Done(None)).await.unwrap());
+        let theirs = there.pull(QUEUE).reserve(1, LONG).await.unwrap().remove(0);
+        assert_eq!(theirs.id, mine[0].id);
+        assert_eq!(here.pull(QUEUE).renew(&tokens, LONG).await.unwrap(), tokens[..2]);
+        assert!(there.pull(QUEUE).renew(&[theirs.token], LONG).await.unwrap().is_empty());
+    }
+
+    async fn an_end_that_does_not_count_is_in_no_statistics(store: Store) {
+        let jobs = jobs(&store).await;
+        enqueue_all(&jobs, 0..2).await;
+        let pull = jobs.pull(QUEUE);
+        let taken = pull.reserve(2, LONG).await.unwrap();
+        assert!(pull.finish(&taken[0].token, PullEnd::Snooze(LONG)).await.unwrap());
+        for end in [PullEnd::Done(None), PullEnd::Dead("no".to_owned())] {
+            assert!(!pull.finish(&taken[0].token, end).await.unwrap());
+        }
+        let days = jobs.queue(QUEUE).stats(Grain::Day, 2).await.unwrap();
+        let counts = days.iter().flat_map(|day| &day.counts);
+        let is_of_ends = |name: &str| name.contains("done") || name.contains("dead");
+        assert_eq!(counts.clone().find(|(name, _)| is_of_ends(name)), None);
+        let lost = counts.filter(|(name, _)| *name == "lost").map(|(_, count)| count);
+        assert_eq!(lost.sum::<u64>(), 2);
     }
 
     async fn jobs_of_who_is_silent_are_anothers(store: Store) {
