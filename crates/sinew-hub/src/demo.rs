@@ -139,6 +139,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     welcome(&hub, &address_of(&hub_listener), &platform, embedded);
     show_cache(&address_of(&hub_listener), &platform, seeded.property, &config.auth);
     show_users(&address_of(&hub_listener), &platform);
+    show_jobs(&address_of(&hub_listener));
     show_events(&address_of(&hub_listener), &config.auth);
     if let Some(listener) = &gateway_listener {
         show_gateway(&address_of(listener));
@@ -213,6 +214,15 @@ Ask who that is, and have a page made. It says by which model:
 
 Have it made by the other model, from the next page on. The flag is of no tenant: it is for all of them:
   {program} flag set advanced-ai-models on --listen {address}"
+    );
+}
+
+fn show_jobs(address: &str) {
+    let program = program();
+    println!(
+        "
+Have the invoices of this month written now, and mailed. Its jobs, which are of no tenant either, are on /jobs:
+  {program} job recurring fire generate-monthly-invoices --listen {address}"
     );
 }
 

@@ -11,6 +11,8 @@ use serde::de::{
     Deserialize, DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess,
     Unexpected, Visitor,
 };
+use serde_json::Value;
+use serde_json::value::RawValue;
 use sinew::http::Problem;
 
 /// For all bodies that are not told to be longer.
@@ -27,6 +29,19 @@ const FAULTS: [&str; 7] = [
     "missing field ",
     "duplicate field ",
 ];
+
+/// Refuses what a service could not read again, by the name that it has.
+pub(crate) fn check_readable(name: &str, value: &RawValue) -> Result<(), Problem> {
+    match serde_json::from_str::<Value>(value.get()) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let shown: String = name.chars().take(FIELD_CHARS_MAX).collect();
+            Err(Problem::bad_request(format!(
+                "{shown:?} is JSON that a service may not be able to read: expected fewer than 128 levels, numbers of 64 bits, and text that is Unicode"
+            )))
+        }
+    }
+}
 
 /// What is read of an object alone: serde takes an array for one, field by field.
 pub(crate) struct Object<T>(pub(crate) T);

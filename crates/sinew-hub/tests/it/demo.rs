@@ -38,6 +38,14 @@ fn walk_the_curl_lines(hub: &Hub) {
     }
 }
 
+/// The line that has jobs made, pasted into a shell.
+fn have_jobs_made(hub: &Hub) {
+    let log = hub.server.log();
+    let fire = log.lines().find(|line| line.contains(" job recurring fire ")).expect("a line");
+    let output = Command::new("sh").arg("-c").arg(fire).output().expect("sh");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
 async fn a_put_makes_the_next_read_fresh(hub: &Hub) {
     let path = "/api/properties/3";
     let get = || hub.platform(Method::GET, path, "tenant123", None);
@@ -64,6 +72,7 @@ async fn the_demonstration_works_as_it_says_on_the_embedded_store() {
     let hub = blocking(|| Hub::demo(&["--traffic", "0"])).await;
     let hub = blocking(move || {
         walk_the_curl_lines(&hub);
+        have_jobs_made(&hub);
         hub
     })
     .await;

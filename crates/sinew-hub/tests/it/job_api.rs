@@ -59,7 +59,8 @@ async fn take(hub: &Hub) -> Value {
 }
 
 async fn finish(hub: &Hub, end: Value) -> Value {
-    let reply = post(hub, "/queues/mail/finish", json!({ "jobs": [end] })).await;
+    let ends = json!({ "jobs": [end], "worker": "host:mailer" });
+    let reply = post(hub, "/queues/mail/finish", ends).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
     reply.body
 }
@@ -235,6 +236,7 @@ async fn a_job_comes_again_as_its_worker_says() {
     let look = get(&hub, &format!("/queues/mail/jobs/{id}?wait=1s")).await;
     assert_eq!((&look.body["state"], &look.body["reason"]), (&json!("dead"), &json!("no user 17")));
     assert_eq!(look.body["runs"].as_array().map(Vec::len), Some(3), "{}", look.text);
+    assert_eq!(look.body["runs"][2]["by"], "host:mailer", "{}", look.text);
 }
 
 #[tokio::test]

@@ -30,8 +30,8 @@ class Lost(Exception):
 
 
 class Queue:
-    def __init__(self, hub, queue):
-        self.url = f"{hub}/v1/queues/{queue}"
+    def __init__(self, hub, queue, worker):
+        self.url, self.worker = f"{hub}/v1/queues/{queue}", worker
         self.headers = {"Content-Type": "application/json"}
         for name, variable in (("Authorization", "SINEW_TOKEN"), ("X-Tenant-Id", "SINEW_TENANT")):
             if value := os.environ.get(variable):
@@ -54,14 +54,14 @@ class Queue:
                 pause = 1.0
             time.sleep(pause)
 
-    def reserve(self, worker):
-        body = {"max": MAX, "lease": f"{LEASE_S}s", "wait": f"{WAIT_S}s", "worker": worker}
+    def reserve(self):
+        body = {"max": MAX, "lease": f"{LEASE_S}s", "wait": f"{WAIT_S}s", "worker": self.worker}
         reply = self.ask("reserve", body)
         return reply["jobs"] if reply else []
 
     def finish(self, ends):
         """What becomes of jobs. Says which of them were not this worker's any more, or were told before."""
-        return self.ask("finish", {"jobs": ends})["lost"] if ends else []
+        return self.ask("finish", {"jobs": ends, "worker": self.worker})["lost"] if ends else []
 
     def renew(self, tokens):
         return self.ask("renew", {"tokens": tokens, "lease": f"{LEASE_S}s"})["lost"]
@@ -118,12 +118,12 @@ def run(job, out):
 def main():
     hub, name, path = sys.argv[1:4]
     count = int(sys.argv[4]) if len(sys.argv) > 4 else None
-    queue, worker = Queue(hub, name), f"python:{os.getpid()}"
+    queue = Queue(hub, name, worker=f"python:{os.getpid()}")
     held, finished, is_ending = Held(queue), 0, threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: is_ending.set())
     out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     while not is_ending.is_set() and (count is None or finished < count):
-        jobs = queue.reserve(worker)
+        jobs = queue.reserve()
         tokens = [job["token"] for job in jobs]
         held.add(tokens)
         ends = []

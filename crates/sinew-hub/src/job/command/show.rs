@@ -31,7 +31,7 @@ pub struct ShowArgs {
     /// What the job is called, like 01KAPX2V9QJ7M3B0N8R5T4W6YZ
     #[arg(value_parser = terms::id)]
     id: JobId,
-    /// Wait for its end first, for so long at most, like 5m
+    /// Wait for its end first, for so long at most, like 5m: what it is then says whether it has come
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse)]
     wait: Option<Duration>,
     /// Print JSON
@@ -103,7 +103,10 @@ fn in_words(job: &JobBody, now: Timestamp) -> String {
     let reason = job.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let kind = if job.kind.is_empty() { "(unreadable)" } else { &job.kind };
     let mut lines = vec![format!("{kind} in queue {:?} is {}{reason}", job.queue, job.state)];
-    let mut say = |title: &str, text: String| lines.push(format!("{title:<10} {text}"));
+    let mut say = |title: &str, text: String| {
+        // What is one text is not to look like several.
+        lines.push(format!("{title:<10} {}", text.replace('\n', "\n           ")));
+    };
     say("id", job.id.clone());
     let moments = [
         ("enqueued", job.enqueued_at),
@@ -296,13 +299,14 @@ mod tests {
         let failed = RunBody { error: Some("no route".to_owned()), ..run.clone() };
         let log = vec![LineBody { at: at(29), text: "rendered\u{1b}[2J".to_owned() }];
         let progress = ProgressBody { done: 1, total: 3, text: "rendering".to_owned() };
-        let job = JobBody { runs: vec![run, failed], log, progress: Some(progress), ..job() };
+        let key = Some("acme\nended      1970-01-01T00:00:01Z".to_owned());
+        let job = JobBody { runs: vec![run, failed], log, progress: Some(progress), key, ..job() };
         let told = harmless_lines(&in_words(&job, at(100)));
         for line in [
             "email.send in queue \"mail\" is dead: no route\n",
             "enqueued   1970-01-01T00:00:10Z (1 min 30 s ago)\n",
             "died       1970-01-01T00:00:40Z (1 min 0 s ago)\n",
-            "is         of priority 5, of key acme, unique, tried 3 times at most\n",
+            "is         of priority 5, of key acme\n           ended      1970-01-01T00:00:01Z, unique, tried 3 times at most\n",
             "tried      2 failed, 0 put off, 0 ended with their process\n",
             "progress   1 of 3 (33 %): rendering\n",
             "run        1970-01-01T00:00:30Z  after 20 ms by host:1: put off\n",

@@ -69,8 +69,9 @@ pub(super) struct NewJobBody {
     payload: Option<Box<RawValue>>,
     /// The same, where it is no JSON
     payload_base64: Option<String>,
-    /// What it is called: a ULID, drawn unless said. Its last character becomes another, by its partition. One that is there
-    /// already is not enqueued again
+    /// What it is called: a ULID, drawn unless said. What is behind its time becomes other characters, the same each time, since
+    /// the last says the partition: the answer has the one that counts. One that is there already, also dead, is not enqueued
+    /// again, and no `duplicate`
     #[schema(example = "01KAPX2V9QJ7M3B0N8R5T4W6YZ")]
     id: Option<String>,
     /// Of those that come after another: their queue. That one's unless said
@@ -81,7 +82,7 @@ pub(super) struct NewJobBody {
     /// Jobs with one key have a limit of their own, and take turns with those of others
     #[schema(example = "acme")]
     key: Option<String>,
-    /// A name that one job of the queue has at a time, until it has ended
+    /// A name that one job of the queue has at a time, until it has ended. Beside a key: one of those with that key
     #[schema(example = "welcome:42")]
     unique: Option<String>,
     /// For how long that counts from now on although it has ended: up to `365d`
@@ -194,7 +195,10 @@ fn payload(json: Option<Box<RawValue>>, base64: Option<String>) -> Result<Bytes,
             .decode(text)
             .map(Bytes::from)
             .map_err(|_| Problem::bad_request("payload_base64: expected Base64")),
-        (json, None) => Ok(body::payload(json.as_deref())),
+        (json, None) => {
+            json.as_deref().map_or(Ok(()), |json| json::check_readable("payload", json))?;
+            Ok(body::payload(json.as_deref()))
+        }
     }
 }
 
@@ -542,6 +546,9 @@ mod tests {
             r#"{"kind": "a", "within": "1h"}"#,
             r#"{"kind": "a", "id": "7"}"#,
             r#"{"kind": "a", "payload": 1, "payload_base64": "AA=="}"#,
+            r#"{"kind": "a", "payload": 1e999}"#,
+            r#"{"kind": "a", "payload": "\ud800"}"#,
+            &format!(r#"{{"kind": "a", "payload": {}1{}}}"#, "[".repeat(200), "]".repeat(200)),
             r#"{"kind": "a", "payload_base64": "?"}"#,
         ] {
             assert_eq!(read(&[JSON], body).map(|_| ()), bad, "{body}");

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use super::batch::refuse_other_than_json;
 use super::extract::{OfQueue, token};
 use super::problem;
-use super::reserve::{TOKENS_MAX, bounded};
+use super::reserve::{LABEL, TOKENS_MAX, bounded};
 use crate::body::read;
 use crate::duration::written;
 use crate::hub::Hub;
@@ -49,6 +49,9 @@ struct FinishBody {
     /// Up to 256
     #[schema(value_type = Vec<FinishedJobBody>)]
     jobs: json::UpTo<json::Object<FinishedJobBody>, TOKENS_MAX>,
+    /// What people know the worker by, as in `reserve`: it is kept with what became of the jobs
+    #[schema(example = "host:mailer")]
+    worker: Option<String>,
 }
 
 /// What becomes of a job.
@@ -154,13 +157,13 @@ async fn finish_jobs(
     refuse_other_than_json(&headers)?;
     let (body, _room) = read(&hub, BODY_LEN_MAX, body).await?;
     let read = Json::<json::Object<FinishBody>>::from_bytes(&body);
-    let FinishBody { jobs } = json::object(read, EXPECTED)?;
+    let FinishBody { jobs, worker } = json::object(read, EXPECTED)?;
     bounded("jobs", jobs.count)?;
     let ends = jobs.kept.into_iter().map(|json::Object(job)| job.read());
     let ends = ends.collect::<Result<Vec<_>, _>>()?;
     refuse_long(&queue, &ends)?;
     refuse_twice(&ends)?;
-    let puller = of.jobs.pull(&queue).label("http");
+    let puller = of.jobs.pull(&queue).label(worker.as_deref().unwrap_or(LABEL));
     let puller = &puller;
     let told = ends.into_iter().map(|(token, end)| async move {
         let is_accepted = puller.finish(&token, end).await;

@@ -1,25 +1,14 @@
 //! JSON merge patch (RFC 7396). What a patch does not name stays as it was written, to the digit.
 
-use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use sinew::http::Problem;
 
+use crate::json;
 use crate::session::body::Data;
-
-/// More of what a client calls a value is not told back.
-const NAME_CHARS_MAX: usize = 64;
 
 /// Refuses what a service could not read again.
 pub(super) fn check(data: &Data) -> Result<(), Problem> {
-    match data.iter().find(|(_, value)| serde_json::from_str::<Value>(value.get()).is_err()) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let shown: String = name.chars().take(NAME_CHARS_MAX).collect();
-            Err(Problem::bad_request(format!(
-                "{shown:?} is JSON that a service may not be able to read: expected fewer than 128 levels, numbers of 64 bits, and text that is Unicode"
-            )))
-        }
-    }
+    data.iter().try_for_each(|(name, value)| json::check_readable(name, value))
 }
 
 /// What a value becomes by a patch that was checked; `None` where that removes it.
