@@ -341,6 +341,12 @@ async fn a_queue_has_limits_and_is_paused_and_resumed() {
     let names = get(&hub, "/queues").await;
     assert_eq!(names.body.as_array().map(Vec::len), Some(1), "{}", names.text);
     assert_eq!(get(&hub, "/queues?after=mail").await.body, json!([]));
+
+    put(&hub, "/queues/parted", json!({ "partitions": 4 })).await;
+    let refused = put(&hub, "/queues/parted", json!({ "global": 3 })).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    let audit = get(&hub, "/audit?kind=job").await;
+    assert_eq!(audit.body.as_array().map(Vec::len), Some(5), "{}", audit.text);
 }
 
 #[tokio::test]

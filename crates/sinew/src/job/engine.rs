@@ -126,6 +126,9 @@ impl Engine {
         let first = Declaring { partitions: declaring.partitions, ..Declaring::default() };
         let first = self.backend.declare(&scope.job(queue, 0), first).await?;
         let count = first.partitions;
+        // Who is wrong about it changes nothing.
+        let is_wrong = declaring.partitions.is_some_and(|partitions| partitions != count);
+        let declaring = if is_wrong { Declaring::default() } else { declaring };
         check_divided(declaring, count)?;
         let all = keys_of(scope, queue, count);
         let declared = all.iter().map(|keys| {

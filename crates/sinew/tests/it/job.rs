@@ -345,8 +345,17 @@ laws! {
             let key = format!("key {}", n % 13);
             there.enqueue(&Number { n }).key(key).await.unwrap();
         }
+        here.queue(QUEUE).declare(QueueSettings::new().global(6)).await.unwrap();
+        for refused in [
+            QueueSettings::new().global(3),
+            QueueSettings::new().rate(3, SECOND),
+            QueueSettings::new().partitions(3).global(8),
+        ] {
+            assert!(there.queue(QUEUE).declare(refused).await.is_err());
+        }
         let looked = look(&there, QUEUE).await;
         assert_eq!((looked.partitions, looked.waiting), (4, 300));
+        assert_eq!((looked.global, looked.rate.0), (6, 0));
         let mut worker = Hearing::start(worker(&there), all_done);
         assert_eq!(worker.numbers(300).await, (0..300).collect::<Vec<_>>());
         drained(&here, QUEUE).await;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sinew::job::{QueueLook, QueueSettings};
+use sinew::job::{QueueHandle, QueueLook, QueueSettings};
 
 use super::confirm::{Confirm, note};
 use super::extract::{OfQueue, Whose};
@@ -67,8 +67,7 @@ pub(super) async fn confirm(
     OfQueue { queue, whose, .. }: OfQueue,
     Asked(typed): Asked<Typed>,
 ) -> Result<Response, Fault> {
-    let after = typed.limits()?;
-    let before = Limits::of(&queue.look().await?.unwrap_or_default());
+    let (before, after) = from_to(&queue, &typed).await?;
     let name = whose.in_words();
     let (was, is) = (before.in_words(), after.in_words());
     let typed = Typed::of(&after);
@@ -99,8 +98,7 @@ pub(super) async fn change(
     OfQueue { queue, whose, .. }: OfQueue,
     Asked(typed): Asked<Typed>,
 ) -> Result<Response, Fault> {
-    let after = typed.limits()?;
-    let before = Limits::of(&queue.look().await?.unwrap_or_default());
+    let (before, after) = from_to(&queue, &typed).await?;
     if before != after {
         let what = json!({ "queue": whose.queue });
         note(&hub, &whose.tenant, &actor, Act::Queue, what, before.told(), after.told()).await?;
@@ -110,6 +108,14 @@ pub(super) async fn change(
     }
     let page = Changed { name: whose.in_words(), now: after.in_words() };
     Ok((CHANGED, render(&page)).into_response())
+}
+
+/// What they are, and are to be, where a queue may have those.
+async fn from_to(queue: &QueueHandle, typed: &Typed) -> Result<(Limits, Limits), Fault> {
+    let after = typed.limits()?;
+    let look = queue.look().await?.unwrap_or_default();
+    after.settings().partitions(look.partitions.max(1)).check()?;
+    Ok((Limits::of(&look), after))
 }
 
 impl Typed {

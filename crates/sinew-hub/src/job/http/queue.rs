@@ -177,6 +177,8 @@ async fn put_queue(
     let look = of.handle().look().await.map_err(problem)?;
     let before = look.map(|look| QueueBody::new(&of.queue, &look));
     refuse_other_partitions(&setting, before.as_ref())?;
+    let partitions = setting.partitions.or(before.as_ref().map(|found| found.partitions));
+    QueueSetting { partitions, ..setting.clone() }.check()?;
     let before = before.map_or(Value::Null, |it| {
         json!({ "partitions": it.partitions, "global": it.global, "per_key": it.per_key,
             "rate": it.rate })
