@@ -228,7 +228,7 @@ fn margins() -> Margins {
     }
 }
 
-/// `cargo xtask torture job --seconds 450` plays it with more than a hundred thousand jobs.
+/// `cargo xtask torture job --seconds 600` plays it with more than a hundred thousand jobs.
 #[test]
 fn no_history_breaks_a_promise() {
     let (seconds, seed) = (setting("SINEW_TORTURE_SECONDS", 6), setting("SINEW_TORTURE_SEED", 1));

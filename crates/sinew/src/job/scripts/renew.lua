@@ -7,12 +7,15 @@ local lane = ARGV[1]
 if not call('ZSCORE', LANES, lane) then
   return {0}
 end
-local stop = call('HGET', root .. 'r:' .. lane, STOP)
-local gone = stop and ids_in(stop) or {}
+local asked = {STOP}
 for i = 3, #ARGV, 2 do
-  local mark = call('HGET', root .. 'r:' .. lane, ARGV[i])
-  if not mark or match(mark, '^!?(%d+)') ~= ARGV[i + 1] then
-    gone[#gone + 1] = ARGV[i]
+  asked[#asked + 1] = ARGV[i]
+end
+local has = call('HMGET', root .. 'r:' .. lane, unpack(asked))
+local gone = has[1] and ids_in(has[1]) or {}
+for i = 2, #asked do
+  if match(has[i] or '', '^!?(%d+)') ~= ARGV[2 * i] then
+    gone[#gone + 1] = asked[i]
   end
 end
 call('LLEN', WAKE)

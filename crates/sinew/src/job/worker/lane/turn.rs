@@ -135,7 +135,9 @@ impl Lane {
         if took.is_owing {
             self.part.owing.notify_one();
         }
-        let Took { fence, jobs, has_more, is_paused, .. } = took;
+        let Took { fence, jobs, has_more, is_paused, now_ms, next_due_ms, .. } = took;
+        // More that are due are on their way to where they are taken from.
+        let moves_on = next_due_ms.is_some_and(|due_ms| due_ms <= now_ms);
         let (looked, found) = (granted.count > 0, jobs.len());
         // What was sent before a machine stood still, and is read after it, may be another's by now.
         // And what comes again with its last words is handed back.
@@ -160,7 +162,7 @@ impl Lane {
         self.hold.tell(&took.stop, Stop::Cancelled);
         let was_woken = std::mem::replace(&mut self.has_work, has_more && !is_paused);
         match (looked, found) {
-            (true, 0) if was_woken || has_more => self.vain.looked(),
+            (true, 0) if (was_woken || has_more) && !moves_on => self.vain.looked(),
             (true, 1..) => {
                 self.vain.found();
                 self.passed.found();
