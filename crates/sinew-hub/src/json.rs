@@ -11,7 +11,6 @@ use serde::de::{
     Deserialize, DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess,
     Unexpected, Visitor,
 };
-use serde_json::Value;
 use serde_json::value::RawValue;
 use sinew::http::Problem;
 
@@ -30,14 +29,74 @@ const FAULTS: [&str; 7] = [
     "duplicate field ",
 ];
 
+/// JSON that services can read: of fewer than 128 levels, with numbers that a double can hold, and text that is Unicode. Nothing
+/// of it is kept while it is looked through.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Readable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Readable, E> {
+                Ok(Readable)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Readable, E> {
+                Ok(Readable)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Readable, E> {
+                Ok(Readable)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Readable, E> {
+                Ok(Readable)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Readable, E> {
+                Ok(Readable)
+            }
+
+            fn visit_unit<E>(self) -> Result<Readable, E> {
+                Ok(Readable)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Readable, A::Error> {
+                while all.next_element::<Readable>()?.is_some() {}
+                Ok(Readable)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Readable, A::Error> {
+                while all.next_entry::<Readable, Readable>()?.is_some() {}
+                Ok(Readable)
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// JSON as it is written, where services can read it.
+pub(crate) fn readable(json: &[u8]) -> Option<Box<RawValue>> {
+    serde_json::from_slice::<Readable>(json).ok()?;
+    serde_json::from_slice(json).ok()
+}
+
 /// Refuses what a service could not read again, by the name that it has.
 pub(crate) fn check_readable(name: &str, value: &RawValue) -> Result<(), Problem> {
-    match serde_json::from_str::<Value>(value.get()) {
-        Ok(_) => Ok(()),
+    match serde_json::from_str::<Readable>(value.get()) {
+        Ok(Readable) => Ok(()),
         Err(_) => {
             let shown: String = name.chars().take(FIELD_CHARS_MAX).collect();
             Err(Problem::bad_request(format!(
-                "{shown:?} is JSON that a service may not be able to read: expected fewer than 128 levels, numbers of 64 bits, and text that is Unicode"
+                "{shown:?} is JSON that a service may not be able to read: expected fewer than 128 levels, numbers that a double can hold, and text that is Unicode"
             )))
         }
     }

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 use crate::duration::written;
 use crate::job::terms::name_of;
+use crate::json;
 use crate::stream::body::{millis, time};
 
 pub(crate) use counted::{EndedBody, KindBody, PeriodBody};
@@ -191,7 +192,7 @@ pub(crate) struct LineBody {
 
 impl From<JobInfo> for JobBody {
     fn from(info: JobInfo) -> Self {
-        let payload = info.payload.as_deref().and_then(raw);
+        let payload = info.payload.as_deref().and_then(json::readable);
         let other = info.payload.filter(|_| payload.is_none());
         Self {
             id: info.id.to_string(),
@@ -219,7 +220,7 @@ impl From<JobInfo> for JobBody {
             log: info.log.into_iter().map(|(at, text)| LineBody { at: time(at), text }).collect(),
             payload,
             payload_base64: other.map(|payload| STANDARD.encode(payload)),
-            result: info.result.as_deref().and_then(raw),
+            result: info.result.as_deref().and_then(json::readable),
         }
     }
 }
@@ -440,11 +441,6 @@ impl From<Audited> for AuditedBody {
     fn from(Audited { stranded, miscounted, forgotten_keys }: Audited) -> Self {
         Self { stranded, miscounted, forgotten_keys }
     }
-}
-
-/// JSON, as it was written.
-fn raw(json: &[u8]) -> Option<Box<RawValue>> {
-    serde_json::from_slice(json).ok()
 }
 
 /// What a job is given, as it is written; `null` where nothing is said.

@@ -90,7 +90,7 @@ class Held:
                 print(f"jobs are not renewed: {error!r}", file=sys.stderr, flush=True)
                 continue
             with self.lock:
-                self.lost.update(lost)
+                self.lost.update(self.tokens.intersection(lost))
 
     def add(self, tokens):
         with self.lock:

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use sinew::job::{Dst, Missed, Overlap, RecurringJob, Schedule};
 use utoipa::ToSchema;
 
-use super::raw;
 use crate::duration::written;
+use crate::json;
 use crate::stream::body::time;
 
 /// A recurring job, as it is defined.
@@ -74,7 +74,7 @@ impl From<RecurringJob> for RecurringBody {
             revision: job.revision,
             queue: job.queue,
             kind: job.kind,
-            payload: raw(&job.payload),
+            payload: json::readable(&job.payload),
             missed: job.missed,
             overlap: job.overlap,
             priority: job.priority,

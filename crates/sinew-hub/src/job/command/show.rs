@@ -102,10 +102,12 @@ fn no_job(queue: &str, id: JobId) -> Outcome {
 fn in_words(job: &JobBody, now: Timestamp) -> String {
     let reason = job.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let kind = if job.kind.is_empty() { "(unreadable)" } else { &job.kind };
-    let mut lines = vec![format!("{kind} in queue {:?} is {}{reason}", job.queue, job.state)];
+    // What is one text is not to look like several.
+    let indented = |text: String| text.replace('\n', "\n           ");
+    let title = format!("{kind} in queue {:?} is {}{reason}", job.queue, job.state);
+    let mut lines = vec![indented(title)];
     let mut say = |title: &str, text: String| {
-        // What is one text is not to look like several.
-        lines.push(format!("{title:<10} {}", text.replace('\n', "\n           ")));
+        lines.push(format!("{title:<10} {}", indented(text)));
     };
     say("id", job.id.clone());
     let moments = [
@@ -300,10 +302,12 @@ mod tests {
         let log = vec![LineBody { at: at(29), text: "rendered\u{1b}[2J".to_owned() }];
         let progress = ProgressBody { done: 1, total: 3, text: "rendering".to_owned() };
         let key = Some("acme\nended      1970-01-01T00:00:01Z".to_owned());
-        let job = JobBody { runs: vec![run, failed], log, progress: Some(progress), key, ..job() };
+        let reason = Some("no route\nended      now".to_owned());
+        let job = JobBody { runs: vec![run, failed], log, key, reason, ..job() };
+        let job = JobBody { progress: Some(progress), ..job };
         let told = harmless_lines(&in_words(&job, at(100)));
         for line in [
-            "email.send in queue \"mail\" is dead: no route\n",
+            "email.send in queue \"mail\" is dead: no route\n           ended      now\n",
             "enqueued   1970-01-01T00:00:10Z (1 min 30 s ago)\n",
             "died       1970-01-01T00:00:40Z (1 min 0 s ago)\n",
             "is         of priority 5, of key acme\n           ended      1970-01-01T00:00:01Z, unique, tried 3 times at most\n",

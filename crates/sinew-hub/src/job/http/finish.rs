@@ -102,6 +102,7 @@ impl FinishedJobBody {
                 "expected result beside done only, error beside retry or dead, and after beside retry or snooze, which needs it",
             ));
         }
+        result.as_deref().map_or(Ok(()), |result| json::check_readable("result", result))?;
         let after = after.map(|after| time("after", &after)).transpose()?;
         if let Some(after) = after.filter(|after| *after > AFTER_MAX) {
             return Err(Problem::bad_request(format!(

@@ -270,6 +270,7 @@ async fn put_recurring(
 ) -> Result<Response, Problem> {
     let condition = condition(&headers)?;
     let body = json::object(body, EXPECTED)?;
+    body.payload.as_deref().map_or(Ok(()), |given| json::check_readable("payload", given))?;
     let before = found(&of.jobs, &name).await?;
     let found = before.as_ref().map_or(0, |job| job.revision);
     let expected = condition.expected(found, "there is no recurring job of this name")?;

@@ -110,7 +110,7 @@ struct ReservedJobBody {
 
 impl From<PulledJob> for ReservedJobBody {
     fn from(job: PulledJob) -> Self {
-        let payload: Option<Box<RawValue>> = serde_json::from_slice(&job.payload).ok();
+        let payload = json::readable(&job.payload);
         let other = payload.is_none().then(|| STANDARD.encode(&job.payload));
         Self {
             token: job.token.to_string(),
@@ -219,8 +219,8 @@ struct RenewedJobsBody {
     /// Until when, by the hub's clock (RFC 3339)
     #[schema(value_type = String, format = DateTime)]
     until: Timestamp,
-    /// The tokens of those that are not the caller's any more: others have them, or they were cancelled. They are to be left
-    /// alone
+    /// The tokens of those that are not the caller's any more: they have ended, others have them, or they were cancelled. They
+    /// are to be left alone
     lost: Vec<String>,
 }
 

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::under_way::UnderWay;
 use crate::auth::Actor;
 use crate::job::audit::{self, Act};
+use crate::json;
 use crate::serve::stopped;
 use crate::stream::body::time;
 use crate::webhook::address::CLOSED;
@@ -197,7 +198,7 @@ impl Delivery {
     }
 
     fn request(&self, job: &PulledJob) -> (HeaderMap, Bytes) {
-        let payload: Option<Box<RawValue>> = serde_json::from_slice(&job.payload).ok();
+        let payload = json::readable(&job.payload);
         let other = payload.is_none().then(|| STANDARD.encode(&job.payload));
         let message = JobMessage {
             id: job.id.to_string(),
