@@ -31,13 +31,14 @@ const PROMOTE_IN_TWO_STEPS: Bug = &[(
     "call('ZREMRANGEBYRANK', SCHED, 0, #due - 1)\n",
     "call('ZREMRANGEBYRANK', SCHED, 0, #due - 1)\n  if now % 3 == 0 then\n    return\n  end\n",
 )];
-/// A renewal makes a lease where there is none.
+/// A renewal makes a lease where there is none, and does not look at what is held.
 const RENEWAL_THAT_RECREATES: Bug = &[
-    ("if not call('ZSCORE', LANES, lane) then\n  return {0}\nend\nlocal stop", "local stop"),
+    ("if not call('ZSCORE', LANES, lane) then\n  return {0}\nend\nlocal asked =", "local asked ="),
     (
         "call('ZADD', LANES, 'XX', int(now + ARGV[2]), lane)",
         "call('ZADD', LANES, int(now + ARGV[2]), lane)",
     ),
+    ("if match(has[i] or '', '^!?(%d+)') ~= ARGV[2 * i] then", "if false then"),
 ];
 
 /// Without a fault but the one that is planted, and what `plant` does.
