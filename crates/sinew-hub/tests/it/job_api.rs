@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -237,6 +239,18 @@ async fn a_job_comes_again_as_its_worker_says() {
     assert_eq!((&look.body["state"], &look.body["reason"]), (&json!("dead"), &json!("no user 17")));
     assert_eq!(look.body["runs"].as_array().map(Vec::len), Some(3), "{}", look.text);
     assert_eq!(look.body["runs"][2]["by"], "host:mailer", "{}", look.text);
+}
+
+#[tokio::test]
+async fn what_common_parsers_cannot_read_is_handed_out_as_base64() {
+    let hub = blocking(|| Hub::serve(&[])).await;
+    let deep = STANDARD.encode(format!("{}{}", "[".repeat(200), "]".repeat(200)));
+    enqueue(&hub, json!({ "kind": "a", "payload_base64": deep })).await;
+    let taken = take(&hub).await;
+    assert_eq!((&taken["payload"], &taken["payload_base64"]), (&Value::Null, &json!(deep)));
+    let plain = STANDARD.encode("[1]");
+    enqueue(&hub, json!({ "kind": "a", "payload_base64": plain })).await;
+    assert_eq!(take(&hub).await["payload"], json!([1]));
 }
 
 #[tokio::test]
